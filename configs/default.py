@@ -1,0 +1,82 @@
+"""Every field of a run, with its default: MNIST, a small CNN, SGD with a one-cycle schedule.
+
+The other files of this folder copy this config and change a few lines. Any field can be changed on the
+command line as well: `--config.train.batch_size=256`. Fields cannot be added: `mnist_jax/config.py` knows
+each of them and what it may be.
+"""
+
+import ml_collections
+
+
+def get_config() -> ml_collections.ConfigDict:
+    config = ml_collections.ConfigDict()
+    config.seed = 0  # of the parameters, the order of examples, augmentation and dropout
+    config.dtype = "float32"  # of the computation: float32 or bfloat16; parameters are always float32
+
+    config.data = ml_collections.ConfigDict()
+    config.data.name = "mnist"  # a TFDS name such as "mnist" or "mnist:3.0.1", or "digits" (bundled)
+    config.data.train = "train[:-5000]"  # TFDS split expressions; no example may be in two of the three
+    config.data.validation = "train[-5000:]"  # chooses the checkpoint
+    config.data.test = "test"  # read once, at the end
+    config.data.data_dir = ""  # prepared TFDS sets; "": $TFDS_DATA_DIR or ~/tensorflow_datasets
+    config.data.manual_dir = ""  # a folder with the set's original files, to prepare it without a download
+    config.data.cache_dir = ""  # decoded sets; "": mnist_jax in the user's cache folder
+    config.data.image_size = 0  # pixels a side after fitting and cropping; 0: images stay as they are
+    config.data.mean = (0.1307,)  # of pixel values in [0, 1], subtracted; one for all channels or one each
+    config.data.std = (0.3081,)  # of pixel values in [0, 1], divided by
+    config.data.placement = "auto"  # the uint8 images live on: device, host (streamed), auto (by size)
+
+    config.augment = ml_collections.ConfigDict()
+    config.augment.shift = 0.0  # at most so many pixels along each axis
+    config.augment.rotation = 0.0  # at most so many degrees either way
+    config.augment.scale = 0.0  # at most this fraction larger or smaller
+    config.augment.flip = False  # mirrored left to right half of the time
+    config.augment.cutout = 0  # side in pixels of a square blacked out at a random place; 0: none
+
+    config.model = ml_collections.ConfigDict()
+    config.model.widths = (32, 64)  # channels of each convolution; every one halves the image
+    config.model.kernel = 3  # side of the convolutions in pixels
+    config.model.dense = 256  # width of the dense layer before the last
+    config.model.pooling = "average"  # average or max
+    config.model.norm = "none"  # after each convolution: none, batch or group
+    config.model.dropout = 0.0  # rate before each of the two dense layers
+
+    config.optimizer = ml_collections.ConfigDict()
+    config.optimizer.name = "sgd"  # sgd, adam, adamw, adadelta, lamb or lion
+    config.optimizer.learning_rate = 0.1  # the schedule's peak
+    config.optimizer.momentum = 0.9  # sgd
+    config.optimizer.nesterov = True  # sgd
+    config.optimizer.b1 = 0.9  # adam, adamw, lamb and lion
+    config.optimizer.b2 = 0.999  # adam, adamw, lamb and lion
+    config.optimizer.eps = 1e-8  # adam, adamw, adadelta and lamb
+    config.optimizer.rho = 0.9  # adadelta
+    config.optimizer.weight_decay = 0.0  # on kernels, never on biases and norms; adam has none: use adamw
+    config.optimizer.clip_norm = 0.0  # gradients longer than this are shortened to it; 0.0: not clipped
+
+    config.schedule = ml_collections.ConfigDict()
+    config.schedule.name = "one_cycle"  # constant, cosine, one_cycle, step or linear
+    config.schedule.unit = "epochs"  # of warmup and boundaries: epochs or steps
+    config.schedule.warmup = 2.0  # rise from 0 to the peak; one_cycle rises along a cosine
+    config.schedule.end_factor = 0.0  # cosine, one_cycle, linear: last learning rate / peak
+    config.schedule.boundaries = (5.0,)  # step: where the learning rate is multiplied by `factor`
+    config.schedule.factor = 0.1  # step
+
+    config.train = ml_collections.ConfigDict()
+    config.train.batch_size = 128  # examples a step, over all devices
+    config.train.epochs = 10  # passes over the training split
+    config.train.steps = 0  # length of the run in steps instead; 0: as many as `epochs` takes
+    config.train.label_smoothing = 0.0  # share of a label's mass spread over all classes
+    config.train.ema_decay = 0.0  # moving average of the parameters, evaluated in their place; 0.0: none
+    config.train.steps_per_call = 0  # steps in one dispatch to the device; 0: 1 on CPU, 50 elsewhere
+    config.train.log_every_steps = 100  # training metrics are averaged over so many steps
+
+    config.evaluation = ml_collections.ConfigDict()
+    config.evaluation.batch_size = 1000  # examples a forward pass
+    config.evaluation.every_steps = 0  # on the validation split; 0: after every epoch
+
+    config.checkpoint = ml_collections.ConfigDict()
+    config.checkpoint.metric = "accuracy"  # on validation, chooses the best: accuracy, loss or macro_f1
+    config.checkpoint.keep = 2  # latest checkpoints kept, beside the best
+    config.checkpoint.every_steps = 0  # further checkpoints between evaluations; 0: none
+
+    return config.lock()

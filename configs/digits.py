@@ -1,0 +1,25 @@
+"""The bundled set: 1,797 handwritten digits of 8 x 8 pixels that ship with scikit-learn; no network.
+
+    python main.py --config=configs/digits.py --workdir=runs/digits
+"""
+
+import ml_collections
+
+from configs import default
+
+
+def get_config() -> ml_collections.ConfigDict:
+    config = default.get_config()
+    config.data.name = "digits"
+    config.data.train = "train[:1197]"
+    config.data.validation = "train[1197:1497]"
+    config.data.test = "train[1497:]"
+    config.data.mean = (0.3053,)
+    config.data.std = (0.3759,)
+    config.augment.shift = 1.0
+    config.augment.rotation = 10.0
+    config.augment.scale = 0.1
+    config.train.batch_size = 32
+    config.train.epochs = 30
+    config.schedule.warmup = 6.0
+    return config

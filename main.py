@@ -1,0 +1,38 @@
+"""Trains and evaluates an image classifier.
+
+    python main.py --config=configs/digits.py --workdir=runs/digits --config.train.epochs=10
+
+The same command again goes on where it stopped. Exit status: 0 done; 2 a mistake in the command, config, data
+or workdir, told in one line; 130 or 143 stopped by Ctrl-C or SIGTERM, with the step in flight saved.
+"""
+
+import sys
+
+from absl import flags
+
+from mnist_jax import command_line
+from mnist_jax.errors import UserError
+from mnist_jax.interrupts import Interrupted
+
+_CONFIG = command_line.define_config()
+_WORKDIR = flags.DEFINE_string("workdir", None, "The run's folder, for its record, history and checkpoints.")
+_RESUME = flags.DEFINE_enum("resume", "auto", ["auto", "force"], "force: go on although config or data changed.")
+
+
+def main(argv: list[str]) -> int:
+    try:
+        command_line.parse(argv, required=("config", "workdir"))
+        from mnist_jax.train import train_and_evaluate  # here, so that mistakes in flags show at once
+
+        train_and_evaluate(_CONFIG.value, _WORKDIR.value, resume=_RESUME.value)
+    except UserError as error:
+        command_line.report(error)
+        return 2
+    except Interrupted as error:
+        command_line.report(error)
+        return 128 + error.signum
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))

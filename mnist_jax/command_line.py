@@ -1,0 +1,109 @@
+"""Flags and configs from the command line, with mistakes told in one line; quiet libraries."""
+
+import difflib
+import logging
+import os
+import re
+import sys
+import traceback
+import warnings
+
+from absl import flags
+from absl import logging as absl_logging
+from ml_collections import config_flags
+
+from mnist_jax.config import RULES, unknown_field
+from mnist_jax.errors import UserError
+
+_EXAMPLES = {"config": "configs/digits.py", "workdir": "runs/digits"}
+
+
+def define_config() -> flags.FlagHolder:
+    """The flag `--config=FILE`, with `--config.field=value` for each field of the config in the file."""
+    return config_flags.DEFINE_config_file("config", None, "A file of configs/; --config.FIELD=VALUE changes it.")
+
+
+def parse(argv: list[str], *, required: tuple[str, ...]) -> None:
+    """Parses the flags, quiets the libraries, and adds `--help`.
+
+    required: flags that must be there.
+    Raises UserError: one line about what is missing or cannot be parsed.
+    """
+    if "--help" in argv or "-h" in argv:
+        print(f"{sys.modules['__main__'].__doc__}\n{flags.FLAGS.main_module_help()}")
+        sys.exit(0)
+    for name in required:
+        if not any(re.match(rf"--?{name}(=.|$)", argument) for argument in argv):
+            raise UserError(f"--{name} is missing; for example --{name}={_EXAMPLES[name]}")
+    _check_fields(argv)
+    try:
+        rest = flags.FLAGS(argv)
+        if "config" in required:
+            flags.FLAGS.config.to_dict()  # a file that could not be read raises here
+    except flags.UnrecognizedFlagError as error:
+        near = difflib.get_close_matches(error.flagname, list(flags.FLAGS), n=1)
+        hint = f"did you mean --{near[0]}?" if near else "--help lists them"
+        raise UserError(f"--{error.flagname} is not a flag; {hint}") from error
+    except flags.Error as error:
+        raise UserError(_bad_value(str(error))) from error
+    except Exception as error:  # a config is code, so it can raise anything
+        raise UserError(f"--config={_config_file(argv)}: {one_line(error)}") from error
+    if len(rest) > 1:
+        raise UserError(f"{rest[1]!r} is not a flag; write --flag=value")
+    _quiet_libraries()
+
+
+def report(error: BaseException) -> None:
+    """Prints one line on standard error, and the traceback before it where `--verbosity=1` was given."""
+    if _verbose():
+        traceback.print_exception(error)
+    print(f"{os.path.basename(sys.argv[0])}: {one_line(error)}", file=sys.stderr)
+
+
+def one_line(error: BaseException) -> str:
+    """An exception's message with its line breaks gone, under its type's name where that is news."""
+    text = " ".join(str(error).split())
+    if isinstance(error, UserError) or type(error).__module__ == "mnist_jax.interrupts":
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _check_fields(argv: list[str]) -> None:
+    """Finds fields that do not exist before the parser does, which words it less clearly."""
+    for argument in argv:
+        match = re.match(r"--?(?:no)?config\.([^=]*)", argument)
+        if match and match[1] not in RULES:
+            raise UserError(unknown_field(match[1]))
+
+
+def _bad_value(message: str) -> str:
+    """One line from what the flag parser says about a value."""
+    match = re.match(r"flag --config\.([\w.]+)=(.*?): ", message, re.DOTALL)
+    if match:
+        return f"config.{match[1]} is {match[2]!r}; it may be {RULES[match[1]].expects}"
+    # A config file's own error comes as a traceback, which ends with what matters.
+    last = message.strip().splitlines()[-1]
+    where = re.findall(r'File "([^"]+)", line (\d+)', message)
+    return f"{where[-1][0]}, line {where[-1][1]}: {last}" if where and "Traceback" in message else last
+
+
+def _config_file(argv: list[str]) -> str:
+    for argument, following in zip(argv, [*argv[1:], ""], strict=True):
+        match = re.match(r"--?config(?:=(.*))?$", argument)
+        if match:
+            return match[1] if match[1] is not None else following
+    return ""
+
+
+def _quiet_libraries() -> None:
+    """Keeps what libraries say to themselves out of the terminal, unless `--verbosity=1` asks for it."""
+    if _verbose():
+        return
+    absl_logging.set_verbosity(absl_logging.ERROR)
+    logging.getLogger().setLevel(logging.ERROR)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    warnings.simplefilter("ignore")
+
+
+def _verbose() -> bool:
+    return flags.FLAGS.is_parsed() and flags.FLAGS.verbosity >= 1

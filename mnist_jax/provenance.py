@@ -1,0 +1,186 @@
+"""run.json: what was run, on which code, data and machine, and how it came out.
+
+Its keys are an interface that other programs read; README.md documents them. `SCHEMA` rises when one
+changes its meaning or goes away.
+"""
+
+import contextlib
+import datetime
+import hashlib
+import importlib.metadata
+import json
+import math
+import os
+import pathlib
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import ml_collections
+import numpy as np
+
+from mnist_jax import __version__, devices
+from mnist_jax.data import ROLES, Dataset
+from mnist_jax.interrupts import Interrupted
+
+SCHEMA = 1
+_IMPORTED = time.perf_counter()
+_ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+class RunRecord:
+    """The run.json of a workdir: a dict, written whole or not at all at each update.
+
+    Nothing is written before `begin`: a run that cannot start leaves no record in the way of the next.
+    """
+
+    def __init__(self, path: pathlib.Path, previous: dict[str, Any] | None):
+        self._path = path
+        self._begun = previous is not None
+        self.fields: dict[str, Any] = dict(previous or {})
+
+    def begin(
+        self, config: ml_collections.FrozenConfigDict, dataset: Dataset, *, resumed: bool, parameters: int
+    ) -> None:
+        """Records what is about to be trained, on which code, data and machine."""
+        self._begun = True
+        self.update(
+            schema=SCHEMA,
+            status="running",
+            exit_reason=None,
+            started=self.fields.get("started", now()) if resumed else now(),
+            ended=None,
+            resumes=self.fields.get("resumes", 0) + 1 if resumed else 0,
+            command=sys.argv,
+            config=config.to_dict(),
+            code=describe_code(),
+            data=describe_data(dataset, config.data),
+            environment=describe_environment(),
+            parameters=parameters,
+        )
+
+    @contextlib.contextmanager
+    def outcome(self) -> Iterator[None]:
+        """Records how the block ended: finished, interrupted or failed, and why."""
+        try:
+            yield
+        except BaseException as error:
+            if self._begun:
+                stopped = isinstance(error, (Interrupted, KeyboardInterrupt))
+                reason = str(error) or type(error).__name__
+                self.update(status="interrupted" if stopped else "failed", exit_reason=reason, ended=now())
+            raise
+        self.update(status="finished", exit_reason="trained to the end", ended=now())
+
+    def update(self, **fields: Any) -> None:
+        """Sets top-level keys and writes the file; numbers that are not finite become null."""
+        self.fields.update(_plain(fields))
+        partial = self._path.with_name(self._path.name + ".partial")
+        partial.write_text(json.dumps(self.fields, indent=2, allow_nan=False) + "\n")
+        os.replace(partial, self._path)
+
+
+def now() -> str:
+    """The time as ISO 8601 in UTC."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def describe_code() -> dict[str, Any]:
+    """Version and git commit of this program; `commit` and `dirty` are None outside of a git checkout."""
+    commit = _git("rev-parse", "HEAD")
+    changes = _git("status", "--porcelain") if commit else None
+    return {"version": __version__, "commit": commit, "dirty": None if changes is None else bool(changes)}
+
+
+def describe_data(dataset: Dataset, config: Any) -> dict[str, Any]:
+    """Name, version and fingerprint of the data, and size and class counts of each split."""
+    return {
+        "name": dataset.name,
+        "version": dataset.version,
+        "fingerprint": dataset.fingerprint,
+        "classes": list(dataset.class_names),
+        "image_shape": list(dataset.image_shape),
+        "splits": {
+            role: {
+                "expression": config[role],
+                "examples": len(getattr(dataset, role).labels),
+                "class_counts": np.bincount(
+                    getattr(dataset, role).labels, minlength=len(dataset.class_names)
+                ).tolist(),
+            }
+            for role in ROLES
+        },
+    }
+
+
+def describe_environment() -> dict[str, Any]:
+    """Python, operating system, processor, accelerator, and every installed package with its version."""
+    return {
+        "python": platform.python_version(),
+        "os": platform.platform(),
+        "cpu": _cpu_model(),
+        "cores": os.cpu_count(),
+        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "accelerator": devices.describe(),
+        "packages": dict(
+            sorted((dist.metadata["Name"], dist.version) for dist in importlib.metadata.distributions())
+        ),
+    }
+
+
+def process_seconds() -> float:
+    """Wall seconds since this process started; where the system does not tell, since this module came in."""
+    try:
+        after_name = pathlib.Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+        started = int(after_name[19]) / os.sysconf("SC_CLK_TCK")  # field 22 of proc(5), since boot
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - started
+    except (OSError, AttributeError):
+        return time.perf_counter() - _IMPORTED
+
+
+def params_hash(params: Any) -> str:
+    """sha256 over the name, shape, dtype and bytes of each array of a pytree, in the order of names."""
+    digest = hashlib.sha256()
+    for path, leaf in sorted((jax.tree_util.keystr(p), x) for p, x in jax.tree.leaves_with_path(params)):
+        array = np.asarray(leaf)
+        digest.update(f"{path} {array.shape} {array.dtype.str}\n".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def count_params(params: Any) -> int:
+    """How many numbers the parameters are."""
+    return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+def _git(*arguments: str) -> str | None:
+    command = ["git", "-C", str(_ROOT), *arguments]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _cpu_model() -> str:
+    try:
+        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def _plain(value: Any) -> Any:
+    """Values as JSON has them."""
+    if isinstance(value, dict):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, (np.generic, np.ndarray)):
+        return _plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

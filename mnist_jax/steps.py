@@ -1,0 +1,154 @@
+"""What runs on the device: the state of a training run, its step, and the forward pass of evaluation."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import optax
+from flax import nnx
+
+from mnist_jax import devices
+from mnist_jax.augment import augment
+from mnist_jax.models import apply_model, create_model
+
+PyTree = Any
+
+
+class TrainState(NamedTuple):
+    """All that a step reads and writes; what a checkpoint holds.
+
+    step: int32 scalar, steps taken so far. key: raw PRNG key, uint32; a step's randomness is
+    `fold_in(key, step)`, so it never changes. params, ema: nested dicts of float32 arrays; ema is an empty
+    dict where the config asks for none. model_state: running statistics of batch norm.
+    """
+
+    step: jax.Array
+    key: jax.Array
+    params: PyTree
+    model_state: PyTree
+    opt_state: optax.OptState
+    ema: PyTree
+
+    @property
+    def evaluated_params(self) -> PyTree:
+        """The parameters that evaluation uses: their moving average where one is kept."""
+        return self.ema or self.params
+
+
+def create_state(
+    config: ml_collections.FrozenConfigDict,
+    image_shape: tuple[int, int, int],
+    num_classes: int,
+    optimizer: optax.GradientTransformation,
+) -> tuple[nnx.GraphDef, TrainState]:
+    """The model's graphdef, and the state before the first step, a pure function of the config."""
+    init_key, key = jax.random.split(jax.random.key(config.seed))
+    graphdef, params, model_state = create_model(config, image_shape, num_classes, init_key)
+    state = TrainState(
+        step=jnp.zeros((), jnp.int32),
+        key=jax.random.key_data(key),
+        params=params,
+        model_state=model_state,
+        opt_state=optimizer.init(params),
+        ema=jax.tree.map(jnp.copy, params) if config.train.ema_decay else {},
+    )
+    return graphdef, state
+
+
+def make_train_chunk(
+    config: ml_collections.FrozenConfigDict,
+    graphdef: nnx.GraphDef,
+    optimizer: optax.GradientTransformation,
+    schedule: optax.Schedule,
+) -> Callable[..., tuple[TrainState, dict[str, jax.Array]]]:
+    """A jitted `(state, images, labels, indices) -> (state, metrics)` that takes one or more steps.
+
+    images: uint8 (N, H, W, C) and labels: int32 (N,), a whole split or the examples of this chunk.
+    indices: int32 (S, B), the rows of each of S batches. The state given is donated.
+    metrics: float32 (S,) each: loss, accuracy, learning_rate, grad_norm.
+    """
+
+    def step(state: TrainState, images: jax.Array, labels: jax.Array, rows: jax.Array):
+        augment_key, dropout_key = jax.random.split(
+            jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
+        )
+        batch_labels = labels[rows]
+        pixels = augment(augment_key, to_float(images[rows]), config.augment)
+        batch = normalize(pixels, config)
+
+        def loss_fn(params):
+            logits, model_state = apply_model(
+                graphdef, params, state.model_state, batch, train=True, rngs=nnx.Rngs(dropout=dropout_key)
+            )
+            targets = optax.smooth_labels(
+                jax.nn.one_hot(batch_labels, logits.shape[-1]), config.train.label_smoothing
+            )
+            loss = optax.softmax_cross_entropy(logits, targets).mean()
+            return loss, (logits, model_state)
+
+        (loss, (logits, model_state)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        metrics = {
+            "loss": loss,
+            "accuracy": (logits.argmax(-1) == batch_labels).mean(dtype=jnp.float32),
+            "learning_rate": jnp.asarray(schedule(state.step), jnp.float32),
+            "grad_norm": optax.global_norm(grads),
+        }
+        return state._replace(
+            step=state.step + 1,
+            params=params,
+            model_state=model_state,
+            opt_state=opt_state,
+            ema=_update_ema(state, params, config.train.ema_decay),
+        ), metrics
+
+    def train_chunk(state: TrainState, images: jax.Array, labels: jax.Array, indices: jax.Array):
+        if indices.shape[0] == 1:  # no scan around it: on CPU that makes convolutions 20 times slower
+            state, metrics = step(state, images, labels, indices[0])
+            return state, jax.tree.map(lambda value: value[None], metrics)
+        return jax.lax.scan(lambda carry, rows: step(carry, images, labels, rows), state, indices)
+
+    return jax.jit(train_chunk, donate_argnums=0, compiler_options=devices.compiler_options())
+
+
+def make_predict(
+    config: ml_collections.FrozenConfigDict, graphdef: nnx.GraphDef
+) -> Callable[..., jax.Array]:
+    """A jitted `(params, model_state, images, indices) -> log-probabilities`, float32 (B, K).
+
+    images: uint8 (N, H, W, C). indices: int32 (B,), the rows to predict.
+    """
+
+    def predict(params: PyTree, model_state: PyTree, images: jax.Array, indices: jax.Array):
+        batch = normalize(to_float(images[indices]), config)
+        logits, _ = apply_model(graphdef, params, model_state, batch, train=False)
+        return jax.nn.log_softmax(logits)
+
+    return jax.jit(predict, compiler_options=devices.compiler_options())
+
+
+def to_float(images: jax.Array) -> jax.Array:
+    """uint8 images as float32 in [0, 1]."""
+    return images.astype(jnp.float32) / 255
+
+
+def normalize(images: jax.Array, config: ml_collections.FrozenConfigDict) -> jax.Array:
+    """Float images in [0, 1] less the config's mean, divided by its deviation, per channel."""
+    return (images - jnp.asarray(config.data.mean)) / jnp.asarray(config.data.std)
+
+
+def _update_ema(state: TrainState, params: PyTree, decay: float) -> PyTree:
+    """Moves the average; it starts with a short memory, so that it forgets the initial parameters.
+
+    (1 + step) / (10 + step) as in TensorFlow's ExponentialMovingAverage(num_updates=step).
+    """
+    if not state.ema:
+        return state.ema
+    step = state.step.astype(jnp.float32)
+    decay_now = jnp.minimum(decay, (1 + step) / (10 + step))
+    return optax.incremental_update(params, state.ema, 1 - decay_now)
+
+

@@ -1,0 +1,143 @@
+"""The path of one run, from top to bottom."""
+
+import pathlib
+from typing import Any
+
+import ml_collections
+
+from mnist_jax import data, devices, provenance
+from mnist_jax.cache import Arrays
+from mnist_jax.checkpoints import Checkpoints
+from mnist_jax.config import validate
+from mnist_jax.evaluation import Evaluation, evaluate
+from mnist_jax.feeding import make_feed, predict_split, training_rows
+from mnist_jax.interrupts import Interrupted, Interrupts
+from mnist_jax.meter import Meter
+from mnist_jax.optimizers import create_optimizer, create_schedule
+from mnist_jax.plan import make_plan
+from mnist_jax.steps import TrainState, create_state, make_predict, make_train_chunk
+from mnist_jax.tracking import Console, MetricsFile, Row, print_result
+from mnist_jax.workdir import check_same_data, is_finished, locked, previous_run
+
+
+def train_and_evaluate(
+    config: ml_collections.ConfigDict, workdir: str | pathlib.Path, *, resume: str = "auto"
+) -> dict[str, Any]:
+    """Trains a model, chooses its best checkpoint on validation, evaluates that on test, records it all.
+
+    Started again in the same workdir, it goes on where it was, to the same bits.
+    resume: "auto", or "force" to go on although the config or the data changed.
+    Returns: the content of run.json, whose keys README.md documents.
+    Raises UserError: one line that says what to mend. Interrupted: after SIGINT or SIGTERM.
+    """
+    config, workdir = validate(config), pathlib.Path(workdir)
+    with locked(workdir), Interrupts() as interrupts:
+        previous = previous_run(workdir, config, force=resume == "force")
+        record = provenance.RunRecord(workdir / "run.json", previous)
+        if previous and is_finished(previous, config):
+            print(f"{workdir} holds the finished run of this config; for another, give another --workdir")
+        else:
+            with record.outcome():
+                _run(config, workdir, record, interrupts, force=resume == "force")
+        print_result(record.fields, workdir)
+        return record.fields
+
+
+def _run(
+    config: ml_collections.FrozenConfigDict,
+    workdir: pathlib.Path,
+    record: provenance.RunRecord,
+    interrupts: Interrupts,
+    *,
+    force: bool,
+) -> None:
+    devices.prepare_host()
+    dataset = data.load(config.data)
+    if not force:
+        check_same_data(record.fields, dataset, workdir)
+
+    plan = make_plan(config, len(dataset.train.labels))
+    schedule = create_schedule(config, plan.steps_per_epoch, plan.total_steps)
+    optimizer = create_optimizer(config, schedule)
+    graphdef, state = create_state(config, dataset.image_shape, len(dataset.class_names), optimizer)
+    train_chunk = make_train_chunk(config, graphdef, optimizer, schedule)
+    predict = make_predict(config, graphdef)
+
+    with Checkpoints(workdir / "checkpoints", config.checkpoint) as checkpoints:
+        state, notes, warnings = checkpoints.restore_latest(state)
+        step = int(state.step)
+        record.begin(config, dataset, resumed=step > 0, parameters=provenance.count_params(state.params))
+        meter = Meter(plan, config.train.batch_size, notes.get("train_seconds", 0), notes.get("images", 0))
+        wall_before = notes.get("wall_seconds", 0)
+
+        with MetricsFile(workdir / "metrics.jsonl", step) as metrics_file, Console(plan) as console:
+            for warning in warnings:
+                console.say(warning)
+
+            def log(row: Row | None) -> None:
+                if row is not None:
+                    metrics_file.log(row)
+                    console.log(row)
+
+            def evaluate_on(split: Arrays, state: TrainState) -> Evaluation:
+                log_probabilities = predict_split(
+                    lambda rows: predict(state.evaluated_params, state.model_state, rows.images, rows.indices),
+                    split,
+                    config.data.placement,
+                    config.evaluation.batch_size,
+                )
+                return evaluate(log_probabilities, split.labels)
+
+            batches = training_rows(
+                make_feed(dataset.train, config.data.placement),
+                plan.chunks(step, devices.steps_per_call(config.train.steps_per_call)),
+                seed=config.seed,
+                batch_size=config.train.batch_size,
+                size=len(dataset.train.labels),
+            )
+            interrupts.deferred = True
+            for batch in batches:
+                state, metrics = train_chunk(state, *batch)
+                step += len(batch.indices)
+                log(meter.fetch())  # of the chunk before, while this one runs
+                meter.put(step, metrics)
+                if step not in plan.checkpoints and not interrupts.requested:
+                    continue
+
+                log(meter.fetch(pause=True))
+                scores = None
+                if step in plan.evaluations:
+                    scores = evaluate_on(dataset.validation, state).scalars()
+                    log({"split": "validation", "step": step, "epoch": step / plan.steps_per_epoch, **scores})
+                seconds = wall_before + provenance.process_seconds()
+                checkpoints.save(
+                    step,
+                    state,
+                    metrics=scores,
+                    notes={
+                        "config": config.to_dict(),
+                        "wall_seconds": seconds,
+                        "train_seconds": meter.seconds,
+                        "images": meter.images,
+                    },
+                )
+                if interrupts.requested:
+                    checkpoints.wait()
+                    raise Interrupted(interrupts.requested, f"step {step} is saved: the same command goes on there")
+                meter.resume()
+            interrupts.deferred = False
+
+            checkpoints.wait()
+            best_step, best_scores = checkpoints.best
+            best = state if best_step == step else checkpoints.restore(best_step, state)[0]
+            test = evaluate_on(dataset.test, best)
+            log({"split": "test", "step": best_step, "epoch": best_step / plan.steps_per_epoch, **test.scalars()})
+            record.update(
+                steps=step,
+                best={"step": best_step, "metric": config.checkpoint.metric},
+                metrics={"validation": best_scores, "test": test.as_dict(dataset.class_names)},
+                params_sha256=provenance.params_hash(state.params),
+                train_seconds=meter.seconds,
+                images_per_second=meter.images_per_second,
+                wall_seconds=wall_before + provenance.process_seconds(),
+            )

@@ -1,0 +1,91 @@
+"""The folder of one run: whose it is, whether it may go on there, and that nobody else writes to it."""
+
+import contextlib
+import json
+import pathlib
+from collections.abc import Iterator
+from typing import Any
+
+import filelock
+import ml_collections
+
+from mnist_jax.config import differences
+from mnist_jax.data import Dataset
+from mnist_jax.errors import UserError
+from mnist_jax.provenance import SCHEMA
+
+
+@contextlib.contextmanager
+def locked(workdir: pathlib.Path) -> Iterator[None]:
+    """Makes the folder and holds it for this process; the lock ends with the process, however it ends.
+
+    Raises UserError: it cannot be written, or another run is in it.
+    """
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(workdir / ".lock")
+        lock.acquire(blocking=False)
+    except filelock.Timeout as error:
+        raise UserError(f"another run is at work in {workdir}; wait for it, or give another --workdir") from error
+    except OSError as error:
+        raise UserError(
+            f"--workdir={workdir} cannot be written: {error.strerror or error}; give another"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def previous_run(
+    workdir: pathlib.Path, config: ml_collections.FrozenConfigDict, *, force: bool
+) -> dict[str, Any] | None:
+    """The run.json of a run of the same config in this folder; None in a new folder.
+
+    force: goes on with another config where otherwise it would be refused.
+    Raises UserError: the run there had another config, or its run.json cannot be read.
+    """
+    path = workdir / "run.json"
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
+    try:
+        record = json.loads(text)
+        schema, old = record["schema"], record["config"]
+        changed = differences(old, _as_json(config))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path} is damaged; remove it, or give another --workdir") from error
+    if schema != SCHEMA:
+        raise UserError(
+            f"{path} was written by another version (schema {schema}, not {SCHEMA}); give another --workdir"
+        )
+    if changed and not force:
+        fields = ", ".join(f"config.{name} was {was!r}, now {now!r}" for name, (was, now) in changed.items())
+        raise UserError(f"{workdir} holds a run of another config ({fields}); give another --workdir or --resume=force")
+    return record
+
+
+def is_finished(record: dict[str, Any], config: ml_collections.FrozenConfigDict) -> bool:
+    """Whether a run.json is of a run of this very config that came to its end."""
+    return record["status"] == "finished" and not differences(record["config"], _as_json(config))
+
+
+def check_same_data(record: dict[str, Any], dataset: Dataset, workdir: pathlib.Path) -> None:
+    """Refuses to go on with other data than the run began with.
+
+    Raises UserError: the fingerprints differ.
+    """
+    if record and record["data"]["fingerprint"] != dataset.fingerprint:
+        raise UserError(
+            f"{workdir} holds a run on other data: {record['data']['name']} with fingerprint "
+            f"{record['data']['fingerprint'][:12]}, now {dataset.name} with {dataset.fingerprint[:12]}; "
+            "give another --workdir or --resume=force"
+        )
+
+
+def _as_json(config: ml_collections.FrozenConfigDict) -> dict[str, Any]:
+    """A config as run.json holds it: tuples have become lists."""
+    return json.loads(json.dumps(config.to_dict()))
