@@ -14,9 +14,9 @@ from mnist_jax import command_line
 from mnist_jax.errors import UserError
 from mnist_jax.interrupts import Interrupted
 
-_CONFIG = command_line.define_config()
-_WORKDIR = flags.DEFINE_string("workdir", None, "The run's folder, for its record, history and checkpoints.")
-_RESUME = flags.DEFINE_enum("resume", "auto", ["auto", "force"], "force: go on although config or data changed.")
+command_line.define_config()
+flags.DEFINE_string("workdir", None, "The run's folder, for its record, history and checkpoints.")
+flags.DEFINE_enum("resume", "auto", ["auto", "force"], "force: go on although config or data changed.")
 
 
 def main(argv: list[str]) -> int:
@@ -24,7 +24,7 @@ def main(argv: list[str]) -> int:
         command_line.parse(argv, required=("config", "workdir"))
         from mnist_jax.train import train_and_evaluate  # here, so that mistakes in flags show at once
 
-        train_and_evaluate(_CONFIG.value, _WORKDIR.value, resume=_RESUME.value)
+        train_and_evaluate(flags.FLAGS.config, flags.FLAGS.workdir, resume=flags.FLAGS.resume)
     except UserError as error:
         command_line.report(error)
         return 2

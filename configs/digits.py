@@ -1,6 +1,6 @@
 """The bundled set: 1,797 handwritten digits of 8 x 8 pixels that ship with scikit-learn; no network.
 
-    python main.py --config=configs/digits.py --workdir=runs/digits
+python main.py --config=configs/digits.py --workdir=runs/digits
 """
 
 import ml_collections

@@ -1,6 +1,6 @@
 """Fashion-MNIST: ten kinds of clothing from Zalando's catalogue, in MNIST's format.
 
-    python main.py --config=configs/fashion_mnist.py --workdir=runs/fashion_mnist
+python main.py --config=configs/fashion_mnist.py --workdir=runs/fashion_mnist
 """
 
 import ml_collections

@@ -1,6 +1,6 @@
 """Kuzushiji-MNIST: ten cursive Japanese characters, in MNIST's format.
 
-    python main.py --config=configs/kmnist.py --workdir=runs/kmnist
+python main.py --config=configs/kmnist.py --workdir=runs/kmnist
 """
 
 import ml_collections

@@ -1,6 +1,6 @@
 """MNIST: 60,000 training and 10,000 test images of handwritten digits, 28 x 28 pixels.
 
-    python main.py --config=configs/mnist.py --workdir=runs/mnist
+python main.py --config=configs/mnist.py --workdir=runs/mnist
 """
 
 import ml_collections

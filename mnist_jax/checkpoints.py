@@ -56,11 +56,14 @@ class Checkpoints:
         self._checkpointer.wait()
 
     @property
-    def best(self) -> tuple[int, dict[str, float]] | None:
-        """Step and validation metrics of the best checkpoint; of equals, the latest."""
+    def best(self) -> tuple[int, dict[str, float]]:
+        """Step and validation metrics of the best checkpoint; of equals, the latest.
+
+        Raises UserError: no checkpoint was evaluated.
+        """
         rated = [c for c in self._checkpointer.checkpoints if c.metrics]
         if not rated:
-            return None
+            raise UserError(f"no checkpoint in {self._folder} was evaluated; start anew in another --workdir")
         best = max(rated, key=lambda c: (self._score(c.metrics), c.step))
         return best.step, dict(best.metrics)
 

@@ -20,7 +20,9 @@ _EXAMPLES = {"config": "configs/digits.py", "workdir": "runs/digits"}
 
 def define_config() -> flags.FlagHolder:
     """The flag `--config=FILE`, with `--config.field=value` for each field of the config in the file."""
-    return config_flags.DEFINE_config_file("config", None, "A file of configs/; --config.FIELD=VALUE changes it.")
+    return config_flags.DEFINE_config_file(
+        "config", None, "A file of configs/; --config.FIELD=VALUE changes it."
+    )
 
 
 def parse(argv: list[str], *, required: tuple[str, ...]) -> None:
@@ -35,6 +37,8 @@ def parse(argv: list[str], *, required: tuple[str, ...]) -> None:
     for name in required:
         if not any(re.match(rf"--?{name}(=.|$)", argument) for argument in argv):
             raise UserError(f"--{name} is missing; for example --{name}={_EXAMPLES[name]}")
+    if "config" in required and not os.path.isfile(path := _config_file(argv).split(":")[0]):
+        raise UserError(f"--config={path}: there is no such file")
     _check_fields(argv)
     try:
         rest = flags.FLAGS(argv)
@@ -102,6 +106,7 @@ def _quiet_libraries() -> None:
     absl_logging.set_verbosity(absl_logging.ERROR)
     logging.getLogger().setLevel(logging.ERROR)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # or TensorFlow says that it uses them
     warnings.simplefilter("ignore")
 
 

@@ -125,6 +125,8 @@ def _check_disjoint(
 
 def _select(arrays: Mapping[str, Arrays], ranges: list[tuple[str, int, int]]) -> Arrays:
     parts = [
-        Arrays(*(field[start:stop] for field in arrays[split])) for split, start, stop in ranges if stop > start
+        Arrays(*(field[start:stop] for field in arrays[split]))
+        for split, start, stop in ranges
+        if stop > start
     ]
     return parts[0] if len(parts) == 1 else Arrays(*map(np.concatenate, zip(*parts, strict=True)))

@@ -33,7 +33,12 @@ class Evaluation:
 
     def as_dict(self, class_names: Sequence[str]) -> dict[str, Any]:
         """All of it under plain names, with a list of one dict a class."""
-        columns = {"precision": self.precision, "recall": self.recall, "f1": self.f1, "support": self.confusion.sum(1)}
+        columns = {
+            "precision": self.precision,
+            "recall": self.recall,
+            "f1": self.f1,
+            "support": self.confusion.sum(1),
+        }
         per_class = [
             {"class": name, **{key: values[index] for key, values in columns.items()}}
             for index, name in enumerate(class_names)

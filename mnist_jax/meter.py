@@ -64,7 +64,9 @@ class Meter:
         self._mark = now
 
     def _close(self, step: int) -> dict[str, Any]:
-        merged = {key: np.concatenate([values[key] for values in self._interval]) for key in self._interval[0]}
+        merged = {
+            key: np.concatenate([values[key] for values in self._interval]) for key in self._interval[0]
+        }
         row = {
             "split": "train",
             "step": step,
@@ -72,7 +74,9 @@ class Meter:
             "steps": len(merged["loss"]),
             **{key: float(values.mean(dtype=np.float64)) for key, values in merged.items()},
             "learning_rate": float(merged["learning_rate"][-1]),
-            "images_per_second": self._interval_images / self._interval_seconds if self._interval_images else None,
+            "images_per_second": self._interval_images / self._interval_seconds
+            if self._interval_images
+            else None,
         }
         self.seconds += self._interval_seconds
         self.images += self._interval_images
@@ -83,8 +87,9 @@ class Meter:
         bad = np.flatnonzero(~np.isfinite(values["loss"]))
         if bad.size:
             first = bad[0]
+            loss, rate, norm = (values[key][first] for key in ("loss", "learning_rate", "grad_norm"))
             raise UserError(
-                f"the loss is {values['loss'][first]} at step {step - len(values['loss']) + first + 1} (learning "
-                f"rate {values['learning_rate'][first]:.3g}, gradient norm {values['grad_norm'][first]:.3g}); "
-                "lower config.optimizer.learning_rate or set config.optimizer.clip_norm"
+                f"the loss is {loss} at step {step - len(values['loss']) + first + 1} (learning rate {rate:.3g}, "
+                f"gradient norm {norm:.3g}); lower config.optimizer.learning_rate or set "
+                "config.optimizer.clip_norm"
             )

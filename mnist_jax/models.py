@@ -79,8 +79,8 @@ def create_model(
     `params` and `model_state` (running statistics of batch norm) are nested dicts of float32 arrays.
     """
     model = CNN(config, image_shape, num_classes, rngs=nnx.Rngs(params=key))
-    graphdef, params, model_state = nnx.split(model, nnx.Param, ...)
-    return graphdef, nnx.to_pure_dict(params), nnx.to_pure_dict(model_state)
+    graphdef, params, *rest = nnx.split(model, nnx.Param, ...)
+    return graphdef, nnx.to_pure_dict(params), nnx.to_pure_dict(rest[0])
 
 
 def apply_model(
@@ -95,8 +95,7 @@ def apply_model(
     """Logits (B, K) of float images (B, H, W, C), and the model state after them."""
     model = nnx.merge(graphdef, params, model_state)
     logits = model(images, train=train, rngs=rngs)
-    _, _, new_state = nnx.split(model, nnx.Param, ...)
-    return logits, nnx.to_pure_dict(new_state)
+    return logits, nnx.to_pure_dict(nnx.state(model, nnx.Not(nnx.Param)))
 
 
 def _norm(name: str, features: int, dtype: jnp.dtype, rngs: nnx.Rngs):

@@ -42,7 +42,6 @@ def open_source(config: ml_collections.FrozenConfigDict) -> Source:
     return _digits() if config.name == "digits" else _tfds(config)
 
 
-
 def _digits() -> Source:
     """The 1,797 images of 8 x 8 pixels that ship with scikit-learn, in the order of their writers.
 
@@ -100,15 +99,24 @@ def _builder(config: ml_collections.FrozenConfigDict) -> Any:
     try:
         builder = tfds.builder(config.name, data_dir=data_dir or None, file_format="array_record")
     except tfds.core.registered.DatasetNotFoundError as error:
-        near = difflib.get_close_matches(config.name, ["digits", *tfds.list_builders()], n=1)
+        near = difflib.get_close_matches(
+            config.name, ["digits", *tfds.list_builders(with_community_datasets=False)], n=1
+        )
         hint = f"did you mean {near[0]!r}?" if near else "see https://www.tensorflow.org/datasets/catalog"
         raise UserError(f"config.data.name is {config.name!r}, which TFDS does not have; {hint}") from error
     except (ValueError, AssertionError, OSError) as error:
+        if "File format is already set" in str(error):
+            raise UserError(
+                f"{config.name} is prepared in {data_dir or '~/tensorflow_datasets'} in a format that needs "
+                "TensorFlow to read; choose another place with --config.data.data_dir"
+            ) from error
         raise UserError(f"config.data.name is {config.name!r}: {_last_sentence(error)}") from error
     features, keys = builder.info.features, builder.info.supervised_keys or ()
     kinds = [type(features[key]) for key in keys if key in features]
     if kinds != [tfds.features.Image, tfds.features.ClassLabel]:
-        raise UserError(f"config.data.name is {config.name!r}, which is not a set of images with one label each")
+        raise UserError(
+            f"config.data.name is {config.name!r}, which is not a set of images with one label each"
+        )
     return builder
 
 
@@ -222,5 +230,3 @@ def _last_sentence(error: Exception) -> str:
     """TFDS puts its reason at the end of a long message."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1].rsplit('}": ', 1)[-1] if lines else type(error).__name__
-
-

@@ -114,9 +114,7 @@ def make_train_chunk(
     return jax.jit(train_chunk, donate_argnums=0, compiler_options=devices.compiler_options())
 
 
-def make_predict(
-    config: ml_collections.FrozenConfigDict, graphdef: nnx.GraphDef
-) -> Callable[..., jax.Array]:
+def make_predict(config: ml_collections.FrozenConfigDict, graphdef: nnx.GraphDef) -> Callable[..., jax.Array]:
     """A jitted `(params, model_state, images, indices) -> log-probabilities`, float32 (B, K).
 
     images: uint8 (N, H, W, C). indices: int32 (B,), the rows to predict.
@@ -150,5 +148,3 @@ def _update_ema(state: TrainState, params: PyTree, decay: float) -> PyTree:
     step = state.step.astype(jnp.float32)
     decay_now = jnp.minimum(decay, (1 + step) / (10 + step))
     return optax.incremental_update(params, state.ema, 1 - decay_now)
-
-

@@ -25,7 +25,7 @@ class MetricsFile:
         partial = path.with_name(path.name + ".partial")
         partial.write_bytes(b"".join(kept))
         os.replace(partial, path)
-        self._file = open(path, "ab", buffering=0)
+        self._file = path.open("ab", buffering=0)
 
     def log(self, row: Row) -> None:
         finite = {key: None if _undefined(value) else value for key, value in row.items()}
@@ -124,7 +124,9 @@ def print_result(record: Mapping[str, Any], workdir: pathlib.Path) -> None:
         ("examples", "examples"),
     ):
         value = test[key]
-        table.add_row(name, "undefined" if value is None else f"{value:,}" if key == "examples" else f"{value:.4f}")
+        table.add_row(
+            name, "undefined" if value is None else f"{value:,}" if key == "examples" else f"{value:.4f}"
+        )
     out = RichConsole(highlight=False, soft_wrap=True)
     out.print(table)
     out.print(

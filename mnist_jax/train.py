@@ -81,7 +81,9 @@ def _run(
 
             def evaluate_on(split: Arrays, state: TrainState) -> Evaluation:
                 log_probabilities = predict_split(
-                    lambda rows: predict(state.evaluated_params, state.model_state, rows.images, rows.indices),
+                    lambda rows: predict(
+                        state.evaluated_params, state.model_state, rows.images, rows.indices
+                    ),
                     split,
                     config.data.placement,
                     config.evaluation.batch_size,
@@ -123,7 +125,9 @@ def _run(
                 )
                 if interrupts.requested:
                     checkpoints.wait()
-                    raise Interrupted(interrupts.requested, f"step {step} is saved: the same command goes on there")
+                    raise Interrupted(
+                        interrupts.requested, f"step {step} is saved: the same command goes on there"
+                    )
                 meter.resume()
             interrupts.deferred = False
 
@@ -131,7 +135,14 @@ def _run(
             best_step, best_scores = checkpoints.best
             best = state if best_step == step else checkpoints.restore(best_step, state)[0]
             test = evaluate_on(dataset.test, best)
-            log({"split": "test", "step": best_step, "epoch": best_step / plan.steps_per_epoch, **test.scalars()})
+            log(
+                {
+                    "split": "test",
+                    "step": best_step,
+                    "epoch": best_step / plan.steps_per_epoch,
+                    **test.scalars(),
+                }
+            )
             record.update(
                 steps=step,
                 best={"step": best_step, "metric": config.checkpoint.metric},

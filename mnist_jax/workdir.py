@@ -26,7 +26,9 @@ def locked(workdir: pathlib.Path) -> Iterator[None]:
         lock = filelock.FileLock(workdir / ".lock")
         lock.acquire(blocking=False)
     except filelock.Timeout as error:
-        raise UserError(f"another run is at work in {workdir}; wait for it, or give another --workdir") from error
+        raise UserError(
+            f"another run is at work in {workdir}; wait for it, or give another --workdir"
+        ) from error
     except OSError as error:
         raise UserError(
             f"--workdir={workdir} cannot be written: {error.strerror or error}; give another"
@@ -64,7 +66,9 @@ def previous_run(
         )
     if changed and not force:
         fields = ", ".join(f"config.{name} was {was!r}, now {now!r}" for name, (was, now) in changed.items())
-        raise UserError(f"{workdir} holds a run of another config ({fields}); give another --workdir or --resume=force")
+        raise UserError(
+            f"{workdir} holds a run of another config ({fields}); give another --workdir or --resume=force"
+        )
     return record
 
 

@@ -1,0 +1,47 @@
+# `make train` and `make test` need Python 3.11 or later and a package index; they make .venv themselves.
+
+PYTHON ?= python3
+CONFIG ?= configs/digits.py
+WORKDIR ?= runs/digits
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: train test lint format lock clean
+
+train: $(VENV)/.train
+	$(BIN)/python main.py --config=$(CONFIG) --workdir=$(WORKDIR)
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.test
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Exact versions for every platform, with the sha256 of each file, and nothing about where they come from.
+LOCK := uv pip compile pyproject.toml --universal --python-version=3.11 --fork-strategy=fewest --generate-hashes \
+	--no-header --no-annotate --no-emit-index-url --no-emit-find-links --upgrade --quiet
+lock: $(VENV)/.test
+	$(BIN)/$(LOCK) --output-file=requirements.lock
+	$(BIN)/$(LOCK) --extra=test --constraint=requirements.lock --output-file=requirements-test.lock
+
+# The marks stand for the locks they were installed from; a newer lock is installed again.
+$(VENV)/.train: requirements.lock | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement=$<
+	touch $@
+
+$(VENV)/.test: requirements-test.lock | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement=$<
+	touch $@
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mnist_jax needs Python 3.11 or later: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+
+clean:
+	rm -rf $(VENV)
