@@ -19,7 +19,9 @@ def get_config() -> ml_collections.ConfigDict:
     config.augment.shift = 1.0
     config.augment.rotation = 10.0
     config.augment.scale = 0.1
+    config.model.norm = "group"
     config.train.batch_size = 32
+    config.train.ema_decay = 0.99
     config.train.epochs = 30
     config.schedule.warmup = 6.0
     return config

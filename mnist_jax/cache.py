@@ -58,7 +58,7 @@ def content_hash(*arrays: np.ndarray) -> str:
     digest = hashlib.sha256()
     for array in arrays:
         digest.update(f"{array.shape} {array.dtype.str}".encode())
-        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))  # no copy of a memory map
+        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)  # no copy of a memory map
     return digest.hexdigest()
 
 

@@ -49,7 +49,7 @@ def parse(argv: list[str], *, required: tuple[str, ...]) -> None:
         hint = f"did you mean --{near[0]}?" if near else "--help lists them"
         raise UserError(f"--{error.flagname} is not a flag; {hint}") from error
     except flags.Error as error:
-        raise UserError(_bad_value(str(error))) from error
+        raise UserError(_bad_value(str(error), _config_file(argv))) from error
     except Exception as error:  # a config is code, so it can raise anything
         raise UserError(f"--config={_config_file(argv)}: {one_line(error)}") from error
     if len(rest) > 1:
@@ -80,15 +80,15 @@ def _check_fields(argv: list[str]) -> None:
             raise UserError(unknown_field(match[1]))
 
 
-def _bad_value(message: str) -> str:
+def _bad_value(message: str, config_file: str) -> str:
     """One line from what the flag parser says about a value."""
     match = re.match(r"flag --config\.([\w.]+)=(.*?): ", message, re.DOTALL)
     if match:
         return f"config.{match[1]} is {match[2]!r}; it may be {RULES[match[1]].expects}"
     # A config file's own error comes as a traceback, which ends with what matters.
     last = message.strip().splitlines()[-1]
-    where = re.findall(r'File "([^"]+)", line (\d+)', message)
-    return f"{where[-1][0]}, line {where[-1][1]}: {last}" if where and "Traceback" in message else last
+    lines = re.findall(rf'File "{re.escape(config_file)}", line (\d+)', message)
+    return f"{config_file}, line {lines[-1]}: {last}" if lines else last
 
 
 def _config_file(argv: list[str]) -> str:

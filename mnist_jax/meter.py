@@ -8,33 +8,43 @@ import numpy as np
 
 from mnist_jax.errors import UserError
 from mnist_jax.plan import Plan
+from mnist_jax.provenance import process_seconds
 
 
 class Meter:
     """Averages the metrics of steps between the plan's pauses, and times training without the pauses.
 
-    seconds, images: training time and the images trained in it, from the end of the first chunk on, which
-    compiles; pauses are left out.
+    The clock starts when the first chunk, which compiles, is done.
     """
 
-    def __init__(self, plan: Plan, batch_size: int, seconds: float = 0.0, images: int = 0):
-        """seconds, images: those of the run before it was resumed."""
-        self.seconds, self.images = seconds, images
+    def __init__(self, plan: Plan, batch_size: int, before: dict[str, Any]):
+        """before: the `progress` of the run when it was saved; {} for a new one."""
         self._plan, self._batch_size = plan, batch_size
+        self._seconds, self._images = before.get("train_seconds", 0.0), before.get("images", 0)
+        self._wall_before = before.get("wall_seconds", 0.0)
         self._pending: tuple[int, dict[str, jax.Array]] | None = None
         self._interval: list[dict[str, np.ndarray]] = []
         self._interval_seconds, self._interval_images = 0.0, 0
         self._mark: float | None = None
+        self._startup: float | None = None
+
+    @property
+    def progress(self) -> dict[str, Any]:
+        """Seconds from the process's start to its first step done; seconds of training over all processes
+        of this run, the images trained in them and their ratio; wall seconds of the whole run.
+        """
+        return {
+            "startup_seconds": self._startup,
+            "train_seconds": self._seconds,
+            "images": self._images,
+            "images_per_second": self._images / self._seconds if self._seconds else None,
+            "wall_seconds": self._wall_before + process_seconds(),
+        }
 
     def resume(self) -> None:
         """Starts the clock again after a pause."""
         if self._mark is not None:
             self._mark = time.perf_counter()
-
-    @property
-    def images_per_second(self) -> float | None:
-        """Training throughput over the whole run; None where nothing was timed."""
-        return self.images / self.seconds if self.seconds else None
 
     def put(self, step: int, metrics: dict[str, jax.Array]) -> None:
         """Keeps the metrics of the chunk that ends at `step`, which is under way."""
@@ -61,6 +71,8 @@ class Meter:
         if self._mark is not None:
             self._interval_seconds += now - self._mark
             self._interval_images += images
+        else:
+            self._startup = process_seconds()
         self._mark = now
 
     def _close(self, step: int) -> dict[str, Any]:
@@ -70,7 +82,7 @@ class Meter:
         row = {
             "split": "train",
             "step": step,
-            "epoch": step / self._plan.steps_per_epoch,
+            "epoch": self._plan.epoch(step),
             "steps": len(merged["loss"]),
             **{key: float(values.mean(dtype=np.float64)) for key, values in merged.items()},
             "learning_rate": float(merged["learning_rate"][-1]),
@@ -78,8 +90,8 @@ class Meter:
             if self._interval_images
             else None,
         }
-        self.seconds += self._interval_seconds
-        self.images += self._interval_images
+        self._seconds += self._interval_seconds
+        self._images += self._interval_images
         self._interval, self._interval_seconds, self._interval_images = [], 0.0, 0
         return row
 
@@ -87,9 +99,9 @@ class Meter:
         bad = np.flatnonzero(~np.isfinite(values["loss"]))
         if bad.size:
             first = bad[0]
+            at = step - len(values["loss"]) + first + 1
             loss, rate, norm = (values[key][first] for key in ("loss", "learning_rate", "grad_norm"))
             raise UserError(
-                f"the loss is {loss} at step {step - len(values['loss']) + first + 1} (learning rate {rate:.3g}, "
-                f"gradient norm {norm:.3g}); lower config.optimizer.learning_rate or set "
-                "config.optimizer.clip_norm"
+                f"the loss is {loss} at step {at} (learning rate {rate:.3g}, gradient norm {norm:.3g}); lower "
+                "config.optimizer.learning_rate or set config.optimizer.clip_norm"
             )

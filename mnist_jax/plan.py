@@ -16,6 +16,10 @@ class Plan(NamedTuple):
     evaluations: frozenset[int]
     checkpoints: frozenset[int]
 
+    def epoch(self, step: int) -> float:
+        """How many epochs so many steps are."""
+        return step / self.steps_per_epoch
+
     def chunks(self, start: int, steps_per_call: int) -> Iterator[tuple[int, int]]:
         """(first step, number of steps) of each dispatch from `start` on; none reaches over a pause."""
         for pause in sorted(self.logs | self.evaluations | self.checkpoints):

@@ -43,18 +43,17 @@ class RunRecord:
         self._begun = previous is not None
         self.fields: dict[str, Any] = dict(previous or {})
 
-    def begin(
-        self, config: ml_collections.FrozenConfigDict, dataset: Dataset, *, resumed: bool, parameters: int
-    ) -> None:
+    def begin(self, config: ml_collections.FrozenConfigDict, dataset: Dataset, parameters: int) -> None:
         """Records what is about to be trained, on which code, data and machine."""
+        again = self._begun
         self._begun = True
         self.update(
             schema=SCHEMA,
             status="running",
             exit_reason=None,
-            started=self.fields.get("started", now()) if resumed else now(),
+            started=self.fields["started"] if again else now(),
             ended=None,
-            resumes=self.fields.get("resumes", 0) + 1 if resumed else 0,
+            resumes=self.fields["resumes"] + 1 if again else 0,
             command=sys.argv,
             config=config.to_dict(),
             code=describe_code(),

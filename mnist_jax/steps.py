@@ -95,7 +95,7 @@ def make_train_chunk(
             "loss": loss,
             "accuracy": (logits.argmax(-1) == batch_labels).mean(dtype=jnp.float32),
             "learning_rate": jnp.asarray(schedule(state.step), jnp.float32),
-            "grad_norm": optax.global_norm(grads),
+            "grad_norm": optax.tree.norm(grads),
         }
         return state._replace(
             step=state.step + 1,

@@ -16,6 +16,29 @@ from mnist_jax.plan import Plan
 Row = dict[str, Any]
 
 
+class Trackers:
+    """All places where the numbers of one run go; a context manager."""
+
+    def __init__(self, workdir: pathlib.Path, plan: Plan, step: int):
+        """step: steps taken before, where the run goes on."""
+        self._metrics_file, self._console = MetricsFile(workdir / "metrics.jsonl", step), Console(plan)
+        self.say = self._console.say
+
+    def __enter__(self) -> "Trackers":
+        self._console.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._console.close()
+        self._metrics_file.close()
+
+    def log(self, row: Row | None) -> None:
+        """Takes a row: `split` ("train", "validation" or "test"), `step`, `epoch` and numbers."""
+        if row is not None:
+            self._metrics_file.log(row)
+            self._console.log(row)
+
+
 class MetricsFile:
     """metrics.jsonl: a JSON object a line, each written by one system call, so that a kill cuts none."""
 
@@ -31,10 +54,7 @@ class MetricsFile:
         finite = {key: None if _undefined(value) else value for key, value in row.items()}
         self._file.write(json.dumps(finite, allow_nan=False).encode() + b"\n")
 
-    def __enter__(self) -> "MetricsFile":
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
         self._file.close()
 
 
@@ -64,7 +84,7 @@ class Console:
 
     def __init__(self, plan: Plan):
         self._out = RichConsole(highlight=False, soft_wrap=True)
-        self._total_epochs = plan.total_steps / plan.steps_per_epoch
+        self._total_epochs = plan.epoch(plan.total_steps)
         self._training: Row = {}
         self._bar = Progress(
             TextColumn("{task.description}"),
@@ -77,11 +97,10 @@ class Console:
         )
         self._task = self._bar.add_task("first step", total=plan.total_steps)
 
-    def __enter__(self) -> "Console":
+    def start(self) -> None:
         self._bar.start()
-        return self
 
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
         self._bar.stop()
 
     def log(self, row: Row) -> None:
@@ -90,19 +109,14 @@ class Console:
             self._bar.update(
                 self._task,
                 completed=row["step"],
-                description=(
-                    f"epoch {row['epoch']:.1f}/{self._total_epochs:g}  loss {row['loss']:.4f}  "
-                    f"accuracy {row['accuracy']:.4f}  {row['images_per_second']:,.0f} images/s"
-                ),
+                description=f"epoch {self._epoch(row)}  {_scores(row)}{_speed(row)}",
             )
         elif row["split"] == "validation":
-            speed = self._training.get("images_per_second")
-            self.say(
-                f"epoch {row['epoch']:>5.1f}/{self._total_epochs:g}  step {row['step']:>6}  "
-                + (f"train loss {self._training['loss']:.4f}  " if self._training else "")
-                + f"validation loss {row['loss']:.4f}  accuracy {row['accuracy']:.4f}"
-                + (f"  {speed:,.0f} images/s" if speed else "")
-            )
+            trained = f"train {_scores(self._training)}  " if self._training else ""
+            self.say(f"epoch {self._epoch(row)}  {trained}validation {_scores(row)}{_speed(self._training)}")
+
+    def _epoch(self, row: Row) -> str:
+        return f"{row['epoch']:.1f}/{self._total_epochs:.1f}"
 
     def say(self, text: str) -> None:
         """A line of text, above the bar where there is one."""
@@ -137,6 +151,15 @@ def print_result(record: Mapping[str, Any], workdir: pathlib.Path) -> None:
         f"checkpoints {workdir / 'checkpoints'}",
         markup=False,
     )
+
+
+def _scores(row: Row) -> str:
+    return f"loss {row['loss']:.4f} accuracy {row['accuracy']:.4f}"
+
+
+def _speed(row: Row) -> str:
+    speed = row.get("images_per_second")
+    return f"  {speed:,.0f} images/s" if speed else ""
 
 
 def _undefined(value: Any) -> bool:

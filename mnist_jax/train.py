@@ -1,9 +1,11 @@
 """The path of one run, from top to bottom."""
 
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import ml_collections
+from flax import nnx
 
 from mnist_jax import data, devices, provenance
 from mnist_jax.cache import Arrays
@@ -16,7 +18,7 @@ from mnist_jax.meter import Meter
 from mnist_jax.optimizers import create_optimizer, create_schedule
 from mnist_jax.plan import make_plan
 from mnist_jax.steps import TrainState, create_state, make_predict, make_train_chunk
-from mnist_jax.tracking import Console, MetricsFile, Row, print_result
+from mnist_jax.tracking import Trackers, print_result
 from mnist_jax.workdir import check_same_data, is_finished, locked, previous_run
 
 
@@ -61,35 +63,16 @@ def _run(
     optimizer = create_optimizer(config, schedule)
     graphdef, state = create_state(config, dataset.image_shape, len(dataset.class_names), optimizer)
     train_chunk = make_train_chunk(config, graphdef, optimizer, schedule)
-    predict = make_predict(config, graphdef)
+    evaluate_on = _make_evaluate(config, graphdef)
 
     with Checkpoints(workdir / "checkpoints", config.checkpoint) as checkpoints:
         state, notes, warnings = checkpoints.restore_latest(state)
         step = int(state.step)
-        record.begin(config, dataset, resumed=step > 0, parameters=provenance.count_params(state.params))
-        meter = Meter(plan, config.train.batch_size, notes.get("train_seconds", 0), notes.get("images", 0))
-        wall_before = notes.get("wall_seconds", 0)
-
-        with MetricsFile(workdir / "metrics.jsonl", step) as metrics_file, Console(plan) as console:
+        record.begin(config, dataset, provenance.count_params(state.params))
+        meter = Meter(plan, config.train.batch_size, notes.get("progress", {}))
+        with Trackers(workdir, plan, step) as trackers:
             for warning in warnings:
-                console.say(warning)
-
-            def log(row: Row | None) -> None:
-                if row is not None:
-                    metrics_file.log(row)
-                    console.log(row)
-
-            def evaluate_on(split: Arrays, state: TrainState) -> Evaluation:
-                log_probabilities = predict_split(
-                    lambda rows: predict(
-                        state.evaluated_params, state.model_state, rows.images, rows.indices
-                    ),
-                    split,
-                    config.data.placement,
-                    config.evaluation.batch_size,
-                )
-                return evaluate(log_probabilities, split.labels)
-
+                trackers.say(warning)
             batches = training_rows(
                 make_feed(dataset.train, config.data.placement),
                 plan.chunks(step, devices.steps_per_call(config.train.steps_per_call)),
@@ -101,54 +84,53 @@ def _run(
             for batch in batches:
                 state, metrics = train_chunk(state, *batch)
                 step += len(batch.indices)
-                log(meter.fetch())  # of the chunk before, while this one runs
+                trackers.log(meter.fetch())  # of the chunk before, while this one runs
                 meter.put(step, metrics)
                 if step not in plan.checkpoints and not interrupts.requested:
                     continue
-
-                log(meter.fetch(pause=True))
+                trackers.log(meter.fetch(pause=True))
                 scores = None
                 if step in plan.evaluations:
                     scores = evaluate_on(dataset.validation, state).scalars()
-                    log({"split": "validation", "step": step, "epoch": step / plan.steps_per_epoch, **scores})
-                seconds = wall_before + provenance.process_seconds()
-                checkpoints.save(
-                    step,
-                    state,
-                    metrics=scores,
-                    notes={
-                        "config": config.to_dict(),
-                        "wall_seconds": seconds,
-                        "train_seconds": meter.seconds,
-                        "images": meter.images,
-                    },
-                )
+                    trackers.log({"split": "validation", "step": step, "epoch": plan.epoch(step), **scores})
+                notes = {"config": config.to_dict(), "progress": meter.progress}
+                checkpoints.save(step, state, notes=notes, metrics=scores)
                 if interrupts.requested:
                     checkpoints.wait()
-                    raise Interrupted(
-                        interrupts.requested, f"step {step} is saved: the same command goes on there"
-                    )
+                    hint = f"step {step} is saved: the same command goes on there"
+                    raise Interrupted(interrupts.requested, hint)
                 meter.resume()
             interrupts.deferred = False
 
             checkpoints.wait()
-            best_step, best_scores = checkpoints.best
+            best_step, validation = checkpoints.best
             best = state if best_step == step else checkpoints.restore(best_step, state)[0]
             test = evaluate_on(dataset.test, best)
-            log(
-                {
-                    "split": "test",
-                    "step": best_step,
-                    "epoch": best_step / plan.steps_per_epoch,
-                    **test.scalars(),
-                }
+            trackers.log(
+                {"split": "test", "step": best_step, "epoch": plan.epoch(best_step), **test.scalars()}
             )
-            record.update(
-                steps=step,
-                best={"step": best_step, "metric": config.checkpoint.metric},
-                metrics={"validation": best_scores, "test": test.as_dict(dataset.class_names)},
-                params_sha256=provenance.params_hash(state.params),
-                train_seconds=meter.seconds,
-                images_per_second=meter.images_per_second,
-                wall_seconds=wall_before + provenance.process_seconds(),
-            )
+        record.update(
+            steps=step,
+            best={"step": best_step, "metric": config.checkpoint.metric},
+            metrics={"validation": validation, "test": test.as_dict(dataset.class_names)},
+            params_sha256=provenance.params_hash(state.params),
+            **meter.progress,
+        )
+
+
+def _make_evaluate(
+    config: ml_collections.FrozenConfigDict, graphdef: nnx.GraphDef
+) -> Callable[[Arrays, TrainState], Evaluation]:
+    """A function that evaluates a state on every example of a split."""
+    predict = make_predict(config, graphdef)
+
+    def evaluate_on(split: Arrays, state: TrainState) -> Evaluation:
+        log_probabilities = predict_split(
+            lambda rows: predict(state.evaluated_params, state.model_state, rows.images, rows.indices),
+            split,
+            config.data.placement,
+            config.evaluation.batch_size,
+        )
+        return evaluate(log_probabilities, split.labels)
+
+    return evaluate_on

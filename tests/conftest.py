@@ -1,0 +1,68 @@
+"""What the tests share: small configs, the command line as users run it, and real MNIST where it is."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import ml_collections
+import pytest
+from hypothesis import settings
+
+from configs import digits
+from mnist_jax import devices
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+# The first example of a test compiles, which takes longer than the rest.
+settings.register_profile("default", deadline=None)
+settings.load_profile("default")
+
+REAL_MNIST = ROOT.parent / "shared" / "data" / "mnist"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory):
+    """Tests neither read nor fill the user's cache; programs they start share this one."""
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+    devices.prepare_host()
+
+
+@pytest.fixture
+def tiny_config() -> ml_collections.ConfigDict:
+    """Two epochs of the bundled digits with a small network: 76 steps in a second or two."""
+    config = digits.get_config()
+    config.model.widths = (8, 8)
+    config.model.dense = 16
+    config.train.epochs = 2
+    config.train.log_every_steps = 10
+    config.schedule.warmup = 0.5
+    return config
+
+
+@pytest.fixture(scope="session")
+def real_mnist() -> pathlib.Path:
+    """The folder with the four canonical MNIST files."""
+    if not (REAL_MNIST / "train-images-idx3-ubyte.gz").exists():
+        pytest.skip(f"the MNIST files are not in {REAL_MNIST}")
+    return REAL_MNIST
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, str(ROOT / "main.py"), *arguments]
+
+
+def run_main(*arguments: str, **options) -> subprocess.CompletedProcess:
+    """Runs main.py as a user would and returns what it printed."""
+    return subprocess.run(
+        command(*arguments), capture_output=True, text=True, timeout=300, cwd=ROOT, **options
+    )
+
+
+TINY = (
+    "--config=configs/digits.py",
+    "--config.model.widths=(8,8)",
+    "--config.model.dense=16",
+    "--config.train.epochs=2",
+    "--config.train.log_every_steps=10",
+    "--config.schedule.warmup=0.5",
+)

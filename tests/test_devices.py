@@ -1,0 +1,41 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+from mnist_jax import devices
+
+PROGRAM = "from mnist_jax import devices; devices.prepare_host(); print(devices.compiler_options())"
+
+
+def options_of(**environment):
+    return subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+
+
+def test_what_the_user_set_is_left_alone():
+    assert options_of() == str(devices.compiler_options())
+    assert options_of(XLA_FLAGS="--xla_cpu_experimental_ynn_fusion_type=") == "{}"
+
+
+def test_an_option_that_the_compiler_does_not_know_is_left_out(monkeypatch):
+    monkeypatch.setattr(devices, "_THREADED_CONVOLUTIONS", {"xla_no_such_option": ""})
+    devices.compiler_options.cache_clear()
+    assert devices.compiler_options() == {}
+    devices.compiler_options.cache_clear()
+
+
+def test_the_user_chooses_the_steps_of_a_call():
+    assert devices.steps_per_call(7) == 7
+    assert devices.steps_per_call(0) == 1
+
+
+@pytest.mark.parametrize(("nbytes", "fits"), [(1, True), (1 << 60, False)])
+def test_what_fits_on_the_device(nbytes, fits):
+    assert devices.fits_on_device(nbytes) is fits

@@ -1,0 +1,64 @@
+import jax
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mnist_jax import optimizers, steps
+from mnist_jax.cache import Arrays
+from mnist_jax.config import validate
+from mnist_jax.feeding import make_feed, predict_split, training_rows
+
+RNG = np.random.default_rng(0)
+ARRAYS = Arrays(RNG.integers(0, 256, (50, 8, 8, 1), np.uint8), RNG.integers(0, 10, 50, np.int32))
+
+
+@pytest.mark.parametrize("chunk", [1, 4])
+def test_device_and_host_placement_train_to_the_same_bits(tiny_config, chunk):
+    config = validate(tiny_config)
+    schedule = optimizers.create_schedule(config, 10, 100)
+    optimizer = optimizers.create_optimizer(config, schedule)
+    graphdef, _ = steps.create_state(config, (8, 8, 1), 10, optimizer)
+    train_chunk = steps.make_train_chunk(config, graphdef, optimizer, schedule)
+
+    def train(placement):
+        _, state = steps.create_state(config, (8, 8, 1), 10, optimizer)
+        chunks = [(start, chunk) for start in range(0, 12, chunk)]
+        for rows in training_rows(make_feed(ARRAYS, placement), chunks, seed=0, batch_size=16, size=50):
+            state, _ = train_chunk(state, *rows)
+        return state
+
+    jax.tree.map(np.testing.assert_array_equal, train("device"), train("host"))
+
+
+@given(size=st.integers(1, 50), batch_size=st.integers(1, 70), placement=st.sampled_from(["device", "host"]))
+def test_every_example_is_predicted_once_and_in_order(size, batch_size, placement):
+    arrays = Arrays(ARRAYS.images[:size], ARRAYS.labels[:size])
+    shapes = set()
+
+    def predict(rows):
+        shapes.add(rows.indices.shape)
+        return rows.images[rows.indices].sum((1, 2, 3)) * 100 + rows.labels[rows.indices]
+
+    expected = arrays.images.sum((1, 2, 3), dtype=np.uint32) * 100 + arrays.labels
+    np.testing.assert_array_equal(predict_split(predict, arrays, placement, batch_size), expected)
+    assert len(shapes) == 1
+
+
+def test_a_split_too_large_for_the_device_is_streamed(monkeypatch):
+    indices = np.array([[3, 1], [3, 2]], np.int32)
+    monkeypatch.setattr("mnist_jax.devices.fits_on_device", lambda nbytes: False)
+    streamed = make_feed(ARRAYS, "auto")(indices)
+    assert streamed.images.shape == (4, 8, 8, 1)
+    monkeypatch.setattr("mnist_jax.devices.fits_on_device", lambda nbytes: True)
+    resident = make_feed(ARRAYS, "auto")(indices)
+    assert resident.images.shape == ARRAYS.images.shape
+    np.testing.assert_array_equal(streamed.images[streamed.indices], resident.images[resident.indices])
+
+
+def test_an_error_in_the_thread_reaches_the_loop():
+    def broken(indices):
+        raise OSError("disk gone")
+
+    with pytest.raises(OSError, match="disk gone"):
+        list(training_rows(broken, [(0, 1)], seed=0, batch_size=2, size=5))

@@ -1,0 +1,94 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from configs import default
+from mnist_jax import models, provenance
+from mnist_jax.config import validate
+
+IMAGES = jax.random.normal(jax.random.key(1), (6, 28, 28, 1))
+
+
+def create(shape=(28, 28, 1), **changes):
+    config = default.get_config()
+    config.update_from_flattened_dict(changes)
+    return models.create_model(validate(config), shape, 10, jax.random.key(0))
+
+
+def apply(model, images=IMAGES, **options):
+    return models.apply_model(*model, images, **{"train": False, **options})
+
+
+def test_the_default_is_the_reference_network():
+    _, params, _ = create()
+    convolutions = 9 * 32 + 32 + 9 * 32 * 64 + 64
+    assert provenance.count_params(params) == convolutions + 3136 * 256 + 256 + 256 * 10 + 10
+
+
+def test_the_network_computes_what_numpy_does():
+    graphdef, params, state = create(**{"model.widths": (4,), "model.dense": 8})
+    logits, _ = apply((graphdef, params, state))
+    p = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params)
+    padded = np.pad(np.asarray(IMAGES, np.float64), ((0, 0), (1, 1), (1, 1), (0, 0)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2))
+    conv = np.einsum("bhwcij,ijco->bhwo", windows, p["convs"][0]["kernel"]) + p["convs"][0]["bias"]
+    pooled = np.maximum(conv, 0).reshape(6, 14, 2, 14, 2, 4).mean((2, 4)).reshape(6, -1)
+    hidden = np.maximum(pooled @ p["dense"]["kernel"] + p["dense"]["bias"], 0)
+    np.testing.assert_allclose(logits, hidden @ p["output"]["kernel"] + p["output"]["bias"], atol=1e-4)
+
+
+@pytest.mark.parametrize("norm", ["none", "batch", "group"])
+@pytest.mark.parametrize("pooling", ["average", "max"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_parameters_and_logits_are_float32(norm, pooling, dtype):
+    model = create(**{"model.norm": norm, "model.pooling": pooling, "dtype": dtype})
+    logits, _ = apply(model)
+    assert logits.shape == (6, 10)
+    assert {leaf.dtype for leaf in jax.tree.leaves((model[1], model[2], logits))} == {jnp.dtype("float32")}
+
+
+def test_bfloat16_is_used_and_is_close():
+    exact, _ = apply(create())
+    rounded, _ = apply(create(dtype="bfloat16"))
+    assert not np.array_equal(exact, rounded)
+    np.testing.assert_allclose(exact, rounded, atol=0.05 * np.abs(exact).max())
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 5, 2), (8, 8, 1), (32, 32, 3)])
+def test_any_size_of_image(shape):
+    logits, _ = apply(create(shape, **{"model.widths": (4, 4, 4)}), jnp.ones((2, *shape)))
+    assert logits.shape == (2, 10)
+
+
+@pytest.mark.parametrize(
+    ("name", "reduce", "start"), [("average", jax.lax.add, 0.0), ("max", jax.lax.max, -jnp.inf)]
+)
+@pytest.mark.parametrize("side", [6, 7])
+def test_pooling_is_that_of_reduce_window(name, reduce, start, side):
+    x = jax.random.normal(jax.random.key(2), (2, side, side, 3))
+    expected = jax.lax.reduce_window(x, start, reduce, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
+    pooled = models._pool(x, {"average": jnp.mean, "max": jnp.max}[name])
+    np.testing.assert_allclose(pooled, expected / 4 if name == "average" else expected, rtol=1e-6)
+
+
+def test_batch_norm_learns_its_statistics_in_training_only():
+    graphdef, params, state = create(**{"model.norm": "batch"})
+    _, evaluated = models.apply_model(graphdef, params, state, IMAGES, train=False)
+    _, trained = models.apply_model(graphdef, params, state, IMAGES, train=True)
+    same = jax.tree.map(np.array_equal, state, evaluated)
+    assert all(jax.tree.leaves(same))
+    assert not any(jax.tree.leaves(jax.tree.map(np.array_equal, state, trained)))
+    assert jax.tree.structure(state) == jax.tree.structure(trained)
+
+
+def test_dropout_is_a_function_of_the_key_in_training_only():
+    model = create(**{"model.dropout": 0.5})
+
+    def train(seed):
+        return apply(model, train=True, rngs=nnx.Rngs(dropout=jax.random.key(seed)))[0]
+
+    np.testing.assert_array_equal(train(0), train(0))
+    assert not np.array_equal(train(0), train(1))
+    np.testing.assert_array_equal(apply(model)[0], apply(model)[0])

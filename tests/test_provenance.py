@@ -1,0 +1,104 @@
+import json
+import subprocess
+import time
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mnist_jax import data, provenance
+from mnist_jax.config import validate
+from mnist_jax.interrupts import Interrupted
+
+
+@pytest.fixture
+def record(tmp_path, tiny_config):
+    config = validate(tiny_config)
+    record = provenance.RunRecord(tmp_path / "run.json", None)
+    record.begin(config, data.load(config.data), parameters=12)
+    return record
+
+
+def read(tmp_path):
+    return json.loads((tmp_path / "run.json").read_text())
+
+
+def test_the_record_says_what_was_run_where(record, tmp_path, tiny_config):
+    fields = read(tmp_path)
+    assert fields["schema"] == provenance.SCHEMA
+    assert fields["status"] == "running"
+    assert fields["config"] == json.loads(json.dumps(tiny_config.to_dict()))
+    assert fields["data"]["splits"]["train"]["examples"] == 1197
+    assert sum(fields["data"]["splits"]["test"]["class_counts"]) == 300
+    assert len(fields["data"]["fingerprint"]) == 64
+    assert fields["environment"]["packages"]["jax"]
+    assert fields["environment"]["accelerator"]["platform"] == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (Interrupted(15, "saved"), "interrupted"),
+        (KeyboardInterrupt(), "interrupted"),
+        (OSError("disk full"), "failed"),
+    ],
+)
+def test_the_record_says_how_it_ended(record, tmp_path, error, status):
+    with pytest.raises(type(error)), record.outcome():
+        raise error
+    assert read(tmp_path)["status"] == status
+    assert read(tmp_path)["exit_reason"]
+    assert read(tmp_path)["ended"]
+
+
+def test_nothing_is_written_for_a_run_that_never_began(tmp_path):
+    record = provenance.RunRecord(tmp_path / "run.json", None)
+    with pytest.raises(OSError, match="no data"), record.outcome():
+        raise OSError("no data")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_json_has_no_numbers_that_are_not_finite(record, tmp_path):
+    record.update(metrics={"a": float("nan"), "b": np.array([1.0, np.inf]), "c": np.float32(0.5)})
+    assert read(tmp_path)["metrics"] == {"a": None, "b": [1.0, None], "c": 0.5}
+
+
+def test_the_commit_and_changes_of_a_checkout(tmp_path, monkeypatch):
+    def git(*arguments):
+        command = ["git", "-C", tmp_path, "-c", "user.name=a", "-c", "user.email=a@b", *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    monkeypatch.setattr(provenance, "_ROOT", tmp_path)
+    assert provenance.describe_code()["commit"] is None
+    assert provenance.describe_code()["dirty"] is None
+    git("init", "-q")
+    (tmp_path / "file").write_text("a")
+    git("add", "file")
+    git("commit", "-qm", "first")
+    assert provenance.describe_code()["commit"] == git("rev-parse", "HEAD")
+    assert provenance.describe_code()["dirty"] is False
+    (tmp_path / "file").write_text("b")
+    assert provenance.describe_code()["dirty"] is True
+
+
+def test_the_hash_of_parameters_is_of_names_shapes_and_every_bit():
+    params = {"a": jnp.arange(6.0).reshape(2, 3), "b": [jnp.zeros(2)]}
+    flipped = np.arange(6, dtype=np.float32).reshape(2, 3)
+    flipped.view(np.uint32)[1, 2] ^= 1
+    variants = [
+        params,
+        {**params, "a": flipped},
+        {**params, "a": params["a"].reshape(3, 2)},
+        {"c": params["a"], "b": params["b"]},
+        {**params, "b": [jnp.full(2, -0.0)]},
+    ]
+    assert len({provenance.params_hash(tree) for tree in variants}) == len(variants)
+    assert provenance.params_hash(dict(reversed(params.items()))) == provenance.params_hash(params)
+    assert provenance.count_params(params) == 8
+
+
+def test_the_process_is_older_than_this_test():
+    before = provenance.process_seconds()
+    time.sleep(0.1)
+    assert 0.08 <= provenance.process_seconds() - before <= 5
+    assert before > 0.1

@@ -1,0 +1,187 @@
+"""TFDS on a small set defined here, prepared for real; the network is never asked."""
+
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import sklearn.datasets
+import tensorflow_datasets as tfds
+
+from configs import default
+from mnist_jax import data, sources
+from mnist_jax.errors import UserError
+
+RNG = np.random.default_rng(0)
+IMAGES = {
+    "train": RNG.integers(0, 256, (300, 6, 5, 3), np.uint8),
+    "test": RNG.integers(0, 256, (7, 6, 5, 3), np.uint8),
+}
+
+
+class TinyPictures(tfds.core.GeneratorBasedBuilder):
+    """300 + 7 noise images of three classes."""
+
+    VERSION = tfds.core.Version("1.2.3")
+
+    def _info(self):
+        label = tfds.features.ClassLabel(names=["ant", "bee", "cat"])
+        features = tfds.features.FeaturesDict(
+            {"picture": tfds.features.Image(shape=(6, 5, 3)), "kind": label}
+        )
+        return tfds.core.DatasetInfo(builder=self, features=features, supervised_keys=("picture", "kind"))
+
+    def _split_generators(self, dl_manager):
+        return {split: self._generate_examples(split) for split in IMAGES}
+
+    def _generate_examples(self, split):
+        for index, image in enumerate(IMAGES[split]):
+            yield index, {"picture": image, "kind": index % 3}
+
+
+class MixedSizes(tfds.core.GeneratorBasedBuilder):
+    """Grey images of three sizes."""
+
+    VERSION = tfds.core.Version("1.0.0")
+
+    def _info(self):
+        features = tfds.features.FeaturesDict(
+            {
+                "image": tfds.features.Image(shape=(None, None, 1)),
+                "label": tfds.features.ClassLabel(num_classes=2),
+            }
+        )
+        return tfds.core.DatasetInfo(builder=self, features=features, supervised_keys=("image", "label"))
+
+    def _split_generators(self, dl_manager):
+        return {"train": self._generate_examples(), "test": self._generate_examples()}
+
+    def _generate_examples(self):
+        for index in range(12):
+            yield index, {"image": np.full((8 + index % 3, 9, 1), 100, np.uint8), "label": index % 2}
+
+
+def config_of(name: str, folder: pathlib.Path, **changes):
+    config = default.get_config().data
+    config.update(
+        name=name,
+        data_dir=str(folder / "tfds"),
+        cache_dir=str(folder / "cache"),
+        train="train[:-4]",
+        validation="train[-4:]",
+        test="test",
+        **changes,
+    )
+    return config
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory) -> pathlib.Path:
+    folder = tmp_path_factory.mktemp("prepared")
+    data.load(config_of("tiny_pictures", folder))
+    return folder
+
+
+def test_digits_are_those_of_scikit_learn():
+    config = default.get_config().data
+    config.name = "digits"
+    source = sources.open_source(config)
+    arrays, _ = source.read("train")
+    bunch = sklearn.datasets.load_digits()
+    assert arrays.images.shape == (1797, 8, 8, 1)
+    np.testing.assert_allclose(arrays.images[..., 0] / 255, bunch.images / 16, atol=0.5 / 255)
+    np.testing.assert_array_equal(arrays.labels, bunch.target)
+    assert source.class_names == tuple("0123456789")
+
+
+def test_a_tfds_set_is_prepared_decoded_and_cached(prepared):
+    builder = tfds.builder("tiny_pictures", data_dir=prepared / "tfds", file_format="array_record")
+    expected = list(builder.as_data_source("train[:-4]"))
+    dataset = data.load(config_of("tiny_pictures", prepared))
+    assert (dataset.name, dataset.version) == ("tiny_pictures/1.2.3", "1.2.3")
+    assert dataset.class_names == ("ant", "bee", "cat")
+    assert dataset.image_shape == (6, 5, 3)
+    assert isinstance(dataset.train.images, np.memmap)
+    np.testing.assert_array_equal(dataset.train.images, [example["picture"] for example in expected])
+    np.testing.assert_array_equal(dataset.train.labels, [example["kind"] for example in expected])
+    assert len(dataset.test.labels) == 7
+    stored = {image.tobytes() for image in np.concatenate([dataset.train.images, dataset.validation.images])}
+    assert stored == {image.tobytes() for image in IMAGES["train"]}
+
+
+def test_the_fingerprint_follows_the_content(prepared, tmp_path):
+    again = data.load(config_of("tiny_pictures", tmp_path))
+    assert again.fingerprint == data.load(config_of("tiny_pictures", prepared)).fingerprint
+    fitted = data.load(config_of("tiny_pictures", prepared, image_size=4))
+    assert fitted.fingerprint != again.fingerprint
+
+
+def test_a_prepared_set_is_read_without_tensorflow(prepared):
+    program = f"""
+import sys
+sys.path[:0] = {[str(pathlib.Path(__file__).parent), str(pathlib.Path(__file__).parent.parent)]}
+import test_sources
+from mnist_jax import data
+config = test_sources.config_of("tiny_pictures", test_sources.pathlib.Path({str(prepared)!r}))
+config.cache_dir += "_of_its_own"
+data.load(config)
+assert "tensorflow" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_images_of_different_sizes_need_a_size(tmp_path):
+    with pytest.raises(UserError, match="config.data.image_size"):
+        data.load(config_of("mixed_sizes", tmp_path))
+    dataset = data.load(config_of("mixed_sizes", tmp_path, image_size=8))
+    assert dataset.train.images.shape == (8, 8, 8, 1)
+    assert (dataset.train.images == 100).all()
+
+
+def test_fitting_crops_about_the_centre():
+    image = np.zeros((4, 8, 3), np.uint8)
+    image[:, 2:6] = 255
+    assert (sources._fit(image, 4) == 255).all()
+    assert sources._fit(image, 0) is image
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("tiny_picture", "did you mean 'tiny_pictures'?"),
+        ("qqqqqqqq", "see https://www.tensorflow.org/datasets/catalog"),
+        ("tiny_pictures:9.9.9", "cannot be loaded at version 9.9.9"),
+        ("imdb_reviews", "not a set of images with one label each"),
+    ],
+)
+def test_a_set_that_is_not_there_is_told_in_one_line(tmp_path, name, expected):
+    with pytest.raises(UserError, match="^[^\n]+$") as caught:
+        data.load(config_of(name, tmp_path))
+    assert expected in str(caught.value)
+
+
+def test_no_network_is_told_at_once(tmp_path, monkeypatch):
+    def no_network(*_):
+        raise OSError("Name or service not known")
+
+    monkeypatch.setattr("socket.getaddrinfo", no_network)
+    monkeypatch.setattr("urllib.request.getproxies", dict)
+    with pytest.raises(UserError, match="config.data.manual_dir"):
+        data.load(config_of("mnist", tmp_path))
+    with pytest.raises(UserError, match="has no t10k-images-idx3-ubyte.gz"):
+        data.load(config_of("mnist", tmp_path, manual_dir=str(tmp_path)))
+
+
+def test_files_that_are_not_the_sets_own_are_refused(tmp_path):
+    for split in ("train", "t10k"):
+        for kind in ("images-idx3", "labels-idx1"):
+            (tmp_path / f"{split}-{kind}-ubyte.gz").write_bytes(b"not MNIST")
+    with pytest.raises(UserError, match="sha256"):
+        data.load(config_of("mnist", tmp_path, manual_dir=str(tmp_path)))
+
+
+def test_a_set_prepared_for_tensorflow_is_refused(tmp_path):
+    tfds.builder("tiny_pictures", data_dir=tmp_path / "tfds", file_format="tfrecord").download_and_prepare()
+    with pytest.raises(UserError, match="config.data.data_dir"):
+        data.load(config_of("tiny_pictures", tmp_path))

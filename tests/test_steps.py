@@ -1,0 +1,121 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from mnist_jax import models, optimizers, steps
+from mnist_jax.config import validate
+
+RNG = np.random.default_rng(0)
+IMAGES = jnp.asarray(RNG.integers(0, 256, (64, 8, 8, 1), np.uint8))
+LABELS = jnp.asarray(RNG.integers(0, 10, 64, np.int32))
+INDICES = RNG.integers(0, 64, (6, 16), np.int32)
+PLAIN = {"augment.shift": 0.0, "augment.rotation": 0.0, "augment.scale": 0.0}
+
+
+def setup(config, **changes):
+    config.update_from_flattened_dict(changes)
+    config = validate(config)
+    schedule = optimizers.create_schedule(config, 10, 100)
+    optimizer = optimizers.create_optimizer(config, schedule)
+    graphdef, state = steps.create_state(config, (8, 8, 1), 10, optimizer)
+    return config, graphdef, state, steps.make_train_chunk(config, graphdef, optimizer, schedule)
+
+
+def copy(state):
+    return jax.tree.map(jnp.copy, state)
+
+
+def run(train_chunk, state, indices=INDICES, chunk=1):
+    metrics = []
+    for start in range(0, len(indices), chunk):
+        state, values = train_chunk(state, IMAGES, LABELS, indices[start : start + chunk])
+        metrics.append(jax.device_get(values))
+    return state, {key: np.concatenate([values[key] for values in metrics]) for key in metrics[0]}
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"model.norm": "batch", "model.dropout": 0.3, "train.ema_decay": 0.9}]
+)
+def test_a_chunk_of_steps_is_those_steps_one_by_one(tiny_config, changes):
+    _, _, state, train_chunk = setup(tiny_config, **changes)
+    one_by_one, metrics = run(train_chunk, copy(state))
+    chunked, chunk_metrics = run(train_chunk, copy(state), chunk=3)
+    assert int(chunked.step) == 6
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5), one_by_one, chunked)
+    np.testing.assert_allclose(metrics["loss"], chunk_metrics["loss"], rtol=1e-4)
+
+
+def test_steps_are_bit_for_bit_repeatable_and_follow_the_seed(tiny_config):
+    _, _, state, train_chunk = setup(tiny_config, **{"model.dropout": 0.3})
+    first, _ = run(train_chunk, copy(state))
+    again, _ = run(train_chunk, copy(state))
+    jax.tree.map(np.testing.assert_array_equal, first, again)
+    _, _, other_state, other_chunk = setup(tiny_config, seed=1)
+    assert not np.array_equal(state.params["output"]["kernel"], other_state.params["output"]["kernel"])
+    assert not np.array_equal(state.key, other_state.key)
+    del other_chunk
+
+
+def test_one_step_is_the_gradient_of_smoothed_cross_entropy(tiny_config):
+    """Against the loss written out in float64 numpy, differentiated by central differences."""
+    changes = {**PLAIN, "train.label_smoothing": 0.1, "optimizer.momentum": 0.0, "optimizer.nesterov": False}
+    config, graphdef, state, train_chunk = setup(
+        tiny_config, **changes, **{"schedule.name": "constant", "schedule.warmup": 0.0}
+    )
+    rows = INDICES[0]
+    pixels = (np.asarray(IMAGES[rows], np.float64) / 255 - config.data.mean[0]) / config.data.std[0]
+    targets = np.eye(10)[LABELS[rows]] * 0.9 + 0.01
+
+    def loss(bias):
+        params = {
+            **state.params,
+            "output": {**state.params["output"], "bias": jnp.asarray(bias, jnp.float32)},
+        }
+        logits, _ = models.apply_model(graphdef, params, {}, jnp.asarray(pixels, jnp.float32), train=True)
+        logits = np.asarray(logits, np.float64)
+        log_probabilities = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+        return -(targets * log_probabilities).sum(1).mean()
+
+    bias = np.zeros(10)
+    slope = np.array([(loss(bias + e) - loss(bias - e)) / 0.02 for e in 0.01 * np.eye(10)])
+    before = loss(bias)
+    new_state, metrics = train_chunk(copy(state), IMAGES, LABELS, INDICES[:1])
+    np.testing.assert_allclose(new_state.params["output"]["bias"], -0.1 * slope, atol=1e-4)
+    assert metrics["loss"][0] == pytest.approx(before, rel=1e-5)
+    assert metrics["learning_rate"][0] == pytest.approx(0.1)
+
+
+def test_the_moving_average_forgets_the_start(tiny_config):
+    _, _, state, train_chunk = setup(tiny_config, **{"train.ema_decay": 0.25})
+    expected = jax.tree.map(np.asarray, state.params)
+    state = copy(state)
+    for step in range(4):
+        state, _ = train_chunk(state, IMAGES, LABELS, INDICES[step : step + 1])
+        decay = min(0.25, (1 + step) / (10 + step))
+        expected = jax.tree.map(
+            lambda old, new, d=decay: d * old + (1 - d) * np.asarray(new), expected, state.params
+        )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), state.ema, expected)
+    assert state.evaluated_params is state.ema
+
+
+def test_predictions_are_log_probabilities_of_the_normalized_images(tiny_config):
+    config, graphdef, state, _ = setup(tiny_config, **{"data.mean": (0.5,), "data.std": (0.25,)})
+    predict = steps.make_predict(config, graphdef)
+    log_probabilities = predict(state.params, state.model_state, IMAGES, jnp.arange(5))
+    normalized = (np.asarray(IMAGES[:5], np.float32) / 255 - 0.5) / 0.25
+    logits, _ = models.apply_model(graphdef, state.params, state.model_state, normalized, train=False)
+    np.testing.assert_allclose(log_probabilities, jax.nn.log_softmax(logits), atol=1e-5)
+    np.testing.assert_allclose(np.exp(log_probabilities).sum(1), 1, atol=1e-5)
+
+
+def test_augmentation_and_dropout_differ_from_step_to_step(tiny_config):
+    """The same batch again, with a learning rate that changes nothing, has another loss."""
+    _, _, state, train_chunk = setup(
+        tiny_config, **{"optimizer.learning_rate": 1e-30, "schedule.name": "constant", "schedule.warmup": 0.0}
+    )
+    _, metrics = run(train_chunk, copy(state), np.repeat(INDICES[:1], 4, axis=0))
+    assert len(set(metrics["loss"].tolist())) == 4
+    assert optax.tree.norm(state.params) > 0

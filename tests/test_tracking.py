@@ -1,0 +1,92 @@
+import json
+import pathlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from configs import default
+from mnist_jax.config import validate
+from mnist_jax.plan import make_plan
+from mnist_jax.tracking import Console, MetricsFile, read_metrics
+
+ROWS = [
+    {"split": "train", "step": 10, "loss": 0.5},
+    {"split": "validation", "step": 10, "loss": 0.4},
+    {"split": "train", "step": 20, "loss": 0.3},
+    {"split": "validation", "step": 20, "loss": 0.2},
+    {"split": "test", "step": 10, "loss": 0.1},
+]
+
+
+def write(path: pathlib.Path, step: int, rows: list[dict]) -> None:
+    file = MetricsFile(path, step)
+    for row in rows:
+        file.log(row)
+    file.close()
+
+
+def test_rows_are_lines_of_json(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    write(path, 0, ROWS)
+    assert [json.loads(line) for line in path.read_text().splitlines()] == ROWS == read_metrics(path)
+
+
+def test_a_resumed_run_keeps_what_came_before_its_step(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    write(path, 0, ROWS)
+    write(path, 10, ROWS[2:])
+    assert read_metrics(path) == ROWS
+    write(path, 20, ROWS[4:])  # the run had ended but for its record: test is evaluated again
+    assert read_metrics(path) == ROWS
+
+
+@given(cut=st.integers(0, 400))
+def test_a_file_cut_at_any_byte_is_taken_up_again(tmp_path_factory, cut):
+    path = tmp_path_factory.mktemp("cut") / "metrics.jsonl"
+    write(path, 0, ROWS)
+    path.write_bytes(path.read_bytes()[:cut])
+    kept = read_metrics(path)
+    assert kept == ROWS[: len(kept)]
+    write(path, 100, [{"split": "train", "step": 101}])
+    expected = [row for row in kept if row["split"] != "test"]
+    assert read_metrics(path) == [*expected, {"split": "train", "step": 101}]
+
+
+def test_numbers_that_are_not_finite_become_null(tmp_path):
+    write(
+        tmp_path / "metrics.jsonl",
+        0,
+        [{"split": "train", "step": 1, "loss": float("nan"), "norm": float("inf")}],
+    )
+    assert read_metrics(tmp_path / "metrics.jsonl") == [
+        {"split": "train", "step": 1, "loss": None, "norm": None}
+    ]
+
+
+@pytest.mark.parametrize("speed", [7400.4, None])
+def test_without_a_terminal_each_evaluation_is_a_plain_line(capsys, speed):
+    plan = make_plan(validate(default.get_config()), 55_000)
+    console = Console(plan)
+    console.start()
+    console.log(
+        {
+            "split": "train",
+            "step": 100,
+            "epoch": 0.2,
+            "loss": 1.0,
+            "accuracy": 0.5,
+            "images_per_second": speed,
+        }
+    )
+    console.log({"split": "validation", "step": 430, "epoch": 1.0007, "loss": 0.25, "accuracy": 0.9})
+    console.log({"split": "test", "step": 430, "epoch": 1.0007, "loss": 0.25, "accuracy": 0.9})
+    console.close()
+    out, err = capsys.readouterr()
+    (line,) = out.splitlines()
+    assert line.startswith(
+        "epoch 1.0/10.0  train loss 1.0000 accuracy 0.5000  validation loss 0.2500 accuracy 0.9000"
+    )
+    assert ("7,400 images/s" in line) == (speed is not None)
+    assert err == ""
+    assert "\x1b" not in out

@@ -1,0 +1,281 @@
+"""Whole runs on the bundled digits."""
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import time
+
+import numpy as np
+import pytest
+from conftest import ROOT, TINY, command, run_main
+
+from configs import digits
+from mnist_jax import data, models, provenance, steps
+from mnist_jax.checkpoints import Checkpoints
+from mnist_jax.config import validate
+from mnist_jax.errors import UserError
+from mnist_jax.evaluation import evaluate
+from mnist_jax.interrupts import Interrupted
+from mnist_jax.optimizers import create_optimizer, create_schedule
+from mnist_jax.tracking import read_metrics
+from mnist_jax.train import train_and_evaluate
+
+
+def read(workdir):
+    return json.loads((workdir / "run.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The workdir of an uninterrupted run of the tiny config, and what it printed."""
+    workdir = tmp_path_factory.mktemp("runs") / "finished"
+    done = run_main(*TINY, f"--workdir={workdir}")
+    assert done.returncode == 0, done.stderr
+    return workdir, done
+
+
+def test_a_run_is_quiet_and_shows_its_epochs_and_result(finished):
+    workdir, done = finished
+    assert done.stderr == ""
+    lines = done.stdout.splitlines()
+    assert [line.split("  ")[0] for line in lines[:2]] == ["epoch 1.0/2.0", "epoch 2.0/2.0"]
+    for text in (
+        "accuracy",
+        "macro precision",
+        "macro recall",
+        "macro F1",
+        "loss",
+        str(workdir / "run.json"),
+    ):
+        assert text in "\n".join(lines[2:])
+
+
+def test_the_record_is_complete(finished):
+    record = read(finished[0])
+    assert (record["schema"], record["status"], record["exit_reason"]) == (
+        1,
+        "finished",
+        "trained to the end",
+    )
+    assert record["steps"] == 75
+    assert record["resumes"] == 0
+    assert record["command"][1:] == [*TINY, f"--workdir={finished[0]}"]
+    assert record["config"]["model"]["widths"] == [8, 8]
+    assert record["data"]["name"] == "digits/1.0.0"
+    assert record["data"]["version"] == "1.0.0"
+    assert {"commit", "dirty"} <= record["code"].keys()
+    assert len(record["params_sha256"]) == 64
+    assert record["wall_seconds"] > record["train_seconds"] > 0
+    assert record["images_per_second"] > 0
+    assert record["metrics"]["test"]["examples"] == 300
+    assert sum(map(sum, record["metrics"]["test"]["confusion"])) == 300
+    assert record["best"]["step"] in (38, 75)
+
+
+def test_the_history_has_every_step_and_epoch_once(finished):
+    rows = read_metrics(finished[0] / "metrics.jsonl")
+    train = [row for row in rows if row["split"] == "train"]
+    assert [row["step"] for row in train] == [10, 20, 30, 38, 40, 50, 60, 70, 75]
+    assert sum(row["steps"] for row in train) == 75
+    assert [row["step"] for row in rows if row["split"] == "validation"] == [38, 75]
+    assert rows[-1]["split"] == "test"
+    record = read(finished[0])
+    assert rows[-1]["accuracy"] == record["metrics"]["test"]["accuracy"]
+    best = next(row for row in rows if row["split"] == "validation" and row["step"] == record["best"]["step"])
+    assert best["accuracy"] == record["metrics"]["validation"]["accuracy"]
+    assert best["accuracy"] == max(row["accuracy"] for row in rows if row["split"] == "validation")
+
+
+def test_the_metrics_are_those_of_the_saved_model(finished, tiny_config):
+    """The best checkpoint, restored and applied without the loop, in one batch."""
+    workdir, _ = finished
+    config = validate(tiny_config)
+    dataset = data.load(config.data)
+    optimizer = create_optimizer(config, create_schedule(config, 37.4, 75))
+    graphdef, state = steps.create_state(config, (8, 8, 1), 10, optimizer)
+    with Checkpoints(workdir / "checkpoints", config.checkpoint) as store:
+        best, _ = store.restore(read(workdir)["best"]["step"], state)
+        last, _ = store.restore(75, state)
+    images = (dataset.test.images / 255 - config.data.mean[0]) / config.data.std[0]
+    logits, _ = models.apply_model(
+        graphdef, best.evaluated_params, best.model_state, images.astype(np.float32), train=False
+    )
+    probabilities = np.asarray(logits, np.float64)
+    probabilities -= np.log(np.exp(probabilities).sum(1, keepdims=True))
+    expected = evaluate(probabilities, dataset.test.labels)
+    test = read(workdir)["metrics"]["test"]
+    assert test["accuracy"] == expected.accuracy
+    assert test["loss"] == pytest.approx(expected.loss, abs=1e-5)
+    assert read(workdir)["params_sha256"] == provenance.params_hash(last.params)
+
+
+def test_a_finished_run_says_so(finished):
+    before = (finished[0] / "run.json").read_bytes(), (finished[0] / "metrics.jsonl").read_bytes()
+    done = run_main(*TINY, f"--workdir={finished[0]}")
+    assert done.returncode == 0
+    assert "holds the finished run of this config" in done.stdout
+    assert "macro F1" in done.stdout
+    assert before == ((finished[0] / "run.json").read_bytes(), (finished[0] / "metrics.jsonl").read_bytes())
+
+
+def test_another_config_is_refused_unless_forced(finished, tmp_path):
+    workdir = tmp_path / "run"
+    subprocess.run(["cp", "-r", finished[0], workdir], check=True)
+    longer = (*TINY[:-3], "--config.train.epochs=3", *TINY[-2:], f"--workdir={workdir}")
+    done = run_main(*longer)
+    assert done.returncode == 2
+    assert "config.train.epochs was 2, now 3" in done.stderr
+    assert (workdir / "run.json").read_bytes() == (finished[0] / "run.json").read_bytes()
+    done = run_main(*longer, "--resume=force")
+    assert done.returncode == 0, done.stderr
+    record = read(workdir)
+    assert (record["steps"], record["resumes"], record["status"]) == (113, 1, "finished")
+
+
+def wait_for_step(workdir, step):
+    """Waits until the history has passed a step."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        rows = read_metrics(workdir / "metrics.jsonl")
+        if rows and rows[-1]["step"] >= step:
+            return
+        time.sleep(0.005)
+    raise TimeoutError(f"{workdir} did not get to step {step}")
+
+
+LONGER = (*TINY[:-3], "--config.train.epochs=6", "--config.checkpoint.every_steps=15", *TINY[-2:])
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("runs") / "uninterrupted"
+    assert run_main(*LONGER, f"--workdir={workdir}").returncode == 0
+    return workdir
+
+
+def assert_same_run(workdir, expected):
+    record, other = read(workdir), read(expected)
+    assert record["params_sha256"] == other["params_sha256"]
+    for split in ("validation", "test"):
+        assert record["metrics"][split] == other["metrics"][split]
+    rows, expected_rows = (read_metrics(path / "metrics.jsonl") for path in (workdir, expected))
+    for split in ("validation", "test"):
+        assert [row for row in rows if row["split"] == split] == [
+            row for row in expected_rows if row["split"] == split
+        ]
+    train = [row for row in rows if row["split"] == "train"]
+    assert np.cumsum([row["steps"] for row in train]).tolist() == [row["step"] for row in train]
+
+
+def test_a_run_killed_three_times_ends_with_the_same_bits(uninterrupted, tmp_path):
+    for step in (20, 70, 150):
+        process = subprocess.Popen(
+            command(*LONGER, f"--workdir={tmp_path}"), cwd=ROOT, stdout=subprocess.DEVNULL
+        )
+        wait_for_step(tmp_path, step)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert read(tmp_path)["status"] == "running"
+    done = run_main(*LONGER, f"--workdir={tmp_path}")
+    assert done.returncode == 0, done.stderr
+    assert_same_run(tmp_path, uninterrupted)
+    assert read(tmp_path)["resumes"] == 3
+
+
+@pytest.mark.parametrize(("signum", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_stopped_run_saves_its_step_and_goes_on_to_the_same_bits(uninterrupted, tmp_path, signum, status):
+    process = subprocess.Popen(
+        command(*LONGER, f"--workdir={tmp_path}"),
+        cwd=ROOT,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    wait_for_step(tmp_path, 50)
+    process.send_signal(signum)
+    _, err = process.communicate()
+    assert process.returncode == status
+    (line,) = err.splitlines()
+    step = int(line.split("step ")[1].split()[0])
+    assert line.startswith(f"main.py: stopped by {signal.Signals(signum).name}; step {step} is saved")
+    assert read(tmp_path)["status"] == "interrupted"
+    assert read_metrics(tmp_path / "metrics.jsonl")[-1]["step"] == step
+    assert run_main(*LONGER, f"--workdir={tmp_path}").returncode == 0
+    assert_same_run(tmp_path, uninterrupted)
+
+
+def test_host_placement_trains_to_the_same_bits(finished, tiny_config, tmp_path):
+    tiny_config.data.placement = "host"
+    record = train_and_evaluate(tiny_config, tmp_path)
+    assert record["params_sha256"] == read(finished[0])["params_sha256"]
+    assert record["metrics"]["test"]["confusion"] == read(finished[0])["metrics"]["test"]["confusion"]
+
+
+def test_another_seed_is_another_run(finished, tiny_config, tmp_path):
+    tiny_config.seed = 1
+    assert train_and_evaluate(tiny_config, tmp_path)["params_sha256"] != read(finished[0])["params_sha256"]
+
+
+def test_a_run_killed_before_its_record_was_closed_ends_with_the_same_record(finished, tiny_config, tmp_path):
+    subprocess.run(["cp", "-r", f"{finished[0]}/.", tmp_path], check=True)
+    record = read(tmp_path)
+    (tmp_path / "run.json").write_text(json.dumps({**record, "status": "running", "metrics": {}}))
+    again = train_and_evaluate(tiny_config, tmp_path)
+    assert again["params_sha256"] == record["params_sha256"]
+    assert again["metrics"] == record["metrics"]
+    assert read_metrics(tmp_path / "metrics.jsonl") == read_metrics(finished[0] / "metrics.jsonl")
+
+
+def test_other_data_is_refused(finished, tiny_config, tmp_path, monkeypatch):
+    subprocess.run(["cp", "-r", f"{finished[0]}/.", tmp_path], check=True)
+    record = read(tmp_path)
+    record["data"]["fingerprint"] = "0" * 64
+    (tmp_path / "run.json").write_text(json.dumps({**record, "status": "interrupted"}))
+    with pytest.raises(UserError, match="other data: digits/1.0.0 with fingerprint 000000000000"):
+        train_and_evaluate(tiny_config, tmp_path)
+
+
+def test_a_diverging_run_fails_with_its_step_and_keeps_its_history(tiny_config, tmp_path):
+    tiny_config.optimizer.learning_rate = 1e8
+    tiny_config.model.norm = "none"
+    with pytest.raises(UserError, match=r"the loss is (nan|inf) at step \d+"):
+        train_and_evaluate(tiny_config, tmp_path)
+    assert read(tmp_path)["status"] == "failed"
+    assert "the loss is" in read(tmp_path)["exit_reason"]
+
+
+def test_a_signal_before_training_leaves_no_record(tiny_config, tmp_path, monkeypatch):
+    monkeypatch.setattr(data, "load", lambda config: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(Interrupted):
+        train_and_evaluate(tiny_config, tmp_path)
+    assert not (tmp_path / "run.json").exists()
+
+
+def test_on_a_terminal_there_is_a_bar(tmp_path):
+    leader, follower = pty.openpty()
+    process = subprocess.Popen(
+        command(*TINY, f"--workdir={tmp_path}"),
+        cwd=ROOT,
+        stdout=follower,
+        stderr=follower,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "120"},
+    )
+    os.close(follower)
+    shown = b""
+    try:
+        while part := os.read(leader, 65536):
+            shown += part
+    except OSError:  # how Linux tells that the other side is closed
+        pass
+    assert process.wait() == 0
+    text = shown.decode()
+    assert "images/s" in text
+    assert "\x1b[" in text
+    assert "macro F1" in text
+
+
+def test_the_full_digits_run_is_accurate(tmp_path):
+    record = train_and_evaluate(digits.get_config(), tmp_path)
+    assert record["metrics"]["test"]["accuracy"] >= 0.975

@@ -1,0 +1,92 @@
+import json
+import multiprocessing
+import os
+import signal
+
+import pytest
+
+from configs import digits
+from mnist_jax import workdir
+from mnist_jax.config import validate
+from mnist_jax.errors import UserError
+
+
+def config_of(**changes):
+    config = digits.get_config()
+    config.update_from_flattened_dict(changes)
+    return validate(config)
+
+
+def write_record(folder, **fields):
+    config = json.loads(json.dumps(config_of().to_dict()))
+    (folder / "run.json").write_text(
+        json.dumps({"schema": 1, "status": "running", "config": config, **fields})
+    )
+
+
+def hold(folder, held, release):
+    with workdir.locked(folder):
+        held.set()
+        release.wait()
+
+
+def test_a_second_run_is_refused_until_the_first_ends_however_it_ends(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    held, release = context.Event(), context.Event()
+    process = context.Process(target=hold, args=(tmp_path, held, release))
+    process.start()
+    assert held.wait(60)
+    with pytest.raises(UserError, match="another run is at work"), workdir.locked(tmp_path):
+        pass
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    with workdir.locked(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize("path", ["/proc/nowhere", "/dev/null", "/dev/null/run"])
+def test_a_folder_that_cannot_be_made_is_named(path):
+    from pathlib import Path
+
+    with pytest.raises(UserError, match=f"--workdir={path} cannot be written"), workdir.locked(Path(path)):
+        pass
+
+
+def test_a_new_folder_has_no_previous_run(tmp_path):
+    assert workdir.previous_run(tmp_path, config_of(), force=False) is None
+
+
+def test_the_same_config_goes_on_and_another_is_refused_with_its_fields(tmp_path):
+    write_record(tmp_path)
+    assert workdir.previous_run(tmp_path, config_of(**{"data.cache_dir": "/elsewhere"}), force=False)
+    changed = config_of(**{"train.epochs": 3, "model.widths": (4, 4)})
+    with pytest.raises(UserError, match="^[^\n]+$") as caught:
+        workdir.previous_run(tmp_path, changed, force=False)
+    assert "config.model.widths was [32, 64], now [4, 4], config.train.epochs was 30, now 3" in str(
+        caught.value
+    )
+    assert "--resume=force" in str(caught.value)
+    assert workdir.previous_run(tmp_path, changed, force=True)
+
+
+def test_a_run_is_finished_for_its_own_config_only(tmp_path):
+    write_record(tmp_path, status="finished")
+    record = workdir.previous_run(tmp_path, config_of(), force=False)
+    assert workdir.is_finished(record, config_of())
+    assert not workdir.is_finished(record, config_of(seed=1))
+    assert not workdir.is_finished({**record, "status": "interrupted"}, config_of())
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "null", '{"schema": 1}', '{"schema": 1, "config": 3}', "\x00"]
+)
+def test_a_damaged_record_is_named(tmp_path, text):
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(UserError, match=r"run\.json is damaged"):
+        workdir.previous_run(tmp_path, config_of(), force=False)
+
+
+def test_the_record_of_another_version_is_refused(tmp_path):
+    write_record(tmp_path, schema=99)
+    with pytest.raises(UserError, match="schema 99"):
+        workdir.previous_run(tmp_path, config_of(), force=False)
