@@ -102,6 +102,6 @@ class Meter:
             at = step - len(values["loss"]) + first + 1
             loss, rate, norm = (values[key][first] for key in ("loss", "learning_rate", "grad_norm"))
             raise UserError(
-                f"the loss is {loss} at step {at} (learning rate {rate:.3g}, gradient norm {norm:.3g}); lower "
-                "config.optimizer.learning_rate or set config.optimizer.clip_norm"
+                f"the loss is {loss} at step {at} (learning rate {rate:.3g}, gradient norm {norm:.3g}); "
+                "lower config.optimizer.learning_rate or set config.optimizer.clip_norm"
             )
