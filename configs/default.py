@@ -79,4 +79,13 @@ def get_config() -> ml_collections.ConfigDict:
     config.checkpoint.keep = 2  # latest checkpoints kept, beside the best
     config.checkpoint.every_steps = 0  # further checkpoints between evaluations; 0: none
 
+    config.wandb = ml_collections.ConfigDict()
+    config.wandb.mode = "disabled"  # disabled, or offline: into the workdir, uploaded by `wandb sync`
+    config.wandb.project = "mnist_digit_classification"
+    config.wandb.entity = ""  # the user or team; "": the account's default
+    config.wandb.group = ""  # runs that belong together
+    config.wandb.name = ""  # the run's name; "": W&B makes one up
+    config.wandb.notes = ""
+    config.wandb.tags = ()
+
     return config.lock()

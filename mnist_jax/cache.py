@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import shutil
+import sys
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -41,6 +42,8 @@ def load_or_build(
         with filelock.FileLock(f"{folder}.lock"):
             if found := _load(folder, source):
                 return found
+            if folder.exists():
+                print(f"{folder} is stale or damaged: decoding again", file=sys.stderr)
             _build(folder, source, build)
     except OSError as error:
         raise UserError(

@@ -61,11 +61,11 @@ def _boolean() -> Rule:
     return Rule(lambda value: isinstance(value, bool), "True or False")
 
 
-def _each(rule: Rule) -> Rule:
+def _each(rule: Rule, *, empty: bool = False) -> Rule:
     def accepts(value: Any) -> bool:
-        return isinstance(value, tuple) and len(value) > 0 and all(map(rule.accepts, value))
+        return isinstance(value, tuple) and (empty or len(value) > 0) and all(map(rule.accepts, value))
 
-    return Rule(accepts, f"a tuple with one or more entries, each {rule.expects}")
+    return Rule(accepts, f"a tuple with {'any' if empty else 'one or more'} entries, each {rule.expects}")
 
 
 RULES: Mapping[str, Rule] = {
@@ -121,10 +121,18 @@ RULES: Mapping[str, Rule] = {
     "checkpoint.metric": _choice("accuracy", "loss", "macro_f1"),
     "checkpoint.keep": _integer(1),
     "checkpoint.every_steps": _integer(0),
+    "wandb.mode": _choice("disabled", "offline"),
+    "wandb.project": _text(required=True),
+    "wandb.entity": _text(),
+    "wandb.group": _text(),
+    "wandb.name": _text(),
+    "wandb.notes": _text(),
+    "wandb.tags": _each(_text(required=True), empty=True),
 }
 
-# Where things lie does not change what is computed: a run may be resumed with other values of these.
-LOCATION_FIELDS = frozenset({"data.data_dir", "data.manual_dir", "data.cache_dir"})
+# These do not change what is computed: a run may be resumed with other values of them.
+_WHERE_THINGS_LIE = frozenset({"data.data_dir", "data.manual_dir", "data.cache_dir"})
+_WHERE_THINGS_LIE |= {name for name in RULES if name.startswith("wandb.")}
 
 
 def validate(config: ml_collections.ConfigDict) -> ml_collections.FrozenConfigDict:
@@ -165,12 +173,12 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Fields that make two configs different runs: name -> (old, new); where things lie is left out."""
+    """Fields that make two configs different runs: name -> (old, new), without where things lie."""
     before, after = dict(flatten(old)), dict(flatten(new))
     return {
         name: (before.get(name), after.get(name))
         for name in sorted(before.keys() | after.keys())
-        if name not in LOCATION_FIELDS and before.get(name) != after.get(name)
+        if name not in _WHERE_THINGS_LIE and before.get(name) != after.get(name)
     }
 
 

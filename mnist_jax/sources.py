@@ -66,17 +66,29 @@ def _tfds(config: ml_collections.FrozenConfigDict) -> Source:
     builder = _builder(config)
     if not builder.is_prepared():
         _prepare(builder, config)
+        builder = _builder(config)  # what another process prepared, this one has yet to read
     info = builder.info
     image_key, label_key = info.supervised_keys[:2]
     cache = pathlib.Path(config.cache_dir or devices.user_cache_dir()).expanduser() / "datasets"
 
     def read(split: str) -> tuple[Arrays, str]:
-        files = [pathlib.Path(path).stat() for path in info.splits[split].filepaths]
-        return load_or_build(
-            cache / info.full_name / f"{split}-{config.image_size or 'as_is'}",
-            source={"name": info.full_name, "files": [[file.st_size, file.st_mtime_ns] for file in files]},
-            build=lambda folder: _decode(builder, split, image_key, label_key, config.image_size, folder),
-        )
+        try:
+            files = [pathlib.Path(path).stat() for path in info.splits[split].filepaths]
+            return load_or_build(
+                cache / info.full_name / f"{split}-{config.image_size or 'as_is'}",
+                source={
+                    "name": info.full_name,
+                    "files": [[file.st_size, file.st_mtime_ns] for file in files],
+                },
+                build=lambda folder: _decode(builder, split, image_key, label_key, config.image_size, folder),
+            )
+        except UserError:
+            raise
+        except Exception as error:  # the readers of record files and images each raise their own
+            raise UserError(
+                f"{split} of {info.full_name} cannot be read: {_last_sentence(error)}; remove "
+                f"{builder.data_dir} and start again to prepare it anew"
+            ) from error
 
     return Source(
         name=info.full_name,

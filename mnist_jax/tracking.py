@@ -1,42 +1,60 @@
-"""Where a run's numbers go as it runs: metrics.jsonl, and the terminal."""
+"""Where a run's numbers go as it runs: metrics.jsonl, the terminal, and Weights & Biases.
+
+The only file that knows W&B.
+"""
 
 import json
 import math
 import os
 import pathlib
-from collections.abc import Mapping
+import secrets
+from collections.abc import Callable
 from typing import Any
 
-from rich.console import Console as RichConsole
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
+import ml_collections
 
+from mnist_jax.console import Console, Row
 from mnist_jax.plan import Plan
-
-Row = dict[str, Any]
+from mnist_jax.provenance import RunRecord
 
 
 class Trackers:
     """All places where the numbers of one run go; a context manager."""
 
-    def __init__(self, workdir: pathlib.Path, plan: Plan, step: int):
+    def __init__(
+        self,
+        workdir: pathlib.Path,
+        config: ml_collections.FrozenConfigDict,
+        plan: Plan,
+        record: RunRecord,
+        *,
+        step: int,
+    ):
         """step: steps taken before, where the run goes on."""
-        self._metrics_file, self._console = MetricsFile(workdir / "metrics.jsonl", step), Console(plan)
-        self.say = self._console.say
+        earlier = {(row["split"], row["step"]) for row in read_metrics(workdir / "metrics.jsonl")}
+        self._console = Console(plan)
+        self._metrics_file = MetricsFile(workdir / "metrics.jsonl", step)
+        self._wandb = WandbRun(workdir, config, record, earlier, self.say)
 
     def __enter__(self) -> "Trackers":
         self._console.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._console.close()
         self._metrics_file.close()
+        self._wandb.close(failed=kind is not None)
+
+    def say(self, text: str) -> None:
+        """A line of text for the person at the terminal."""
+        self._console.say(text)
 
     def log(self, row: Row | None) -> None:
         """Takes a row: `split` ("train", "validation" or "test"), `step`, `epoch` and numbers."""
         if row is not None:
             self._metrics_file.log(row)
             self._console.log(row)
+            self._wandb.log(row)
 
 
 class MetricsFile:
@@ -58,6 +76,74 @@ class MetricsFile:
         self._file.close()
 
 
+class WandbRun:
+    """A W&B run written offline into the workdir; nothing that W&B does can stop or slow the training.
+
+    `wandb sync` uploads it. Each split has its own step axis, such as `train/step`; the test metrics go to
+    the summary. A run that goes on is the same W&B run, and logs no step twice.
+    """
+
+    def __init__(
+        self,
+        workdir: pathlib.Path,
+        config: ml_collections.FrozenConfigDict,
+        record: RunRecord,
+        earlier: set[tuple[str, int]],
+        say: Callable[[str], None],
+    ):
+        """earlier: (split, step) of the rows logged before this process began."""
+        self._earlier, self._say = earlier, say
+        self._run: Any = None
+        if config.wandb.mode != "disabled":
+            self._try(lambda: self._start(workdir, config, record))
+
+    def log(self, row: Row) -> None:
+        split = row["split"]
+        if self._run is None or (split, row["step"]) in self._earlier:
+            return
+        values = {f"{split}/{key}": value for key, value in row.items() if key != "split"}
+        self._try(lambda: self._run.summary.update(values) if split == "test" else self._run.log(values))
+
+    def close(self, *, failed: bool) -> None:
+        if self._run is not None:
+            self._try(lambda: self._run.finish(exit_code=int(failed)))
+
+    def _start(
+        self, workdir: pathlib.Path, config: ml_collections.FrozenConfigDict, record: RunRecord
+    ) -> None:
+        folder = workdir.resolve() / "wandb"
+        folder.mkdir(exist_ok=True)
+        # What W&B stages beside its log would otherwise lie in the user's home, by absolute path.
+        for name in ("DATA", "CACHE", "CONFIG"):
+            os.environ[f"WANDB_{name}_DIR"] = str(folder / name.lower())
+        os.environ["WANDB_X_TRANSACTION_LOG_FLUSH_INTERVAL"] = "1"  # a kill loses a second, not fifteen
+        os.environ["WANDB_ERROR_REPORTING"] = "false"
+        import wandb
+
+        run_id = record.fields.get("wandb_id") or secrets.token_hex(4)
+        record.update(wandb_id=run_id)
+        settings = config.wandb.to_dict()
+        self._run = wandb.init(
+            id=run_id,
+            dir=workdir.resolve(),
+            config={**config.to_dict(), "code": record.fields["code"], "dataset": record.fields["data"]},
+            settings=wandb.Settings(console="off", silent=True),
+            **{key: settings[key] or None for key in ("mode", "project", "entity", "group", "notes", "name")},
+            tags=settings["tags"] or None,
+        )
+        for split in ("train", "validation"):
+            self._run.define_metric(f"{split}/step")
+            self._run.define_metric(f"{split}/*", step_metric=f"{split}/step")
+
+    def _try(self, call: Callable[[], object]) -> None:
+        """Runs what W&B may fail at in ways of its own; the first failure ends W&B, not the run."""
+        try:
+            call()
+        except Exception as error:
+            self._run = None
+            self._say(f"W&B failed, the run goes on without: {type(error).__name__}: {error}")
+
+
 def read_metrics(path: pathlib.Path) -> list[Row]:
     """The rows of a metrics.jsonl; a last line that a failing disk cut short is left out."""
     return [json.loads(line) for line in _whole_rows(path)]
@@ -77,89 +163,6 @@ def _whole_rows(path: pathlib.Path) -> list[bytes]:
         except (ValueError, TypeError):
             continue
     return whole
-
-
-class Console:
-    """Progress on the terminal: a bar where there is one, else a plain line for each evaluation."""
-
-    def __init__(self, plan: Plan):
-        self._out = RichConsole(highlight=False, soft_wrap=True)
-        self._total_epochs = plan.epoch(plan.total_steps)
-        self._training: Row = {}
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=None),
-            TextColumn("{task.percentage:>3.0f}%"),
-            TimeRemainingColumn(compact=True),
-            console=self._out,
-            transient=True,
-            disable=not self._out.is_terminal,
-        )
-        self._task = self._bar.add_task("first step", total=plan.total_steps)
-
-    def start(self) -> None:
-        self._bar.start()
-
-    def close(self) -> None:
-        self._bar.stop()
-
-    def log(self, row: Row) -> None:
-        if row["split"] == "train":
-            self._training = row
-            self._bar.update(
-                self._task,
-                completed=row["step"],
-                description=f"epoch {self._epoch(row)}  {_scores(row)}{_speed(row)}",
-            )
-        elif row["split"] == "validation":
-            trained = f"train {_scores(self._training)}  " if self._training else ""
-            self.say(f"epoch {self._epoch(row)}  {trained}validation {_scores(row)}{_speed(self._training)}")
-
-    def _epoch(self, row: Row) -> str:
-        return f"{row['epoch']:.1f}/{self._total_epochs:.1f}"
-
-    def say(self, text: str) -> None:
-        """A line of text, above the bar where there is one."""
-        self._out.print(text, markup=False)
-
-
-def print_result(record: Mapping[str, Any], workdir: pathlib.Path) -> None:
-    """The test metrics of a finished run's run.json as a table, and where things are."""
-    test = record["metrics"]["test"]
-    table = Table(title=f"{record['data']['name']} {record['data']['splits']['test']['expression']}")
-    table.add_column("metric")
-    table.add_column("value", justify="right")
-    for name, key in (
-        ("accuracy", "accuracy"),
-        ("macro precision", "macro_precision"),
-        ("macro recall", "macro_recall"),
-        ("macro F1", "macro_f1"),
-        ("loss", "loss"),
-        ("examples", "examples"),
-    ):
-        value = test[key]
-        table.add_row(
-            name, "undefined" if value is None else f"{value:,}" if key == "examples" else f"{value:.4f}"
-        )
-    out = RichConsole(highlight=False, soft_wrap=True)
-    out.print(table)
-    out.print(
-        f"best step {record['best']['step']} of {record['steps']}, "
-        f"{record['train_seconds']:.1f} s of training, {record['wall_seconds']:.1f} s in all, "
-        f"{record['images_per_second']:,.0f} images/s\n"
-        f"record {workdir / 'run.json'}, history {workdir / 'metrics.jsonl'}, "
-        f"checkpoints {workdir / 'checkpoints'}",
-        markup=False,
-    )
-
-
-def _scores(row: Row) -> str:
-    return f"loss {row['loss']:.4f} accuracy {row['accuracy']:.4f}"
-
-
-def _speed(row: Row) -> str:
-    speed = row.get("images_per_second")
-    return f"  {speed:,.0f} images/s" if speed else ""
 
 
 def _undefined(value: Any) -> bool:

@@ -11,6 +11,7 @@ from mnist_jax import data, devices, provenance
 from mnist_jax.cache import Arrays
 from mnist_jax.checkpoints import Checkpoints
 from mnist_jax.config import validate
+from mnist_jax.console import print_result
 from mnist_jax.evaluation import Evaluation, evaluate
 from mnist_jax.feeding import make_feed, predict_split, training_rows
 from mnist_jax.interrupts import Interrupted, Interrupts
@@ -18,7 +19,7 @@ from mnist_jax.meter import Meter
 from mnist_jax.optimizers import create_optimizer, create_schedule
 from mnist_jax.plan import make_plan
 from mnist_jax.steps import TrainState, create_state, make_predict, make_train_chunk
-from mnist_jax.tracking import Trackers, print_result
+from mnist_jax.tracking import Trackers
 from mnist_jax.workdir import check_same_data, is_finished, locked, previous_run
 
 
@@ -70,7 +71,7 @@ def _run(
         step = int(state.step)
         record.begin(config, dataset, provenance.count_params(state.params))
         meter = Meter(plan, config.train.batch_size, notes.get("progress", {}))
-        with Trackers(workdir, plan, step) as trackers:
+        with Trackers(workdir, config, plan, record, step=step) as trackers:
             for warning in warnings:
                 trackers.say(warning)
             batches = training_rows(

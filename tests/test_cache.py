@@ -46,7 +46,7 @@ def test_built_anew_for_another_source(tmp_path):
 
 @pytest.mark.parametrize("name", ["images.npy", "labels.npy", "record.json"])
 @pytest.mark.parametrize("damage", ["cut", "flip", "gone", "empty"])
-def test_damage_is_noticed_and_mended(tmp_path, name, damage):
+def test_damage_is_noticed_and_mended(tmp_path, capsys, name, damage):
     folder = tmp_path / "train"
     load(folder)
     file = folder / name
@@ -60,6 +60,7 @@ def test_damage_is_noticed_and_mended(tmp_path, name, damage):
         file.write_bytes(content[: len(content) // 2] if damage == "cut" else b"")
     load(folder)
     assert builds(folder) == 2
+    assert "stale or damaged" in capsys.readouterr().err
 
 
 def test_what_a_killed_build_left_is_cleared_away(tmp_path):

@@ -1,6 +1,8 @@
 """TFDS on a small set defined here, prepared for real; the network is never asked."""
 
+import multiprocessing
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -129,6 +131,29 @@ data.load(config)
 assert "tensorflow" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def load_fingerprint(folder: pathlib.Path) -> str:
+    return data.load(config_of("tiny_pictures", folder)).fingerprint
+
+
+def test_processes_that_prepare_at_once_do_not_harm_each_other(prepared, tmp_path):
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        assert set(pool.map(load_fingerprint, [tmp_path] * 2)) == {load_fingerprint(prepared)}
+
+
+@pytest.mark.parametrize("damage", ["cut", "gone"])
+def test_damaged_files_of_a_prepared_set_are_named(prepared, tmp_path, damage):
+    shutil.copytree(prepared / "tfds", tmp_path / "tfds")
+    (records,) = (tmp_path / "tfds").rglob("*train.array_record*")
+    if damage == "cut":
+        records.write_bytes(records.read_bytes()[: records.stat().st_size // 2])
+    else:
+        records.unlink()
+    with pytest.raises(UserError, match="^[^\n]+$") as caught:
+        data.load(config_of("tiny_pictures", tmp_path))
+    assert "cannot be read" in str(caught.value)
+    assert f"remove {tmp_path}" in str(caught.value)
 
 
 def test_images_of_different_sizes_need_a_size(tmp_path):

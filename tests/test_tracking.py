@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from configs import default
 from mnist_jax.config import validate
+from mnist_jax.console import Console
 from mnist_jax.plan import make_plan
-from mnist_jax.tracking import Console, MetricsFile, read_metrics
+from mnist_jax.tracking import MetricsFile, read_metrics
 
 ROWS = [
     {"split": "train", "step": 10, "loss": 0.5},

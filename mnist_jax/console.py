@@ -1,0 +1,96 @@
+"""What a person sees of a run on the terminal."""
+
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console as RichConsole
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from mnist_jax.plan import Plan
+
+Row = dict[str, Any]
+
+
+class Console:
+    """Progress on the terminal: a bar where there is one, else a plain line for each evaluation."""
+
+    def __init__(self, plan: Plan):
+        self._out = RichConsole(highlight=False, soft_wrap=True)
+        self._total_epochs = plan.epoch(plan.total_steps)
+        self._training: Row = {}
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TimeRemainingColumn(compact=True),
+            console=self._out,
+            transient=True,
+            disable=not self._out.is_terminal,
+        )
+        self._task = self._bar.add_task("first step", total=plan.total_steps)
+
+    def start(self) -> None:
+        self._bar.start()
+
+    def close(self) -> None:
+        self._bar.stop()
+
+    def log(self, row: Row) -> None:
+        if row["split"] == "train":
+            self._training = row
+            self._bar.update(
+                self._task,
+                completed=row["step"],
+                description=f"epoch {self._epoch(row)}  {_scores(row)}{_speed(row)}",
+            )
+        elif row["split"] == "validation":
+            trained = f"train {_scores(self._training)}  " if self._training else ""
+            self.say(f"epoch {self._epoch(row)}  {trained}validation {_scores(row)}{_speed(self._training)}")
+
+    def _epoch(self, row: Row) -> str:
+        return f"{row['epoch']:.1f}/{self._total_epochs:.1f}"
+
+    def say(self, text: str) -> None:
+        """A line of text, above the bar where there is one."""
+        self._out.print(text, markup=False)
+
+
+def print_result(record: Mapping[str, Any], workdir: pathlib.Path) -> None:
+    """The test metrics of a finished run's run.json as a table, and where things are."""
+    test = record["metrics"]["test"]
+    table = Table(title=f"{record['data']['name']} {record['data']['splits']['test']['expression']}")
+    table.add_column("metric")
+    table.add_column("value", justify="right")
+    for name, key in (
+        ("accuracy", "accuracy"),
+        ("macro precision", "macro_precision"),
+        ("macro recall", "macro_recall"),
+        ("macro F1", "macro_f1"),
+        ("loss", "loss"),
+        ("examples", "examples"),
+    ):
+        value = test[key]
+        table.add_row(
+            name, "undefined" if value is None else f"{value:,}" if key == "examples" else f"{value:.4f}"
+        )
+    out = RichConsole(highlight=False, soft_wrap=True)
+    out.print(table)
+    out.print(
+        f"best step {record['best']['step']} of {record['steps']}, "
+        f"{record['train_seconds']:.1f} s of training, {record['wall_seconds']:.1f} s in all, "
+        f"{record['images_per_second']:,.0f} images/s\n"
+        f"record {workdir / 'run.json'}, history {workdir / 'metrics.jsonl'}, "
+        f"checkpoints {workdir / 'checkpoints'}",
+        markup=False,
+    )
+
+
+def _scores(row: Row) -> str:
+    return f"loss {row['loss']:.4f} accuracy {row['accuracy']:.4f}"
+
+
+def _speed(row: Row) -> str:
+    speed = row.get("images_per_second")
+    return f"  {speed:,.0f} images/s" if speed else ""
