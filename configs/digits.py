@@ -1,6 +1,11 @@
 """The bundled set: 1,797 handwritten digits of 8 x 8 pixels that ship with scikit-learn; no network.
 
-python main.py --config=configs/digits.py --workdir=runs/digits
+    python main.py --config=configs/digits.py --workdir=runs/digits
+
+Test accuracy 98.67% (mean of seeds 0 to 2, deviation 0.33%; seed 0: 98.67%) in 6 s on 2 cores of an x86-64
+machine, start-up included. The splits follow the order of the file, so that the test digits are by other
+writers than most of the training digits. Group norm and the moving average were chosen by five-fold
+cross-validation on the first 1,497 images.
 """
 
 import ml_collections
