@@ -23,10 +23,10 @@ class Checkpoints:
 
     def __init__(self, folder: pathlib.Path, config: ml_collections.FrozenConfigDict):
         """config: `config.checkpoint`."""
-        self._folder, self._metric = folder, config.metric
+        self._folder, self._metric = folder.resolve(), config.metric  # Orbax takes no relative path
         policies = ocp.training.preservation_policies
         self._checkpointer = ocp.training.Checkpointer(
-            folder,
+            self._folder,
             save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
             preservation_policy=policies.AnyPreservationPolicy(
                 [

@@ -213,6 +213,13 @@ def test_host_placement_trains_to_the_same_bits(finished, tiny_config, tmp_path)
     assert record["metrics"]["test"]["confusion"] == read(finished[0])["metrics"]["test"]["confusion"]
 
 
+def test_a_relative_workdir(finished, tiny_config, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    record = train_and_evaluate(tiny_config, "runs/relative")
+    assert record["params_sha256"] == read(finished[0])["params_sha256"]
+    assert (tmp_path / "runs" / "relative" / "run.json").exists()
+
+
 def test_another_seed_is_another_run(finished, tiny_config, tmp_path):
     tiny_config.seed = 1
     assert train_and_evaluate(tiny_config, tmp_path)["params_sha256"] != read(finished[0])["params_sha256"]
