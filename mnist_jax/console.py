@@ -19,7 +19,7 @@ class Console:
     def __init__(self, plan: Plan):
         self._out = RichConsole(highlight=False, soft_wrap=True)
         self._total_epochs = plan.epoch(plan.total_steps)
-        self._training: Row = {}
+        self._training: list[Row] = []  # rows since the last evaluation
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
@@ -39,15 +39,17 @@ class Console:
 
     def log(self, row: Row) -> None:
         if row["split"] == "train":
-            self._training = row
+            self._training.append(row)
             self._bar.update(
                 self._task,
                 completed=row["step"],
                 description=f"epoch {self._epoch(row)}  {_scores(row)}{_speed(row)}",
             )
         elif row["split"] == "validation":
-            trained = f"train {_scores(self._training)}  " if self._training else ""
-            self.say(f"epoch {self._epoch(row)}  {trained}validation {_scores(row)}{_speed(self._training)}")
+            trained = _average(self._training)
+            train = f"train {_scores(trained)}  " if trained else ""
+            self.say(f"epoch {self._epoch(row)}  {train}validation {_scores(row)}{_speed(trained)}")
+            self._training = []
 
     def _epoch(self, row: Row) -> str:
         return f"{row['epoch']:.1f}/{self._total_epochs:.1f}"
@@ -79,12 +81,23 @@ def print_result(record: Mapping[str, Any], workdir: pathlib.Path) -> None:
     out.print(table)
     out.print(
         f"best step {record['best']['step']} of {record['steps']}, "
-        f"{record['train_seconds']:.1f} s of training, {record['wall_seconds']:.1f} s in all, "
-        f"{record['images_per_second']:,.0f} images/s\n"
-        f"record {workdir / 'run.json'}, history {workdir / 'metrics.jsonl'}, "
-        f"checkpoints {workdir / 'checkpoints'}",
+        f"{record['train_seconds']:.1f} s of training, {record['wall_seconds']:.1f} s in all{_speed(record)}\n"
+        f"record       {workdir / 'run.json'}\n"
+        f"history      {workdir / 'metrics.jsonl'}\n"
+        f"checkpoints  {workdir / 'checkpoints'}",
         markup=False,
     )
+
+
+def _average(rows: list[Row]) -> Row:
+    """Loss, accuracy and speed over several intervals of training; {} where there is none."""
+    steps = sum(row["steps"] for row in rows)
+    if not steps:
+        return {}
+    average = {key: sum(row[key] * row["steps"] for row in rows) / steps for key in ("loss", "accuracy")}
+    timed = [row for row in rows if row["images_per_second"]]
+    seconds = sum(row["steps"] / row["images_per_second"] for row in timed)
+    return {**average, "images_per_second": sum(row["steps"] for row in timed) / seconds if timed else None}
 
 
 def _scores(row: Row) -> str:

@@ -1,14 +1,9 @@
 import json
 import pathlib
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from configs import default
-from mnist_jax.config import validate
-from mnist_jax.console import Console
-from mnist_jax.plan import make_plan
 from mnist_jax.tracking import MetricsFile, read_metrics
 
 ROWS = [
@@ -63,31 +58,3 @@ def test_numbers_that_are_not_finite_become_null(tmp_path):
     assert read_metrics(tmp_path / "metrics.jsonl") == [
         {"split": "train", "step": 1, "loss": None, "norm": None}
     ]
-
-
-@pytest.mark.parametrize("speed", [7400.4, None])
-def test_without_a_terminal_each_evaluation_is_a_plain_line(capsys, speed):
-    plan = make_plan(validate(default.get_config()), 55_000)
-    console = Console(plan)
-    console.start()
-    console.log(
-        {
-            "split": "train",
-            "step": 100,
-            "epoch": 0.2,
-            "loss": 1.0,
-            "accuracy": 0.5,
-            "images_per_second": speed,
-        }
-    )
-    console.log({"split": "validation", "step": 430, "epoch": 1.0007, "loss": 0.25, "accuracy": 0.9})
-    console.log({"split": "test", "step": 430, "epoch": 1.0007, "loss": 0.25, "accuracy": 0.9})
-    console.close()
-    out, err = capsys.readouterr()
-    (line,) = out.splitlines()
-    assert line.startswith(
-        "epoch 1.0/10.0  train loss 1.0000 accuracy 0.5000  validation loss 0.2500 accuracy 0.9000"
-    )
-    assert ("7,400 images/s" in line) == (speed is not None)
-    assert err == ""
-    assert "\x1b" not in out
