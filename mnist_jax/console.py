@@ -81,7 +81,8 @@ def print_result(record: Mapping[str, Any], workdir: pathlib.Path) -> None:
     out.print(table)
     out.print(
         f"best step {record['best']['step']} of {record['steps']}, "
-        f"{record['train_seconds']:.1f} s of training, {record['wall_seconds']:.1f} s in all{_speed(record)}\n"
+        f"{record['train_seconds']:.1f} s of training, {record['wall_seconds']:.1f} s in all"
+        f"{_speed(record)}\n"
         f"record       {workdir / 'run.json'}\n"
         f"history      {workdir / 'metrics.jsonl'}\n"
         f"checkpoints  {workdir / 'checkpoints'}",
