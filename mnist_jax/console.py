@@ -105,6 +105,6 @@ def _scores(row: Row) -> str:
     return f"loss {row['loss']:.4f} accuracy {row['accuracy']:.4f}"
 
 
-def _speed(row: Row) -> str:
+def _speed(row: Mapping[str, Any]) -> str:
     speed = row.get("images_per_second")
     return f"  {speed:,.0f} images/s" if speed else ""

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import ml_collections
+import numpy as np
 from flax import nnx
 
 from mnist_jax import data, devices, provenance
@@ -12,7 +13,7 @@ from mnist_jax.cache import Arrays
 from mnist_jax.checkpoints import Checkpoints
 from mnist_jax.config import validate
 from mnist_jax.console import print_result
-from mnist_jax.evaluation import Evaluation, evaluate
+from mnist_jax.evaluation import evaluate, evaluate_in_detail
 from mnist_jax.feeding import make_feed, predict_split, training_rows
 from mnist_jax.interrupts import Interrupted, Interrupts
 from mnist_jax.meter import Meter
@@ -64,7 +65,7 @@ def _run(
     optimizer = create_optimizer(config, schedule)
     graphdef, state = create_state(config, dataset.image_shape, len(dataset.class_names), optimizer)
     train_chunk = make_train_chunk(config, graphdef, optimizer, schedule)
-    evaluate_on = _make_evaluate(config, graphdef)
+    predict_on = _make_predictor(config, graphdef)
 
     with Checkpoints(workdir / "checkpoints", config.checkpoint) as checkpoints:
         state, notes, warnings = checkpoints.restore_latest(state)
@@ -92,7 +93,8 @@ def _run(
                 trackers.log(meter.fetch(pause=True))
                 scores = None
                 if step in plan.evaluations:
-                    scores = evaluate_on(dataset.validation, state).scalars()
+                    validation = dataset.validation
+                    scores = evaluate(predict_on(validation, state), validation.labels).scalars()
                     trackers.log({"split": "validation", "step": step, "epoch": plan.epoch(step), **scores})
                 notes = {"config": config.to_dict(), "progress": meter.progress}
                 checkpoints.save(step, state, notes=notes, metrics=scores)
@@ -104,34 +106,32 @@ def _run(
             interrupts.deferred = False
 
             checkpoints.wait()
-            best_step, validation = checkpoints.best
+            best_step, best_scores = checkpoints.best
             best = state if best_step == step else checkpoints.restore(best_step, state)[0]
-            test = evaluate_on(dataset.test, best)
-            trackers.log(
-                {"split": "test", "step": best_step, "epoch": plan.epoch(best_step), **test.scalars()}
-            )
+            test = evaluate_in_detail(predict_on(dataset.test, best), dataset.test.labels)
+            scores = test.evaluation.scalars()
+            trackers.log({"split": "test", "step": best_step, "epoch": plan.epoch(best_step), **scores})
         record.update(
             steps=step,
             best={"step": best_step, "metric": config.checkpoint.metric},
-            metrics={"validation": validation, "test": test.as_dict(dataset.class_names)},
+            metrics={"validation": best_scores, "test": test.as_dict(dataset.class_names)},
             params_sha256=provenance.params_hash(state.params),
             **meter.progress,
         )
 
 
-def _make_evaluate(
+def _make_predictor(
     config: ml_collections.FrozenConfigDict, graphdef: nnx.GraphDef
-) -> Callable[[Arrays, TrainState], Evaluation]:
-    """A function that evaluates a state on every example of a split."""
+) -> Callable[[Arrays, TrainState], np.ndarray]:
+    """A function that gives the log-probabilities (N, K) of every example of a split."""
     predict = make_predict(config, graphdef)
 
-    def evaluate_on(split: Arrays, state: TrainState) -> Evaluation:
-        log_probabilities = predict_split(
+    def predict_on(split: Arrays, state: TrainState) -> np.ndarray:
+        return predict_split(
             lambda rows: predict(state.evaluated_params, state.model_state, rows.images, rows.indices),
             split,
             config.data.placement,
             config.evaluation.batch_size,
         )
-        return evaluate(log_probabilities, split.labels)
 
-    return evaluate_on
+    return predict_on
