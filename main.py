@@ -16,15 +16,23 @@ from mnist_jax.interrupts import Interrupted
 
 command_line.define_config()
 flags.DEFINE_string("workdir", None, "The run's folder, for its record, history and checkpoints.")
+flags.DEFINE_enum("mode", "train", ["train", "evaluate"], "evaluate: a checkpoint of the workdir, on test.")
+flags.DEFINE_integer("checkpoint", None, "The step to evaluate; without it, the best.", lower_bound=0)
 flags.DEFINE_enum("resume", "auto", ["auto", "force"], "force: go on although config or data changed.")
 
 
 def main(argv: list[str]) -> int:
     try:
         command_line.parse(argv, required=("config", "workdir"))
-        from mnist_jax.train import train_and_evaluate  # here, so that mistakes in flags show at once
+        # Imported here, so that mistakes in flags show at once.
+        if flags.FLAGS.mode == "evaluate":
+            from mnist_jax.reevaluate import evaluate_checkpoint
 
-        train_and_evaluate(flags.FLAGS.config, flags.FLAGS.workdir, resume=flags.FLAGS.resume)
+            evaluate_checkpoint(flags.FLAGS.config, flags.FLAGS.workdir, step=flags.FLAGS.checkpoint)
+        else:
+            from mnist_jax.train import train_and_evaluate
+
+            train_and_evaluate(flags.FLAGS.config, flags.FLAGS.workdir, resume=flags.FLAGS.resume)
     except UserError as error:
         command_line.report(error)
         return 2

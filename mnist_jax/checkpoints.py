@@ -21,8 +21,10 @@ class Checkpoints:
     for the save under way.
     """
 
-    def __init__(self, folder: pathlib.Path, config: ml_collections.FrozenConfigDict):
-        """config: `config.checkpoint`."""
+    def __init__(
+        self, folder: pathlib.Path, config: ml_collections.FrozenConfigDict, *, read_only: bool = False
+    ):
+        """config: `config.checkpoint`. read_only: leaves alone what another process is saving."""
         self._folder, self._metric = folder.resolve(), config.metric  # Orbax takes no relative path
         policies = ocp.training.preservation_policies
         self._checkpointer = ocp.training.Checkpointer(
@@ -34,7 +36,7 @@ class Checkpoints:
                     policies.BestN(get_metric_fn=self._score, n=1, keep_checkpoints_without_metrics=False),
                 ]
             ),
-            cleanup_tmp_directories=True,
+            cleanup_tmp_directories=not read_only,
         )
 
     def __enter__(self) -> "Checkpoints":
@@ -54,6 +56,11 @@ class Checkpoints:
     def wait(self) -> None:
         """Returns when the save under way is on disk."""
         self._checkpointer.wait()
+
+    @property
+    def steps(self) -> list[int]:
+        """The steps that have a checkpoint, in order."""
+        return [checkpoint.step for checkpoint in self._checkpointer.checkpoints]
 
     @property
     def best(self) -> tuple[int, dict[str, float]]:

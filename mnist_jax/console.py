@@ -59,34 +59,38 @@ class Console:
         self._out.print(text, markup=False)
 
 
-def print_result(record: Mapping[str, Any], workdir: pathlib.Path) -> None:
-    """The test metrics of a finished run's run.json as a table, and where things are."""
-    test = record["metrics"]["test"]
-    table = Table(title=f"{record['data']['name']} {record['data']['splits']['test']['expression']}")
+def print_scores(title: str, scores: Mapping[str, Any]) -> None:
+    """The metrics of a split as a table, with 95% intervals where there are any."""
+    table = Table(title=title)
     table.add_column("metric")
     table.add_column("value", justify="right")
+    table.add_column("95% interval")
     for name, key in (
         ("accuracy", "accuracy"),
         ("macro precision", "macro_precision"),
         ("macro recall", "macro_recall"),
         ("macro F1", "macro_f1"),
+        ("macro ROC-AUC", "macro_roc_auc"),
         ("loss", "loss"),
-        ("examples", "examples"),
     ):
-        value = test[key]
-        table.add_row(
-            name, "undefined" if value is None else f"{value:,}" if key == "examples" else f"{value:.4f}"
-        )
-    out = RichConsole(highlight=False, soft_wrap=True)
-    out.print(table)
-    out.print(
+        low, high = scores["intervals"].get(key, (None, None))
+        interval = "" if low is None else f"{low:.4f} to {high:.4f}"
+        table.add_row(name, "undefined" if scores[key] is None else f"{scores[key]:.4f}", interval)
+    table.add_row("examples", f"{scores['examples']:,}", "")
+    RichConsole(highlight=False, soft_wrap=True).print(table)
+
+
+def print_result(record: Mapping[str, Any], workdir: pathlib.Path) -> None:
+    """The test metrics of a finished run's run.json as a table, and where things are."""
+    title = f"{record['data']['name']} {record['data']['splits']['test']['expression']}"
+    print_scores(title, record["metrics"]["test"])
+    print(
         f"best step {record['best']['step']} of {record['steps']}, "
         f"{record['train_seconds']:.1f} s of training, {record['wall_seconds']:.1f} s in all"
         f"{_speed(record)}\n"
         f"record       {workdir / 'run.json'}\n"
         f"history      {workdir / 'metrics.jsonl'}\n"
-        f"checkpoints  {workdir / 'checkpoints'}",
-        markup=False,
+        f"checkpoints  {workdir / 'checkpoints'}"
     )
 
 

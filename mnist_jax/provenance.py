@@ -77,7 +77,7 @@ class RunRecord:
 
     def update(self, **fields: Any) -> None:
         """Sets top-level keys and writes the file; numbers that are not finite become null."""
-        self.fields.update(_plain(fields))
+        self.fields.update(plain(fields))
         partial = self._path.with_name(self._path.name + ".partial")
         partial.write_text(json.dumps(self.fields, indent=2, allow_nan=False) + "\n")
         os.replace(partial, self._path)
@@ -172,14 +172,14 @@ def _cpu_model() -> str:
         return platform.processor() or platform.machine()
 
 
-def _plain(value: Any) -> Any:
-    """Values as JSON has them."""
+def plain(value: Any) -> Any:
+    """A value as JSON has it: arrays and tuples are lists, numbers that are not finite are null."""
     if isinstance(value, dict):
-        return {str(key): _plain(entry) for key, entry in value.items()}
+        return {str(key): plain(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(entry) for entry in value]
+        return [plain(entry) for entry in value]
     if isinstance(value, (np.generic, np.ndarray)):
-        return _plain(value.tolist())
+        return plain(value.tolist())
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

@@ -1,25 +1,19 @@
 """The path of one run, from top to bottom."""
 
 import pathlib
-from collections.abc import Callable
 from typing import Any
 
 import ml_collections
-import numpy as np
-from flax import nnx
 
 from mnist_jax import data, devices, provenance
-from mnist_jax.cache import Arrays
 from mnist_jax.checkpoints import Checkpoints
 from mnist_jax.config import validate
 from mnist_jax.console import print_result
 from mnist_jax.evaluation import evaluate, evaluate_in_detail
-from mnist_jax.feeding import make_feed, predict_split, training_rows
+from mnist_jax.experiment import build
+from mnist_jax.feeding import make_feed, training_rows
 from mnist_jax.interrupts import Interrupted, Interrupts
 from mnist_jax.meter import Meter
-from mnist_jax.optimizers import create_optimizer, create_schedule
-from mnist_jax.plan import make_plan
-from mnist_jax.steps import TrainState, create_state, make_predict, make_train_chunk
 from mnist_jax.tracking import Trackers
 from mnist_jax.workdir import check_same_data, is_finished, locked, previous_run
 
@@ -60,13 +54,7 @@ def _run(
     if not force:
         check_same_data(record.fields, dataset, workdir)
 
-    plan = make_plan(config, len(dataset.train.labels))
-    schedule = create_schedule(config, plan.steps_per_epoch, plan.total_steps)
-    optimizer = create_optimizer(config, schedule)
-    graphdef, state = create_state(config, dataset.image_shape, len(dataset.class_names), optimizer)
-    train_chunk = make_train_chunk(config, graphdef, optimizer, schedule)
-    predict_on = _make_predictor(config, graphdef)
-
+    plan, state, train_chunk, predict = build(config, dataset)
     with Checkpoints(workdir / "checkpoints", config.checkpoint) as checkpoints:
         state, notes, warnings = checkpoints.restore_latest(state)
         step = int(state.step)
@@ -94,7 +82,7 @@ def _run(
                 scores = None
                 if step in plan.evaluations:
                     validation = dataset.validation
-                    scores = evaluate(predict_on(validation, state), validation.labels).scalars()
+                    scores = evaluate(predict(validation, state), validation.labels).scalars()
                     trackers.log({"split": "validation", "step": step, "epoch": plan.epoch(step), **scores})
                 notes = {"config": config.to_dict(), "progress": meter.progress}
                 checkpoints.save(step, state, notes=notes, metrics=scores)
@@ -108,7 +96,7 @@ def _run(
             checkpoints.wait()
             best_step, best_scores = checkpoints.best
             best = state if best_step == step else checkpoints.restore(best_step, state)[0]
-            test = evaluate_in_detail(predict_on(dataset.test, best), dataset.test.labels)
+            test = evaluate_in_detail(predict(dataset.test, best), dataset.test.labels)
             scores = test.evaluation.scalars()
             trackers.log({"split": "test", "step": best_step, "epoch": plan.epoch(best_step), **scores})
         record.update(
@@ -118,20 +106,3 @@ def _run(
             params_sha256=provenance.params_hash(state.params),
             **meter.progress,
         )
-
-
-def _make_predictor(
-    config: ml_collections.FrozenConfigDict, graphdef: nnx.GraphDef
-) -> Callable[[Arrays, TrainState], np.ndarray]:
-    """A function that gives the log-probabilities (N, K) of every example of a split."""
-    predict = make_predict(config, graphdef)
-
-    def predict_on(split: Arrays, state: TrainState) -> np.ndarray:
-        return predict_split(
-            lambda rows: predict(state.evaluated_params, state.model_state, rows.images, rows.indices),
-            split,
-            config.data.placement,
-            config.evaluation.batch_size,
-        )
-
-    return predict_on

@@ -45,6 +45,7 @@ def test_the_result_is_a_table_and_where_things_are(capsys, tmp_path):
         "macro_f1": 0.25,
         "loss": 0.1,
     }
+    scores |= {"macro_roc_auc": 0.99, "intervals": {"accuracy": [0.9, 0.99], "macro_f1": [None, None]}}
     record = {
         "data": {"name": "mnist/3.0.1", "splits": {"test": {"expression": "test"}}},
         "metrics": {"test": {**scores, "examples": 10_000}},
@@ -61,6 +62,7 @@ def test_the_result_is_a_table_and_where_things_are(capsys, tmp_path):
         "0.9877",
         "undefined",
         "10,000",
+        "0.9000 to 0.9900",
         "best step 9 of 10",
         str(tmp_path / "run.json"),
     ):

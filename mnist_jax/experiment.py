@@ -1,0 +1,49 @@
+"""What a run is made of, built from config and data in one way for training and for evaluation."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import ml_collections
+import numpy as np
+
+from mnist_jax.cache import Arrays
+from mnist_jax.data import Dataset
+from mnist_jax.feeding import predict_split
+from mnist_jax.optimizers import create_optimizer, create_schedule
+from mnist_jax.plan import Plan, make_plan
+from mnist_jax.steps import TrainState, create_state, make_predict, make_train_chunk
+
+
+class Experiment(NamedTuple):
+    """state: before the first step. train_chunk: see `steps.make_train_chunk`.
+
+    predict: from a split and a state to the log-probabilities of every example, float32 (N, K), in order.
+    """
+
+    plan: Plan
+    state: TrainState
+    train_chunk: Callable[..., tuple[TrainState, dict[str, jax.Array]]]
+    predict: Callable[[Arrays, TrainState], np.ndarray]
+
+
+def build(config: ml_collections.FrozenConfigDict, dataset: Dataset) -> Experiment:
+    """The experiment of a config on a data set.
+
+    Raises UserError: the schedule does not fit the length of the run.
+    """
+    plan = make_plan(config, len(dataset.train.labels))
+    schedule = create_schedule(config, plan.steps_per_epoch, plan.total_steps)
+    optimizer = create_optimizer(config, schedule)
+    graphdef, state = create_state(config, dataset.image_shape, len(dataset.class_names), optimizer)
+    predict_batch = make_predict(config, graphdef)
+
+    def predict(split: Arrays, state: TrainState) -> np.ndarray:
+        return predict_split(
+            lambda rows: predict_batch(state.evaluated_params, state.model_state, rows.images, rows.indices),
+            split,
+            config.data.placement,
+            config.evaluation.batch_size,
+        )
+
+    return Experiment(plan, state, make_train_chunk(config, graphdef, optimizer, schedule), predict)

@@ -1,0 +1,52 @@
+"""Evaluates a checkpoint of a finished or running workdir again: the same numbers as training gave."""
+
+import json
+import pathlib
+from typing import Any
+
+import ml_collections
+
+from mnist_jax import data, devices
+from mnist_jax.checkpoints import Checkpoints
+from mnist_jax.config import validate
+from mnist_jax.console import print_scores
+from mnist_jax.errors import UserError
+from mnist_jax.evaluation import evaluate_in_detail
+from mnist_jax.experiment import build
+from mnist_jax.provenance import plain
+from mnist_jax.workdir import check_same_data, previous_run
+
+
+def evaluate_checkpoint(
+    config: ml_collections.ConfigDict, workdir: str | pathlib.Path, *, step: int | None = None
+) -> dict[str, Any]:
+    """Evaluates a checkpoint on the test split, prints the metrics and writes evaluation-STEP.json.
+
+    step: of the checkpoint; None for the best so far. A run may be at work in the workdir meanwhile.
+    Returns: the content of the file, with `step`, `split` and `metrics`, which are as in run.json.
+    Raises UserError: no run of this config there, no such checkpoint, other data.
+    """
+    config, workdir = validate(config), pathlib.Path(workdir)
+    record = previous_run(workdir, config, force=False)
+    if record is None:
+        raise UserError(f"{workdir} holds no run to evaluate; train first, without --mode=evaluate")
+    devices.prepare_host()
+    dataset = data.load(config.data)
+    check_same_data(record, dataset, workdir)
+    experiment = build(config, dataset)
+    with Checkpoints(workdir / "checkpoints", config.checkpoint, read_only=True) as checkpoints:
+        step = checkpoints.best[0] if step is None else step
+        if step not in checkpoints.steps:
+            kept = ", ".join(map(str, checkpoints.steps)) or "none"
+            raise UserError(f"--checkpoint={step} is not in {workdir / 'checkpoints'}, which has: {kept}")
+        state, _ = checkpoints.restore(step, experiment.state)
+    metrics = evaluate_in_detail(experiment.predict(dataset.test, state), dataset.test.labels)
+    found = plain({"step": step, "split": config.data.test, "metrics": metrics.as_dict(dataset.class_names)})
+    path = workdir / f"evaluation-{step}.json"
+    try:
+        path.write_text(json.dumps(found, indent=2, allow_nan=False) + "\n")
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
+    print_scores(f"{dataset.name} {config.data.test}, checkpoint {step}", found["metrics"])
+    print(f"written to {path}")
+    return found
