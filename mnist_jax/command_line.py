@@ -54,7 +54,8 @@ def parse(argv: list[str], *, required: tuple[str, ...]) -> None:
         raise UserError(f"--config={_config_file(argv)}: {one_line(error)}") from error
     if len(rest) > 1:
         raise UserError(f"{rest[1]!r} is not a flag; write --flag=value")
-    _quiet_libraries()
+    if not _verbose():
+        quiet_libraries()
 
 
 def report(error: BaseException) -> None:
@@ -99,10 +100,8 @@ def _config_file(argv: list[str]) -> str:
     return ""
 
 
-def _quiet_libraries() -> None:
-    """Keeps what libraries say to themselves out of the terminal, unless `--verbosity=1` asks for it."""
-    if _verbose():
-        return
+def quiet_libraries() -> None:
+    """Keeps what libraries say to themselves out of the terminal."""
     absl_logging.set_verbosity(absl_logging.ERROR)
     logging.getLogger().setLevel(logging.ERROR)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

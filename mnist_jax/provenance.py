@@ -13,6 +13,7 @@ import math
 import os
 import pathlib
 import platform
+import re
 import subprocess
 import sys
 import time
@@ -47,6 +48,9 @@ class RunRecord:
         """Records what is about to be trained, on which code, data and machine."""
         again = self._begun
         self._begun = True
+        code = describe_code()
+        if code["dirty"]:
+            self._path.with_name("code.patch").write_text(code_patch())
         self.update(
             schema=SCHEMA,
             status="running",
@@ -56,7 +60,7 @@ class RunRecord:
             resumes=self.fields["resumes"] + 1 if again else 0,
             command=sys.argv,
             config=config.to_dict(),
-            code=describe_code(),
+            code=code,
             data=describe_data(dataset, config.data),
             environment=describe_environment(),
             parameters=parameters,
@@ -89,10 +93,23 @@ def now() -> str:
 
 
 def describe_code() -> dict[str, Any]:
-    """Version and git commit of this program; `commit` and `dirty` are None outside of a git checkout."""
-    commit = _git("rev-parse", "HEAD")
-    changes = _git("status", "--porcelain") if commit else None
-    return {"version": __version__, "commit": commit, "dirty": None if changes is None else bool(changes)}
+    """Version, git commit, whether the tree was `dirty`, and the remote without credentials.
+
+    Where there is no git checkout, in a container say, the commit is that of $GIT_COMMIT or of the file
+    GIT_COMMIT beside the program, which a build writes; "-dirty" at its end means what it says. None where
+    nothing tells.
+    """
+    commit, dirty, remote = (_git("rev-parse", "HEAD") or "").strip(), None, None
+    if commit:
+        dirty, remote = bool(_git("status", "--porcelain")), _remote()
+    elif stamp := os.environ.get("GIT_COMMIT") or _text(_ROOT / "GIT_COMMIT"):
+        commit, dirty = stamp.strip().removesuffix("-dirty"), stamp.strip().endswith("-dirty")
+    return {"version": __version__, "commit": commit or None, "dirty": dirty, "remote": remote}
+
+
+def code_patch() -> str:
+    """What changed since the commit, as a patch for `git apply`, without files that git does not track."""
+    return _git("diff", "HEAD", "--binary", "--", ".", ":(exclude).env") or ""
 
 
 def describe_data(dataset: Dataset, config: Any) -> dict[str, Any]:
@@ -125,6 +142,7 @@ def describe_environment() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "accelerator": devices.describe(),
+        "lock_sha256": text_hash(lock) if (lock := _text(_ROOT / "requirements.lock")) else None,
         "packages": dict(
             sorted((dist.metadata["Name"], dist.version) for dist in importlib.metadata.distributions())
         ),
@@ -156,12 +174,27 @@ def count_params(params: Any) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
+def text_hash(text: str) -> str:
+    """sha256 of a text."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _text(path: pathlib.Path) -> str:
+    return path.read_text() if path.is_file() else ""
+
+
 def _git(*arguments: str) -> str | None:
     command = ["git", "-C", str(_ROOT), *arguments]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout
     except (OSError, subprocess.SubprocessError):
         return None
+
+
+def _remote() -> str | None:
+    """The address of `origin` without user name and password."""
+    address = _git("remote", "get-url", "origin")
+    return re.sub(r"^(\w+://)[^/@]*@", r"\1", address.strip()) if address else None
 
 
 def _cpu_model() -> str:

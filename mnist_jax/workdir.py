@@ -14,6 +14,8 @@ from mnist_jax.data import Dataset
 from mnist_jax.errors import UserError
 from mnist_jax.provenance import SCHEMA
 
+_SECTIONS = ("config", "code", "data", "environment")  # of run.json, there from its first writing on
+
 
 @contextlib.contextmanager
 def locked(workdir: pathlib.Path) -> Iterator[None]:
@@ -39,6 +41,28 @@ def locked(workdir: pathlib.Path) -> Iterator[None]:
         lock.release()
 
 
+def read_record(workdir: pathlib.Path) -> dict[str, Any]:
+    """The run.json of a workdir.
+
+    Raises UserError: there is none, it cannot be read, is damaged or of another version.
+    """
+    path = workdir / "run.json"
+    try:
+        record = json.loads(path.read_text())
+        schema = record["schema"]
+        if schema == SCHEMA and all(isinstance(record[key], dict) for key in _SECTIONS):
+            return record
+    except FileNotFoundError as error:
+        raise UserError(f"{workdir} holds no run: there is no {path}") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is damaged; remove it, or give another --workdir") from error
+    if schema == SCHEMA:
+        raise UserError(f"{path} is damaged; remove it, or give another --workdir")
+    raise UserError(f"{path} was written by another version (schema {schema}, not {SCHEMA})")
+
+
 def previous_run(
     workdir: pathlib.Path, config: ml_collections.FrozenConfigDict, *, force: bool
 ) -> dict[str, Any] | None:
@@ -47,23 +71,10 @@ def previous_run(
     force: goes on with another config where otherwise it would be refused.
     Raises UserError: the run there had another config, or its run.json cannot be read.
     """
-    path = workdir / "run.json"
-    try:
-        text = path.read_text()
-    except FileNotFoundError:
+    if not (workdir / "run.json").exists():
         return None
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
-    try:
-        record = json.loads(text)
-        schema, old = record["schema"], record["config"]
-        changed = differences(old, _as_json(config))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} is damaged; remove it, or give another --workdir") from error
-    if schema != SCHEMA:
-        raise UserError(
-            f"{path} was written by another version (schema {schema}, not {SCHEMA}); give another --workdir"
-        )
+    record = read_record(workdir)
+    changed = differences(record["config"], _as_json(config))
     if changed and not force:
         fields = ", ".join(f"config.{name} was {was!r}, now {now!r}" for name, (was, now) in changed.items())
         raise UserError(

@@ -77,8 +77,29 @@ def test_the_commit_and_changes_of_a_checkout(tmp_path, monkeypatch):
     git("commit", "-qm", "first")
     assert provenance.describe_code()["commit"] == git("rev-parse", "HEAD")
     assert provenance.describe_code()["dirty"] is False
-    (tmp_path / "file").write_text("b")
+    assert provenance.code_patch() == ""
+    git("remote", "add", "origin", "https://me:secret@example.org/repo.git")
+    assert provenance.describe_code()["remote"] == "https://example.org/repo.git"
+    (tmp_path / "file").write_text("b\n")
+    (tmp_path / ".env").write_text("WANDB_API_KEY=secret")
+    git("add", ".env")
     assert provenance.describe_code()["dirty"] is True
+    patch = provenance.code_patch()
+    assert "+b" in patch
+    assert "secret" not in patch
+    git("checkout", "file")
+    subprocess.run(["git", "-C", tmp_path, "apply"], input=patch, text=True, check=True)
+    assert (tmp_path / "file").read_text() == "b\n"
+
+
+@pytest.mark.parametrize(("stamp", "dirty"), [("abc123\n", False), ("abc123-dirty", True)])
+def test_without_git_the_commit_is_the_one_stamped_on_it(tmp_path, monkeypatch, stamp, dirty):
+    monkeypatch.setattr(provenance, "_ROOT", tmp_path)
+    (tmp_path / "GIT_COMMIT").write_text(stamp)
+    code = provenance.describe_code()
+    assert (code["commit"], code["dirty"]) == ("abc123", dirty)
+    monkeypatch.setenv("GIT_COMMIT", "def456")
+    assert provenance.describe_code()["commit"] == "def456"
 
 
 def test_the_hash_of_parameters_is_of_names_shapes_and_every_bit():

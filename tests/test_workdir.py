@@ -20,7 +20,17 @@ def config_of(**changes):
 def write_record(folder, **fields):
     config = json.loads(json.dumps(config_of().to_dict()))
     (folder / "run.json").write_text(
-        json.dumps({"schema": 1, "status": "running", "config": config, **fields})
+        json.dumps(
+            {
+                "schema": 1,
+                "status": "running",
+                "config": config,
+                "code": {},
+                "data": {},
+                "environment": {},
+                **fields,
+            }
+        )
     )
 
 

@@ -1,0 +1,137 @@
+"""Runs what a run.json says again, and tells what differs: the circumstances, and what came out."""
+
+import pathlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import ml_collections
+import numpy as np
+
+from mnist_jax import data, devices, provenance
+from mnist_jax.checkpoints import Checkpoints
+from mnist_jax.config import validate
+from mnist_jax.errors import UserError
+from mnist_jax.experiment import build
+from mnist_jax.train import train_and_evaluate
+from mnist_jax.workdir import read_record
+
+
+class Difference(NamedTuple):
+    """One circumstance that is not what it was."""
+
+    what: str
+    then: str
+    now: str
+
+
+class Outcome(NamedTuple):
+    """How a reproduction came out.
+
+    identical: parameters and metrics to the bit. metrics: name -> (then, now) of test metrics that differ.
+    largest: the largest difference of one of them. parameters: the largest difference of a parameter, in
+    units of the largest of its array; None where a run's last checkpoint is gone.
+    """
+
+    identical: bool
+    metrics: dict[str, tuple[Any, Any]]
+    largest: float
+    parameters: float | None
+
+
+def config_of(record: Mapping[str, Any], **data_fields: str) -> ml_collections.ConfigDict:
+    """The config of a run.json; data_fields: where its data lies on this machine, by name of `config.data`.
+
+    Raises UserError: it is not a config of this version.
+    """
+    config = ml_collections.ConfigDict(_with_tuples(record["config"]))
+    config.data.update({name: value for name, value in data_fields.items() if value})
+    config.wandb.mode = "disabled"
+    validate(config)
+    return config
+
+
+def circumstances(record: Mapping[str, Any], workdir: pathlib.Path) -> list[Difference]:
+    """What of code, packages and machine is not as a run.json has it."""
+    code, environment = provenance.describe_code(), provenance.describe_environment()
+    then, now = record["environment"], environment
+    pairs = {
+        "code: commit": (record["code"]["commit"], code["commit"]),
+        "code: uncommitted changes": (_changes(record["code"], workdir), _changes(code, None)),
+        "Python": (then["python"], now["python"]),
+        "operating system": (then["os"], now["os"]),
+        "processor": (then["cpu"], now["cpu"]),
+        **{
+            f"accelerator: {key}": (then["accelerator"].get(key), value)
+            for key, value in provenance.plain(now["accelerator"]).items()
+        },
+        **{
+            f"package: {name}": (then["packages"].get(name), now["packages"].get(name))
+            for name in sorted(then["packages"].keys() | now["packages"].keys())
+        },
+    }
+    return [Difference(what, str(old), str(new)) for what, (old, new) in pairs.items() if old != new]
+
+
+def run_again(
+    workdir: pathlib.Path, config: ml_collections.ConfigDict, into: pathlib.Path
+) -> tuple[dict[str, Any], Outcome]:
+    """Trains the config in the folder `into`; returns its run.json and how it compares with `workdir`'s.
+
+    Raises UserError: the run in `workdir` did not finish, or the data is other data.
+    """
+    record = read_record(workdir)
+    if record["status"] != "finished":
+        raise UserError(f"the run in {workdir} is {record['status']}; only a finished run can be compared")
+    devices.prepare_host()
+    found = data.load(validate(config).data).fingerprint
+    if found != record["data"]["fingerprint"]:
+        raise UserError(
+            f"the data is not that of {workdir}: its fingerprint was {record['data']['fingerprint']}, "
+            f"here it is {found}"
+        )
+    again = train_and_evaluate(config, into)
+    then, now = (_numbers(one["metrics"]["test"]) for one in (record, again))
+    differing = {key: (then.get(key), now.get(key)) for key in then | now if then.get(key) != now.get(key)}
+    gaps = [np.inf if old is None or new is None else abs(new - old) for old, new in differing.values()]
+    same_bits = record["params_sha256"] == again["params_sha256"]
+    return again, Outcome(
+        identical=same_bits and record["metrics"] == again["metrics"],
+        metrics=differing,
+        largest=max(gaps, default=0.0),
+        parameters=0.0 if same_bits else _parameter_gap(config, workdir, into, record["steps"]),
+    )
+
+
+def _parameter_gap(
+    config: ml_collections.ConfigDict, workdir: pathlib.Path, into: pathlib.Path, step: int
+) -> float | None:
+    frozen = validate(config)
+    template = build(frozen, data.load(frozen.data)).state
+    params = []
+    for folder in (workdir, into):
+        with Checkpoints(folder / "checkpoints", frozen.checkpoint, read_only=True) as checkpoints:
+            if step not in checkpoints.steps:
+                return None
+            params.append(checkpoints.restore(step, template)[0].params)
+    gaps = jax.tree.map(lambda a, b: float(np.abs(a - b).max() / max(np.abs(a).max(), 1e-30)), *params)
+    return max(jax.tree.leaves(gaps))
+
+
+def _numbers(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in metrics.items() if value is None or isinstance(value, (int, float))}
+
+
+def _changes(code: Mapping[str, Any], workdir: pathlib.Path | None) -> str | None:
+    """A name for the uncommitted changes: none, or a hash of the patch."""
+    if not code["dirty"]:
+        return None if code["dirty"] is None else "none"
+    patch = provenance.code_patch() if workdir is None else (workdir / "code.patch").read_text()
+    return provenance.text_hash(patch)[:12]
+
+
+def _with_tuples(value: Any) -> Any:
+    """JSON's lists are the config's tuples."""
+    if isinstance(value, dict):
+        return {key: _with_tuples(entry) for key, entry in value.items()}
+    return tuple(value) if isinstance(value, list) else value

@@ -1,0 +1,85 @@
+"""Runs a finished run again and tells whether it comes out the same.
+
+    python scripts/reproduce.py runs/digits
+
+Shows what of code, packages and machine differs from run.json, trains the same config in a new folder, and
+says whether parameters and metrics are bit-identical, equal within a tolerance, or different. Exit status:
+0 bit-identical or within the tolerance, 1 different, 2 it could not be run.
+"""
+
+import argparse
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+
+from rich.console import Console
+from rich.table import Table
+
+from mnist_jax import command_line
+from mnist_jax.errors import UserError
+from mnist_jax.interrupts import Interrupted
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("workdir", type=pathlib.Path, help="the folder of the run to reproduce")
+    parser.add_argument("--into", type=pathlib.Path, help="the new run's folder; default: WORKDIR-reproduced")
+    parser.add_argument(
+        "--tolerance", type=float, default=0.002, help="on each test metric; default: %(default)s"
+    )
+    for field in ("data_dir", "manual_dir", "cache_dir"):
+        parser.add_argument(f"--{field}", default="", help=f"config.data.{field} on this machine")
+    arguments = parser.parse_args()
+    command_line.quiet_libraries()
+    try:
+        return reproduce(arguments)
+    except UserError as error:
+        command_line.report(error)
+        return 2
+    except Interrupted as error:
+        command_line.report(error)
+        return 128 + error.signum
+
+
+def reproduce(arguments: argparse.Namespace) -> int:
+    from mnist_jax.reproduce import circumstances, config_of, run_again
+    from mnist_jax.workdir import read_record
+
+    workdir = arguments.workdir
+    into = arguments.into or workdir.with_name(workdir.name + "-reproduced")
+    record = read_record(workdir)
+    places = {name: getattr(arguments, name) for name in ("data_dir", "manual_dir", "cache_dir")}
+    config = config_of(record, **places)
+    show_differences(circumstances(record, workdir))
+    _, outcome = run_again(workdir, config, into)
+    print()
+    if outcome.identical:
+        print("bit-identical: every parameter and every metric is the same")
+        return 0
+    for name, (then, now) in outcome.metrics.items():
+        print(f"test {name}: was {then}, now {now}")
+    gap = "cannot be compared" if outcome.parameters is None else f"differ by up to {outcome.parameters:.2g}"
+    print(f"the parameters {gap} (in units of the largest of their array)")
+    within = outcome.largest <= arguments.tolerance
+    verdict = "equal within the tolerance" if within else "different"
+    print(f"{verdict}: test metrics differ by up to {outcome.largest:.2g}, tolerance {arguments.tolerance:g}")
+    return 0 if within else 1
+
+
+def show_differences(differences) -> None:
+    if not differences:
+        print("code, packages and machine are those of the run")
+        return
+    table = Table(title="what differs from the run")
+    for column in ("what", "then", "now"):
+        table.add_column(column, overflow="fold")
+    for difference in differences:
+        table.add_row(*difference)
+    Console(highlight=False).print(table)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,99 @@
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT, TINY, run_main
+
+from mnist_jax import reproduce
+from mnist_jax.errors import UserError
+from mnist_jax.workdir import read_record
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> pathlib.Path:
+    workdir = tmp_path_factory.mktemp("runs") / "finished"
+    assert run_main(*TINY, f"--workdir={workdir}").returncode == 0
+    return workdir
+
+
+def run_script(*arguments) -> subprocess.CompletedProcess:
+    command = [sys.executable, ROOT / "scripts" / "reproduce.py", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, "COLUMNS": "150"})
+
+
+def copy_of(finished, folder, change) -> pathlib.Path:
+    """A copy of the run whose run.json is changed."""
+    subprocess.run(["cp", "-r", f"{finished}/.", folder], check=True)
+    record = read_record(folder)
+    change(record)
+    (folder / "run.json").write_text(json.dumps(record))
+    return folder
+
+
+def test_the_same_run_comes_out_bit_identical(finished, tmp_path):
+    done = run_script(finished, "--into", tmp_path / "again")
+    assert done.returncode == 0, done.stderr
+    assert "code, packages and machine are those of the run" in done.stdout
+    assert "bit-identical" in done.stdout
+    assert read_record(tmp_path / "again")["params_sha256"] == read_record(finished)["params_sha256"]
+
+
+def test_what_differs_is_shown(finished, tmp_path):
+    def change(record):
+        record["environment"]["packages"]["jax"] = "0.1.2"
+        record["environment"]["accelerator"]["kind"] = "TPU v9"
+        record["code"]["commit"] = "abcdef"
+
+    workdir = copy_of(finished, tmp_path, change)
+    found = {
+        difference.what: difference.then
+        for difference in reproduce.circumstances(read_record(workdir), workdir)
+    }
+    assert found == {"package: jax": "0.1.2", "accelerator: kind": "TPU v9", "code: commit": "abcdef"}
+
+
+@pytest.mark.parametrize(
+    ("accuracy_gap", "status", "verdict"), [(0.001, 0, "equal within"), (0.1, 1, "different")]
+)
+def test_what_is_not_identical_is_held_against_the_tolerance(
+    finished, tmp_path, accuracy_gap, status, verdict
+):
+    def change(record):
+        record["metrics"]["test"]["accuracy"] += accuracy_gap
+        record["params_sha256"] = "0" * 64
+
+    done = run_script(copy_of(finished, tmp_path / "run", change))
+    assert done.returncode == status, done.stderr
+    assert verdict in done.stdout
+    assert "test accuracy: was" in done.stdout
+    assert "the parameters differ by up to 0 " in done.stdout
+
+
+def test_other_data_and_unfinished_runs_are_refused(finished, tmp_path):
+    def other_data(record):
+        record["data"]["fingerprint"] = "0" * 64
+
+    workdir = copy_of(finished, tmp_path / "data", other_data)
+    with pytest.raises(UserError, match="the data is not that of"):
+        reproduce.run_again(workdir, reproduce.config_of(read_record(workdir)), tmp_path / "again")
+    workdir = copy_of(finished, tmp_path / "open", lambda record: record.update(status="interrupted"))
+    with pytest.raises(UserError, match="only a finished run"):
+        reproduce.run_again(workdir, reproduce.config_of(read_record(workdir)), tmp_path / "again")
+
+
+def test_a_folder_without_a_run_is_told_in_one_line(tmp_path):
+    done = run_script(tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        f"reproduce.py: {tmp_path} holds no run: there is no {tmp_path / 'run.json'}"
+    ]
+
+
+def test_the_config_of_a_record_is_checked(finished):
+    record = read_record(finished)
+    record["config"]["train"]["epochs"] = -3
+    with pytest.raises(UserError, match="config.train.epochs is -3"):
+        reproduce.config_of(record)
