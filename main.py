@@ -39,6 +39,8 @@ def main(argv: list[str]) -> int:
     except Interrupted as error:
         command_line.report(error)
         return 128 + error.signum
+    except KeyboardInterrupt:  # before the run was ready for it
+        return 130
     return 0
 
 

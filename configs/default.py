@@ -62,7 +62,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.schedule.factor = 0.1  # step
 
     config.train = ml_collections.ConfigDict()
-    config.train.batch_size = 128  # examples a step, over all devices
+    config.train.batch_size = 128  # examples a step
     config.train.epochs = 10  # passes over the training split
     config.train.steps = 0  # length of the run in steps instead; 0: as many as `epochs` takes
     config.train.label_smoothing = 0.0  # share of a label's mass spread over all classes

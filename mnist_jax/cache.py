@@ -24,33 +24,31 @@ class Arrays(NamedTuple):
     labels: np.ndarray
 
 
-def load_or_build(
-    folder: pathlib.Path, source: object, build: Callable[[pathlib.Path], None]
-) -> tuple[Arrays, str]:
+def load_or_build(folder: pathlib.Path, build: Callable[[pathlib.Path], None]) -> tuple[Arrays, str]:
     """The arrays kept in `folder`, and the sha256 of their content.
 
-    source: JSON that changes when the files do from which the arrays were made; arrays made from another
-    source, cut short or altered are built anew.
+    folder: its name changes when the files do from which the arrays are made. Arrays that were cut short or
+    altered are built anew.
     build: writes images.npy and labels.npy into the folder it is given. One process at a time builds; the
     others wait and then use what it made.
     Raises UserError: the folder cannot be written.
     """
-    if found := _load(folder, source):
+    if found := _load(folder):
         return found
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(f"{folder}.lock"):
-            if found := _load(folder, source):
+            if found := _load(folder):
                 return found
             if folder.exists():
-                print(f"{folder} is stale or damaged: decoding again", file=sys.stderr)
-            _build(folder, source, build)
+                print(f"{folder} is damaged: decoding again", file=sys.stderr)
+            _build(folder, build)
     except OSError as error:
         raise UserError(
             f"cannot write the cache of decoded images in {folder}: {error.strerror or error}; "
             "choose another place with --config.data.cache_dir"
         ) from error
-    found = _load(folder, source)
+    found = _load(folder)
     if found is None:
         raise OSError(f"{folder} was written, but does not read back: the disk is failing")
     return found
@@ -65,11 +63,11 @@ def content_hash(*arrays: np.ndarray) -> str:
     return digest.hexdigest()
 
 
-def _load(folder: pathlib.Path, source: object) -> tuple[Arrays, str] | None:
-    """The arrays if they are there, made from `source` and intact; the check reads 2 GB a second."""
+def _load(folder: pathlib.Path) -> tuple[Arrays, str] | None:
+    """The arrays if they are there and intact; the check reads 2 GB a second."""
     try:
         record = json.loads((folder / "record.json").read_text())
-        if record["schema"] != _SCHEMA or record["source"] != source:
+        if record["schema"] != _SCHEMA:
             return None
         arrays = Arrays(*(np.load(folder / f"{name}.npy", mmap_mode="r") for name in Arrays._fields))
         return (arrays, record["sha256"]) if content_hash(*arrays) == record["sha256"] else None
@@ -77,14 +75,14 @@ def _load(folder: pathlib.Path, source: object) -> tuple[Arrays, str] | None:
         return None
 
 
-def _build(folder: pathlib.Path, source: object, build: Callable[[pathlib.Path], None]) -> None:
+def _build(folder: pathlib.Path, build: Callable[[pathlib.Path], None]) -> None:
     """Builds beside the folder and moves it there whole: a kill at any moment leaves nothing half done."""
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     build(partial)
     arrays = Arrays(*(np.load(partial / f"{name}.npy", mmap_mode="r") for name in Arrays._fields))
-    record = {"schema": _SCHEMA, "source": source, "sha256": content_hash(*arrays)}
+    record = {"schema": _SCHEMA, "sha256": content_hash(*arrays)}
     (partial / "record.json").write_text(json.dumps(record))
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(partial, folder)

@@ -1,12 +1,15 @@
 """Checkpoints of a run; the only file that knows Orbax."""
 
 import pathlib
+import re
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import ml_collections
 from orbax.checkpoint import v1 as ocp
 
+from mnist_jax.config import require_same
 from mnist_jax.errors import UserError
 from mnist_jax.steps import TrainState
 
@@ -27,17 +30,26 @@ class Checkpoints:
         """config: `config.checkpoint`. read_only: leaves alone what another process is saving."""
         self._folder, self._metric = folder.resolve(), config.metric  # Orbax takes no relative path
         policies = ocp.training.preservation_policies
-        self._checkpointer = ocp.training.Checkpointer(
-            self._folder,
-            save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
-            preservation_policy=policies.AnyPreservationPolicy(
-                [
-                    policies.LatestN(config.keep),
-                    policies.BestN(get_metric_fn=self._score, n=1, keep_checkpoints_without_metrics=False),
-                ]
-            ),
-            cleanup_tmp_directories=not read_only,
-        )
+        try:
+            self._checkpointer = ocp.training.Checkpointer(
+                self._folder,
+                save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
+                preservation_policy=policies.AnyPreservationPolicy(
+                    [
+                        policies.LatestN(config.keep),
+                        policies.BestN(
+                            get_metric_fn=self._score, n=1, keep_checkpoints_without_metrics=False
+                        ),
+                    ]
+                ),
+                cleanup_tmp_directories=not read_only,
+            )
+            next(self._folder.iterdir(), None)
+        except Exception as error:  # Orbax and the file system each raise their own, here and below
+            raise UserError(
+                f"{self._folder} cannot be used ({_short(error)}); move what is damaged there away, or give "
+                "another --workdir"
+            ) from error
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -63,41 +75,125 @@ class Checkpoints:
         return [checkpoint.step for checkpoint in self._checkpointer.checkpoints]
 
     @property
-    def best(self) -> tuple[int, dict[str, float]]:
-        """Step and validation metrics of the best checkpoint; of equals, the latest.
+    def best(self) -> int:
+        """Step of the checkpoint with the best validation metrics; of equals, the latest.
 
         Raises UserError: no checkpoint was evaluated.
         """
-        rated = [c for c in self._checkpointer.checkpoints if c.metrics]
-        if not rated:
-            raise UserError(f"no checkpoint in {self._folder} was evaluated; start anew in another --workdir")
-        best = max(rated, key=lambda c: (self._score(c.metrics), c.step))
-        return best.step, dict(best.metrics)
+        return self._ranked()[0].step
 
-    def restore_latest(self, state: TrainState) -> tuple[TrainState, dict[str, Any], list[str]]:
-        """The latest checkpoint that can be read, its notes, and a warning for each later one that can't.
+    def restore_best(
+        self, state: TrainState, warn: Callable[[str], None]
+    ) -> tuple[int, dict[str, float], TrainState]:
+        """Step, validation metrics and state of the best checkpoint that can be read.
 
-        Where there is none yet: the state given, which has the shapes, dtypes and devices wanted.
-        Raises UserError: there are checkpoints, and none can be read.
+        state: that of the latest step, which is not read again. warn: told of each that cannot be read.
+        Raises UserError: none can be read.
         """
-        warnings: list[str] = []
-        for checkpoint in reversed(self._checkpointer.checkpoints):
+        for checkpoint in self._ranked():
+            if checkpoint.step == int(state.step):
+                return checkpoint.step, dict(checkpoint.metrics), state
             try:
-                return *self.restore(checkpoint.step, state), warnings
-            except Exception as error:  # Orbax, TensorStore and the file system each raise their own
-                reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-                warnings.append(f"checkpoint {self._folder / str(checkpoint.step)} cannot be read: {reason}")
-        if warnings:
-            raise UserError(f"{warnings[0]}; start anew in another --workdir")
-        return state, {}, []
+                return checkpoint.step, dict(checkpoint.metrics), self.restore(checkpoint.step, state)
+            except UserError as error:
+                warn(f"{error}; the next best is taken")
+        raise UserError(f"no evaluated checkpoint in {self._folder} can be read; give another --workdir")
 
-    def restore(self, step: int, like: TrainState) -> tuple[TrainState, dict[str, Any]]:
-        """The checkpoint of a step and its notes, with the shapes, dtypes and devices of `like`."""
+    def restore_latest(
+        self,
+        state: TrainState,
+        config: ml_collections.FrozenConfigDict,
+        warn: Callable[[str], None],
+        *,
+        force: bool,
+    ) -> tuple[TrainState, dict[str, Any]]:
+        """The latest checkpoint that can be read, and its notes; the state given where there is none yet.
+
+        state: with the shapes, dtypes and devices wanted. warn: told of each that cannot be read.
+        force: take the checkpoint of another config where it fits.
+        Raises UserError: none can be read, or it is of another config.
+        """
+        problem = None
+        for step in reversed(self.steps):
+            try:
+                notes = self._notes(step)
+                if not force:
+                    require_same(notes["config"], config.to_dict(), self._folder.parent)
+                return self.restore(step, state), notes
+            except _Unreadable as error:
+                problem = error
+                warn(f"{error}; the one before is taken")
+        if problem:
+            raise UserError(f"no checkpoint in {self._folder} can be read; give another --workdir")
+        return state, {}
+
+    def restore(self, step: int, like: TrainState) -> TrainState:
+        """The state of a step, with the shapes, dtypes and devices of `like`.
+
+        Raises UserError: it cannot be read, or has other arrays than `like`.
+        """
+        if not self._fits(step, like):
+            raise UserError(
+                f"checkpoint {self._folder / str(step)} has other parameters or optimizer state than the "
+                "config asks for; a change of these needs a new --workdir"
+            )
         abstract = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), like
         )
-        state = self._checkpointer.load_checkpointables(step, {_STATE: abstract})[_STATE]
-        return state, self._checkpointer.checkpointables_metadata(step).custom_metadata or {}
+        try:
+            return self._checkpointer.load_checkpointables(step, {_STATE: abstract})[_STATE]
+        except Exception as error:
+            raise self._unreadable(step, error) from error
+
+    def _fits(self, step: int, like: TrainState) -> bool:
+        """Whether a checkpoint has arrays of the same names, shapes and dtypes, by its metadata alone."""
+        try:
+            saved = self._checkpointer.checkpointables_metadata(step).metadata[_STATE]
+        except Exception as error:
+            raise self._unreadable(step, error) from error
+        if saved is None:
+            raise self._unreadable(step, ValueError("its metadata is damaged"))
+        return _signature(saved) == _signature(like)
+
+    def _notes(self, step: int) -> dict[str, Any]:
+        try:
+            notes = self._checkpointer.checkpointables_metadata(step).custom_metadata
+            if isinstance(notes["config"], dict) and isinstance(notes["progress"], dict):
+                return notes
+        except Exception as error:
+            raise self._unreadable(step, error) from error
+        raise self._unreadable(step, ValueError("its notes are incomplete"))
+
+    def _unreadable(self, step: int, error: Exception) -> "_Unreadable":
+        return _Unreadable(f"checkpoint {self._folder / str(step)} cannot be read ({_short(error)})")
+
+    def _ranked(self) -> list[Any]:
+        rated = [c for c in self._checkpointer.checkpoints if c.metrics]
+        if not rated:
+            raise UserError(f"no checkpoint in {self._folder} was evaluated; start anew in another --workdir")
+        return sorted(rated, key=lambda c: (self._score(c.metrics), c.step), reverse=True)
 
     def _score(self, metrics: dict[str, float]) -> float:
         return -metrics[self._metric] if self._metric in _LOWER_IS_BETTER else metrics[self._metric]
+
+
+class _Unreadable(UserError):
+    """A checkpoint whose files are damaged."""
+
+
+def _signature(tree: Any) -> list[tuple[Any, ...]]:
+    """Name, shape and dtype of each array; containers are told apart by names, not by their types."""
+    return sorted(
+        (
+            "/".join(re.findall(r"\w+", jax.tree_util.keystr(path))),
+            tuple(leaf.shape),
+            str(leaf.dtype),
+        )
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    )
+
+
+def _short(error: Exception) -> str:
+    """The type and the beginning of the message: Orbax's are long."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:100]}{'...' if len(text) > 100 else ''}"

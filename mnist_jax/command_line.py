@@ -74,11 +74,13 @@ def one_line(error: BaseException) -> str:
 
 
 def _check_fields(argv: list[str]) -> None:
-    """Finds fields that do not exist before the parser does, which words it less clearly."""
-    for argument in argv:
-        match = re.match(r"--?(?:no)?config\.([^=]*)", argument)
-        if match and match[1] not in RULES:
-            raise UserError(unknown_field(match[1]))
+    """Finds fields that do not exist or are given twice before the parser, which words it less clearly."""
+    given = [match[1] for match in (re.match(r"--?(?:no)?config\.([^=]*)", arg) for arg in argv) if match]
+    for name in given:
+        if name not in RULES:
+            raise UserError(unknown_field(name))
+        if given.count(name) > 1:  # of tuples the parser would join the values
+            raise UserError(f"config.{name} is given {given.count(name)} times; give it once")
 
 
 def _bad_value(message: str, config_file: str) -> str:

@@ -1,6 +1,7 @@
 """What each field of a config may be; a config is validated once, then frozen."""
 
 import difflib
+import json
 import numbers
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -28,15 +29,12 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
-def _at_least(minimum: float) -> Rule:
-    def accepts(value: Any) -> bool:
-        return _is_number(value) and minimum <= value < float("inf")
-
-    return Rule(accepts, f"a finite number of at least {minimum:g}")
+def _from_zero() -> Rule:
+    return Rule(lambda value: _is_number(value) and 0 <= value <= 1e9, "a number from 0 to 1e9")
 
 
 def _above_zero() -> Rule:
-    return Rule(lambda value: _is_number(value) and 0 < value < float("inf"), "a finite number above 0")
+    return Rule(lambda value: _is_number(value) and 0 < value <= 1e9, "a number above 0 and up to 1e9")
 
 
 def _fraction(*, include_one: bool = False) -> Rule:
@@ -82,8 +80,8 @@ RULES: Mapping[str, Rule] = {
     "data.mean": _each(_fraction(include_one=True)),
     "data.std": _each(_above_zero()),
     "data.placement": _choice("auto", "device", "host"),
-    "augment.shift": _at_least(0),
-    "augment.rotation": _at_least(0),
+    "augment.shift": _from_zero(),
+    "augment.rotation": _from_zero(),
     "augment.scale": _fraction(),
     "augment.flip": _boolean(),
     "augment.cutout": _integer(0),
@@ -101,11 +99,11 @@ RULES: Mapping[str, Rule] = {
     "optimizer.b2": _fraction(),
     "optimizer.eps": _above_zero(),
     "optimizer.rho": _fraction(),
-    "optimizer.weight_decay": _at_least(0),
-    "optimizer.clip_norm": _at_least(0),
+    "optimizer.weight_decay": _from_zero(),
+    "optimizer.clip_norm": _from_zero(),
     "schedule.name": _choice("constant", "cosine", "one_cycle", "step", "linear"),
     "schedule.unit": _choice("epochs", "steps"),
-    "schedule.warmup": _at_least(0),
+    "schedule.warmup": _from_zero(),
     "schedule.end_factor": _fraction(include_one=True),
     "schedule.boundaries": _each(_above_zero()),
     "schedule.factor": _above_zero(),
@@ -174,12 +172,25 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Fields that make two configs different runs: name -> (old, new), without where things lie."""
-    before, after = dict(flatten(old)), dict(flatten(new))
+    before, after = (dict(flatten(json.loads(json.dumps(config)))) for config in (old, new))
     return {
         name: (before.get(name), after.get(name))
         for name in sorted(before.keys() | after.keys())
         if name not in _WHERE_THINGS_LIE and before.get(name) != after.get(name)
     }
+
+
+def require_same(old: Mapping[str, Any], new: Mapping[str, Any], where: object) -> None:
+    """Raises UserError, with the fields that differ, unless two configs are the same run.
+
+    where: the folder that holds the run of the old config.
+    """
+    changed = differences(old, new)
+    if changed:
+        fields = ", ".join(f"config.{name} was {was!r}, now {now!r}" for name, (was, now) in changed.items())
+        raise UserError(
+            f"{where} holds a run of another config ({fields}); give another --workdir or --resume=force"
+        )
 
 
 def _check_together(config: ml_collections.ConfigDict) -> None:

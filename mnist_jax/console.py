@@ -1,6 +1,7 @@
 """What a person sees of a run on the terminal."""
 
 import pathlib
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,11 @@ from rich.table import Table
 from mnist_jax.plan import Plan
 
 Row = dict[str, Any]
+
+
+def warn(text: str) -> None:
+    """A line for the person at the terminal about what is not as it should be."""
+    print(text, file=sys.stderr)
 
 
 class Console:

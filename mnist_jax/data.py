@@ -1,6 +1,7 @@
 """A data set as a run uses it: three splits that share no example, and the order training sees them in."""
 
 import functools
+import itertools
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -91,7 +92,7 @@ def _ranges(config: ml_collections.FrozenConfigDict, role: str, source: Source) 
     try:
         instruction = tfds.core.ReadInstruction.from_spec(expression)
         absolute = instruction.to_absolute({name: Length(n) for name, n in source.lengths.items()})
-    except (ValueError, AssertionError, KeyError) as error:
+    except Exception as error:  # TFDS raises whatever its parser meets
         available = ", ".join(f"{name} ({n:,} examples)" for name, n in source.lengths.items())
         raise UserError(
             f"config.data.{role} is {expression!r}: no such split of {source.name}, which has {available}; "
@@ -109,18 +110,15 @@ def _ranges(config: ml_collections.FrozenConfigDict, role: str, source: Source) 
 def _check_disjoint(
     config: ml_collections.FrozenConfigDict, ranges: Mapping[str, list[tuple[str, int, int]]]
 ) -> None:
-    for role, other in (("train", "validation"), ("train", "test"), ("validation", "test")):
-        shared = sum(
-            max(0, min(stop, other_stop) - max(start, other_start))
-            for split, start, stop in ranges[role]
-            for other_split, other_start, other_stop in ranges[other]
-            if split == other_split
-        )
-        if shared:
-            raise UserError(
-                f"config.data.{role} ({config[role]}) and config.data.{other} ({config[other]}) share "
-                f"{shared:,} examples; every example may be in one of them"
-            )
+    parts = [(role, *part) for role in ROLES for part in ranges[role]]
+    for first, second in itertools.combinations(parts, 2):
+        (role, split, start, stop), (other, other_split, other_start, other_stop) = first, second
+        shared = min(stop, other_stop) - max(start, other_start)
+        if split == other_split and shared > 0:
+            where = f"config.data.{role} ({config[role]})"
+            if role != other:
+                where += f" and config.data.{other} ({config[other]})"
+            raise UserError(f"{where} hold {shared:,} examples twice; an example may be in one place only")
 
 
 def _select(arrays: Mapping[str, Arrays], ranges: list[tuple[str, int, int]]) -> Arrays:

@@ -36,7 +36,16 @@ class Interrupts:
         for signum, handler in self._previous.items():
             signal.signal(signum, handler)  # type: ignore[arg-type]  # what signal.signal itself gave
 
+    def check(self, hint: str = "nothing saved is lost: the same command goes on") -> None:
+        """Raises Interrupted where a signal came; hint: what the user can do now.
+
+        What `_handle` raises may be lost: Python drops an exception that a handler raises inside a callback
+        of the garbage collector, which JAX installs. So the flag counts, and is looked at again.
+        """
+        if self.requested is not None:
+            raise Interrupted(self.requested, hint)
+
     def _handle(self, signum: int, frame: FrameType | None) -> None:
-        if not self.deferred or self.requested is not None:
-            raise Interrupted(signum, "nothing saved is lost: the same command goes on")
-        self.requested = signum
+        first, self.requested = self.requested is None, signum
+        if not (self.deferred and first):
+            self.check()

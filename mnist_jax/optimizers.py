@@ -34,12 +34,17 @@ def create_schedule(
         "one_cycle": lambda: optax.cosine_decay_schedule(peak, rest, schedule.end_factor),
         "linear": lambda: optax.linear_schedule(peak, peak * schedule.end_factor, rest),
         "step": lambda: optax.piecewise_constant_schedule(
-            peak, {round(at * unit) - warmup: schedule.factor for at in schedule.boundaries}
+            peak, _factors([round(at * unit) - warmup for at in schedule.boundaries], schedule.factor)
         ),
     }
     if warmup == 0:
         return after[schedule.name]()
     return optax.join_schedules([_rise(schedule.name, peak, warmup), after[schedule.name]()], [warmup])
+
+
+def _factors(steps: list[int], factor: float) -> dict[int, float]:
+    """What the learning rate is multiplied by at each step; boundaries may fall on the same one."""
+    return {step: factor ** steps.count(step) for step in steps}
 
 
 def _rise(name: str, peak: float, steps: int) -> optax.Schedule:

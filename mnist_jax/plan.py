@@ -1,6 +1,5 @@
 """When a run logs, evaluates, saves and ends, in steps."""
 
-import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -34,20 +33,25 @@ def make_plan(config: ml_collections.FrozenConfigDict, examples: int) -> Plan:
 
     Without `config.evaluation.every_steps`, an evaluation follows the step that ends an epoch.
     """
-    steps_per_epoch = examples / config.train.batch_size
-    total = config.train.steps or math.ceil(config.train.epochs * steps_per_epoch)
+    batch_size = config.train.batch_size
+    total = config.train.steps or _steps(config.train.epochs, examples, batch_size)
 
     def every(steps: int) -> set[int]:
         return set(range(steps, total, steps)) if steps else set()
 
-    epochs = math.ceil(total / steps_per_epoch)
-    epoch_ends = {math.ceil(epoch * steps_per_epoch) for epoch in range(1, epochs)}
+    epochs = -(-total * batch_size // examples)
+    epoch_ends = {_steps(epoch, examples, batch_size) for epoch in range(1, epochs)}
     every_evaluation = config.evaluation.every_steps
     evaluations = every(every_evaluation) if every_evaluation else {end for end in epoch_ends if end < total}
     return Plan(
         total_steps=total,
-        steps_per_epoch=steps_per_epoch,
+        steps_per_epoch=examples / batch_size,
         logs=frozenset(every(config.train.log_every_steps) | {total}),
         evaluations=frozenset(evaluations | {total}),
         checkpoints=frozenset(every(config.checkpoint.every_steps) | evaluations | {total}),
     )
+
+
+def _steps(epochs: int, examples: int, batch_size: int) -> int:
+    """Steps until so many epochs are seen, rounded up; in integers, since floats would round up too far."""
+    return -(-epochs * examples // batch_size)

@@ -29,6 +29,18 @@ from mnist_jax.data import ROLES, Dataset
 from mnist_jax.interrupts import Interrupted
 
 SCHEMA = 1
+RESULTS = (
+    "steps",
+    "best",
+    "metrics",
+    "params_sha256",
+    "startup_seconds",
+    "train_seconds",
+    "images",
+    "images_per_second",
+    "wall_seconds",
+)
+_CIRCUMSTANCES = ("code", "accelerator", "packages_sha256")
 _IMPORTED = time.perf_counter()
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -36,35 +48,52 @@ _ROOT = pathlib.Path(__file__).resolve().parent.parent
 class RunRecord:
     """The run.json of a workdir: a dict, written whole or not at all at each update.
 
-    Nothing is written before `begin`: a run that cannot start leaves no record in the way of the next.
+    Nothing is written before `begin`: a run that cannot start leaves no record, or that of the run before.
     """
 
     def __init__(self, path: pathlib.Path, previous: dict[str, Any] | None):
         self._path = path
-        self._begun = previous is not None
+        self._begun = False
         self.fields: dict[str, Any] = dict(previous or {})
 
-    def begin(self, config: ml_collections.FrozenConfigDict, dataset: Dataset, parameters: int) -> None:
-        """Records what is about to be trained, on which code, data and machine."""
-        again = self._begun
+    def begin(
+        self, config: ml_collections.FrozenConfigDict, dataset: Dataset, *, step: int, parameters: int
+    ) -> list[str]:
+        """Records what is about to be trained from `step` on, on which code, data and machine.
+
+        Returns: a warning for each circumstance that is not that of the process before.
+        """
         self._begun = True
-        code = describe_code()
+        code, environment = describe_code(), plain(describe_environment())
         if code["dirty"]:
             self._path.with_name("code.patch").write_text(code_patch())
+        process = {
+            "started": now(),
+            "from_step": step,
+            "command": sys.argv,
+            "code": code,
+            "accelerator": environment["accelerator"],
+            "packages_sha256": text_hash(json.dumps(environment["packages"])),
+        }
+        earlier = self.fields.get("processes", [])
         self.update(
             schema=SCHEMA,
             status="running",
             exit_reason=None,
-            started=self.fields["started"] if again else now(),
+            started=self.fields.get("started", process["started"]),
             ended=None,
-            resumes=self.fields["resumes"] + 1 if again else 0,
+            resumes=len(earlier),
             command=sys.argv,
             config=config.to_dict(),
             code=code,
             data=describe_data(dataset, config.data),
-            environment=describe_environment(),
+            environment=environment,
             parameters=parameters,
+            processes=[*earlier, process],
+            **dict.fromkeys(RESULTS),
         )
+        changed = [key for key in _CIRCUMSTANCES if step > 0 and earlier and earlier[-1][key] != process[key]]
+        return [f"the run goes on with other {key} than before; run.json has both" for key in changed]
 
     @contextlib.contextmanager
     def outcome(self) -> Iterator[None]:

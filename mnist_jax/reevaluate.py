@@ -35,11 +35,11 @@ def evaluate_checkpoint(
     check_same_data(record, dataset, workdir)
     experiment = build(config, dataset)
     with Checkpoints(workdir / "checkpoints", config.checkpoint, read_only=True) as checkpoints:
-        step = checkpoints.best[0] if step is None else step
+        step = checkpoints.best if step is None else step
         if step not in checkpoints.steps:
             kept = ", ".join(map(str, checkpoints.steps)) or "none"
             raise UserError(f"--checkpoint={step} is not in {workdir / 'checkpoints'}, which has: {kept}")
-        state, _ = checkpoints.restore(step, experiment.state)
+        state = checkpoints.restore(step, experiment.state)
     metrics = evaluate_in_detail(experiment.predict(dataset.test, state), dataset.test.labels)
     found = plain({"step": step, "split": config.data.test, "metrics": metrics.as_dict(dataset.class_names)})
     path = workdir / f"evaluation-{step}.json"

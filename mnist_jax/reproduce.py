@@ -113,7 +113,7 @@ def _parameter_gap(
         with Checkpoints(folder / "checkpoints", frozen.checkpoint, read_only=True) as checkpoints:
             if step not in checkpoints.steps:
                 return None
-            params.append(checkpoints.restore(step, template)[0].params)
+            params.append(checkpoints.restore(step, template).params)
     gaps = jax.tree.map(lambda a, b: float(np.abs(a - b).max() / max(np.abs(a).max(), 1e-30)), *params)
     return max(jax.tree.leaves(gaps))
 

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import difflib
+import hashlib
 import os
 import pathlib
 import socket
@@ -64,23 +65,20 @@ def _digits() -> Source:
 def _tfds(config: ml_collections.FrozenConfigDict) -> Source:
     """An image-classification set of TFDS, prepared as array_record, which needs no TensorFlow to read."""
     builder = _builder(config)
-    if not builder.is_prepared():
+    if not builder.info.splits:  # it was not prepared when the builder looked
         _prepare(builder, config)
-        builder = _builder(config)  # what another process prepared, this one has yet to read
+        builder = _builder(config)
     info = builder.info
-    image_key, label_key = info.supervised_keys[:2]
-    cache = pathlib.Path(config.cache_dir or devices.user_cache_dir()).expanduser() / "datasets"
+    _, label_key = info.supervised_keys
+    cache = pathlib.Path(os.path.expanduser(config.cache_dir or devices.user_cache_dir())) / "datasets"
 
     def read(split: str) -> tuple[Arrays, str]:
         try:
             files = [pathlib.Path(path).stat() for path in info.splits[split].filepaths]
+            made_from = repr([config.image_size, *((file.st_size, file.st_mtime_ns) for file in files)])
             return load_or_build(
-                cache / info.full_name / f"{split}-{config.image_size or 'as_is'}",
-                source={
-                    "name": info.full_name,
-                    "files": [[file.st_size, file.st_mtime_ns] for file in files],
-                },
-                build=lambda folder: _decode(builder, split, image_key, label_key, config.image_size, folder),
+                cache / info.full_name / f"{split}-{hashlib.sha256(made_from.encode()).hexdigest()[:16]}",
+                lambda folder: _decode(builder, split, config.image_size, folder),
             )
         except UserError:
             raise
@@ -116,18 +114,13 @@ def _builder(config: ml_collections.FrozenConfigDict) -> Any:
         )
         hint = f"did you mean {near[0]!r}?" if near else "see https://www.tensorflow.org/datasets/catalog"
         raise UserError(f"config.data.name is {config.name!r}, which TFDS does not have; {hint}") from error
-    except (ValueError, AssertionError, OSError) as error:
-        if "File format is already set" in str(error):
-            raise UserError(
-                f"{config.name} is prepared in {data_dir or '~/tensorflow_datasets'} in a format that needs "
-                "TensorFlow to read; choose another place with --config.data.data_dir"
-            ) from error
-        raise UserError(f"config.data.name is {config.name!r}: {_last_sentence(error)}") from error
-    features, keys = builder.info.features, builder.info.supervised_keys or ()
+    except Exception as error:  # TFDS raises whatever its parser or a community set meets
+        raise UserError(f"config.data.name is {config.name!r}: {_reason(error, data_dir)}") from error
+    features, keys = builder.info.features, tuple[str, ...](builder.info.supervised_keys or ())
     kinds = [type(features[key]) for key in keys if key in features]
-    if kinds != [tfds.features.Image, tfds.features.ClassLabel]:
+    if kinds != [tfds.features.Image, tfds.features.ClassLabel] or features[keys[0]].np_dtype != np.uint8:
         raise UserError(
-            f"config.data.name is {config.name!r}, which is not a set of images with one label each"
+            f"config.data.name is {config.name!r}, which is not a set of uint8 images with one label each"
         )
     return builder
 
@@ -140,7 +133,9 @@ def _prepare(builder: Any, config: ml_collections.FrozenConfigDict) -> None:
     """
     import tensorflow_datasets as tfds
 
-    manual_dir = config.manual_dir and pathlib.Path(config.manual_dir).expanduser().resolve()
+    if builder.is_prepared():  # by another process since
+        return
+    manual_dir = config.manual_dir and pathlib.Path(os.path.expanduser(config.manual_dir)).resolve()
     _check_reachable(builder, manual_dir)
     folder = pathlib.Path(builder.data_dir)
     try:
@@ -189,13 +184,15 @@ def _check_reachable(builder: Any, manual_dir: pathlib.Path | str) -> None:
         ) from error
 
 
-def _decode(
-    builder: Any, split: str, image_key: str, label_key: str, image_size: int, folder: pathlib.Path
-) -> None:
-    """Decodes a split once, in parallel, into images.npy and labels.npy."""
+def _decode(builder: Any, split: str, image_size: int, folder: pathlib.Path) -> None:
+    """Decodes a split once, in parallel, into images.npy and labels.npy.
+
+    Raises UserError: images of different sizes, or labels that are no class.
+    """
     from rich.console import Console
     from rich.progress import track
 
+    image_key, label_key = builder.info.supervised_keys
     source = builder.as_data_source(split)
     shape = _fit(source[0][image_key], image_size).shape
     images = np.lib.format.open_memmap(folder / "images.npy", "w+", np.uint8, (len(source), *shape))
@@ -224,6 +221,12 @@ def _decode(
             disable=not console.is_terminal,
         ):
             pass
+    classes = builder.info.features[label_key].num_classes
+    if labels.min() < 0 or labels.max() >= classes:
+        raise UserError(
+            f"{split} of {builder.info.full_name} has labels from {labels.min()} to {labels.max()}, not of "
+            f"its {classes} classes: it is not meant for evaluation; choose another split"
+        )
     images.flush()
     np.save(folder / "labels.npy", labels)
 
@@ -236,6 +239,19 @@ def _fit(image: np.ndarray, size: int) -> np.ndarray:
 
     fitted = ImageOps.fit(Image.fromarray(image.squeeze()), (size, size), Image.Resampling.LANCZOS)
     return np.asarray(fitted).reshape(size, size, image.shape[2])
+
+
+def _reason(error: Exception, data_dir: str) -> str:
+    """Why TFDS has no builder, in a line."""
+    message = str(error)
+    if "File format is already set" in message:
+        return (
+            f"it is prepared in {data_dir or '~/tensorflow_datasets'} in a format that needs TensorFlow to "
+            "read; choose another place with --config.data.data_dir"
+        )
+    if "Parsing builder name string" in message:
+        return "not a name of TFDS, such as mnist, mnist:3.0.1 or cifar10"
+    return f"{type(error).__name__}: {_last_sentence(error)}"
 
 
 def _last_sentence(error: Exception) -> str:

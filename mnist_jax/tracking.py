@@ -14,6 +14,7 @@ from typing import Any
 import ml_collections
 
 from mnist_jax.console import Console, Row
+from mnist_jax.errors import UserError
 from mnist_jax.plan import Plan
 from mnist_jax.provenance import RunRecord
 
@@ -145,7 +146,7 @@ class WandbRun:
 
 
 def read_metrics(path: pathlib.Path) -> list[Row]:
-    """The rows of a metrics.jsonl; a last line that a failing disk cut short is left out."""
+    """The rows of a metrics.jsonl; a line that a failing disk damaged is left out."""
     return [json.loads(line) for line in _whole_rows(path)]
 
 
@@ -154,15 +155,21 @@ def _is_before(row: Row, step: int) -> bool:
 
 
 def _whole_rows(path: pathlib.Path) -> list[bytes]:
-    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
-    whole = []
-    for line in lines:
-        try:
-            if line.endswith(b"\n") and "step" in json.loads(line):
-                whole.append(line)
-        except (ValueError, TypeError):
-            continue
-    return whole
+    try:
+        lines = path.read_bytes().splitlines(keepends=True)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
+    return [line for line in lines if line.endswith(b"\n") and _is_row(line)]
+
+
+def _is_row(line: bytes) -> bool:
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return False
+    return isinstance(row, dict) and type(row.get("step")) is int and isinstance(row.get("split"), str)
 
 
 def _undefined(value: Any) -> bool:

@@ -8,11 +8,12 @@ import ml_collections
 from mnist_jax import data, devices, provenance
 from mnist_jax.checkpoints import Checkpoints
 from mnist_jax.config import validate
-from mnist_jax.console import print_result
+from mnist_jax.console import print_result, warn
+from mnist_jax.errors import UserError
 from mnist_jax.evaluation import evaluate, evaluate_in_detail
 from mnist_jax.experiment import build
 from mnist_jax.feeding import make_feed, training_rows
-from mnist_jax.interrupts import Interrupted, Interrupts
+from mnist_jax.interrupts import Interrupts
 from mnist_jax.meter import Meter
 from mnist_jax.tracking import Trackers
 from mnist_jax.workdir import check_same_data, is_finished, locked, previous_run
@@ -56,13 +57,19 @@ def _run(
 
     plan, state, train_chunk, predict = build(config, dataset)
     with Checkpoints(workdir / "checkpoints", config.checkpoint) as checkpoints:
-        state, notes, warnings = checkpoints.restore_latest(state)
+        state, notes = checkpoints.restore_latest(state, config, warn, force=force)
         step = int(state.step)
-        record.begin(config, dataset, provenance.count_params(state.params))
+        if step > plan.total_steps:
+            raise UserError(
+                f"{workdir} is at step {step}, past the {plan.total_steps} that the config asks for"
+            )
+        parameters = provenance.count_params(state.params)
+        for warning in record.begin(config, dataset, step=step, parameters=parameters):
+            warn(warning)
         meter = Meter(plan, config.train.batch_size, notes.get("progress", {}))
+        interrupts.check()
+        interrupts.deferred = True
         with Trackers(workdir, config, plan, record, step=step) as trackers:
-            for warning in warnings:
-                trackers.say(warning)
             batches = training_rows(
                 make_feed(dataset.train, config.data.placement),
                 plan.chunks(step, devices.steps_per_call(config.train.steps_per_call)),
@@ -70,13 +77,12 @@ def _run(
                 batch_size=config.train.batch_size,
                 size=len(dataset.train.labels),
             )
-            interrupts.deferred = True
             for batch in batches:
                 state, metrics = train_chunk(state, *batch)
                 step += len(batch.indices)
                 trackers.log(meter.fetch())  # of the chunk before, while this one runs
                 meter.put(step, metrics)
-                if step not in plan.checkpoints and not interrupts.requested:
+                if step not in plan.checkpoints and interrupts.requested is None:
                     continue
                 trackers.log(meter.fetch(pause=True))
                 scores = None
@@ -86,19 +92,19 @@ def _run(
                     trackers.log({"split": "validation", "step": step, "epoch": plan.epoch(step), **scores})
                 notes = {"config": config.to_dict(), "progress": meter.progress}
                 checkpoints.save(step, state, notes=notes, metrics=scores)
-                if interrupts.requested:
+                record.update(steps=step, **meter.progress)
+                if interrupts.requested is not None:
                     checkpoints.wait()
-                    hint = f"step {step} is saved: the same command goes on there"
-                    raise Interrupted(interrupts.requested, hint)
+                    interrupts.check(f"step {step} is saved: the same command goes on there")
                 meter.resume()
             interrupts.deferred = False
 
             checkpoints.wait()
-            best_step, best_scores = checkpoints.best
-            best = state if best_step == step else checkpoints.restore(best_step, state)[0]
+            best_step, best_scores, best = checkpoints.restore_best(state, trackers.say)
             test = evaluate_in_detail(predict(dataset.test, best), dataset.test.labels)
             scores = test.evaluation.scalars()
             trackers.log({"split": "test", "step": best_step, "epoch": plan.epoch(best_step), **scores})
+        interrupts.check()
         record.update(
             steps=step,
             best={"step": best_step, "metric": config.checkpoint.metric},

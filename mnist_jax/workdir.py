@@ -9,12 +9,13 @@ from typing import Any
 import filelock
 import ml_collections
 
-from mnist_jax.config import differences
+from mnist_jax.config import differences, require_same
 from mnist_jax.data import Dataset
 from mnist_jax.errors import UserError
 from mnist_jax.provenance import SCHEMA
 
-_SECTIONS = ("config", "code", "data", "environment")  # of run.json, there from its first writing on
+# Of run.json, there from its first writing on, and what each is.
+_KEYS = {"status": str, "started": str, "processes": list, "config": dict, "data": dict, "environment": dict}
 
 
 @contextlib.contextmanager
@@ -50,13 +51,14 @@ def read_record(workdir: pathlib.Path) -> dict[str, Any]:
     try:
         record = json.loads(path.read_text())
         schema = record["schema"]
-        if schema == SCHEMA and all(isinstance(record[key], dict) for key in _SECTIONS):
+        complete = all(isinstance(record.get(key), kind) for key, kind in _KEYS.items())
+        if schema == SCHEMA and complete and isinstance(record["data"].get("fingerprint"), str):
             return record
     except FileNotFoundError as error:
         raise UserError(f"{workdir} holds no run: there is no {path}") from error
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path} is damaged; remove it, or give another --workdir") from error
     if schema == SCHEMA:
         raise UserError(f"{path} is damaged; remove it, or give another --workdir")
@@ -74,18 +76,14 @@ def previous_run(
     if not (workdir / "run.json").exists():
         return None
     record = read_record(workdir)
-    changed = differences(record["config"], _as_json(config))
-    if changed and not force:
-        fields = ", ".join(f"config.{name} was {was!r}, now {now!r}" for name, (was, now) in changed.items())
-        raise UserError(
-            f"{workdir} holds a run of another config ({fields}); give another --workdir or --resume=force"
-        )
+    if not force:
+        require_same(record["config"], config.to_dict(), workdir)
     return record
 
 
 def is_finished(record: dict[str, Any], config: ml_collections.FrozenConfigDict) -> bool:
     """Whether a run.json is of a run of this very config that came to its end."""
-    return record["status"] == "finished" and not differences(record["config"], _as_json(config))
+    return record["status"] == "finished" and not differences(record["config"], config.to_dict())
 
 
 def check_same_data(record: dict[str, Any], dataset: Dataset, workdir: pathlib.Path) -> None:
@@ -99,8 +97,3 @@ def check_same_data(record: dict[str, Any], dataset: Dataset, workdir: pathlib.P
             f"{record['data']['fingerprint'][:12]}, now {dataset.name} with {dataset.fingerprint[:12]}; "
             "give another --workdir or --resume=force"
         )
-
-
-def _as_json(config: ml_collections.FrozenConfigDict) -> dict[str, Any]:
-    """A config as run.json holds it: tuples have become lists."""
-    return json.loads(json.dumps(config.to_dict()))

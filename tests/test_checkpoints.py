@@ -29,10 +29,20 @@ def at(state, step):
     return moved._replace(step=jnp.int32(step))
 
 
+def notes_of(config, **progress):
+    return {"config": config.to_dict(), "progress": progress}
+
+
 def checkpoints(folder, config, **changes):
     settings = config.checkpoint.copy_and_resolve_references()
     settings.update(changes)
     return Checkpoints(folder / "checkpoints", settings)
+
+
+def restore_latest(store, state, config, *, force=False):
+    warnings = []
+    restored, notes = store.restore_latest(state, config, warnings.append, force=force)
+    return restored, notes, warnings
 
 
 def steps_in(folder: pathlib.Path) -> list[int]:
@@ -43,12 +53,13 @@ def test_everything_comes_back_to_the_bit(state, tiny_config, tmp_path):
     saved = at(state, 7)
     expected = jax.tree.map(np.array, saved)
     with checkpoints(tmp_path, tiny_config) as store:
-        store.save(7, saved, notes={"wall_seconds": 1.5}, metrics={"accuracy": 0.5})
+        store.save(7, saved, notes=notes_of(tiny_config, wall_seconds=1.5), metrics={"accuracy": 0.5})
     with checkpoints(tmp_path, tiny_config) as store:
-        restored, notes, warnings = store.restore_latest(state)
+        restored, notes, warnings = restore_latest(store, state, tiny_config)
     jax.tree.map(np.testing.assert_array_equal, restored, expected)
     assert jax.tree.structure(restored) == jax.tree.structure(state)
-    assert (notes, warnings) == ({"wall_seconds": 1.5}, [])
+    assert notes["progress"] == {"wall_seconds": 1.5}
+    assert warnings == []
 
 
 def test_a_save_is_not_changed_by_the_steps_after_it(state, tiny_config, tmp_path):
@@ -57,12 +68,12 @@ def test_a_save_is_not_changed_by_the_steps_after_it(state, tiny_config, tmp_pat
     current = at(state, 1)
     expected = jax.tree.map(np.array, current)
     with checkpoints(tmp_path, tiny_config) as store:
-        store.save(1, current, notes={}, metrics=None)
+        store.save(1, current, notes=notes_of(tiny_config), metrics=None)
         for _ in range(20):
             current = advance(current)
         jax.block_until_ready(current)
         store.wait()
-        restored, _ = store.restore(1, state)
+        restored = store.restore(1, state)
     jax.tree.map(np.testing.assert_array_equal, restored, expected)
 
 
@@ -71,66 +82,134 @@ def test_the_latest_and_the_best_are_kept(state, tiny_config, tmp_path, metric, 
     scores = {1: (0.5, 0.9), 2: (0.8, 0.1), 3: (0.9, 0.5), 4: (0.7, 0.6), 5: (0.6, 0.7), 6: (0.6, 0.7)}
     with checkpoints(tmp_path, tiny_config, metric=metric, keep=2) as store:
         for step, (accuracy, loss) in scores.items():
-            store.save(step, at(state, step), notes={}, metrics={"accuracy": accuracy, "loss": loss})
+            store.save(
+                step,
+                at(state, step),
+                notes=notes_of(tiny_config),
+                metrics={"accuracy": accuracy, "loss": loss},
+            )
         store.wait()
-        assert store.best[0] == best
+        assert store.best == best
     assert steps_in(tmp_path) == [best, 5, 6]
     with checkpoints(tmp_path, tiny_config, metric=metric) as store:
-        assert store.best == (best, {"accuracy": scores[best][0], "loss": scores[best][1]})
+        step, metrics, restored = store.restore_best(state, pytest.fail)
+        assert (step, metrics) == (best, {"accuracy": scores[best][0], "loss": scores[best][1]})
+        assert int(restored.step) == best
 
 
 def test_of_equals_the_latest_is_best_and_kept(state, tiny_config, tmp_path):
     with checkpoints(tmp_path, tiny_config, keep=1) as store:
         for step in (1, 2, 3):
-            store.save(step, at(state, step), notes={}, metrics={"accuracy": 0.9 if step < 3 else 0.1})
-        store.save(4, at(state, 4), notes={}, metrics=None)
+            store.save(
+                step,
+                at(state, step),
+                notes=notes_of(tiny_config),
+                metrics={"accuracy": 0.9 if step < 3 else 0.1},
+            )
+        store.save(4, at(state, 4), notes=notes_of(tiny_config), metrics=None)
         store.wait()
-        assert store.best[0] == 2
+        assert store.best == 2
     assert steps_in(tmp_path) == [2, 4]
 
 
 def test_an_empty_folder_gives_the_state_given(state, tiny_config, tmp_path):
     with checkpoints(tmp_path, tiny_config) as store:
-        assert store.restore_latest(state) == (state, {}, [])
+        assert restore_latest(store, state, tiny_config) == (state, {}, [])
         with pytest.raises(UserError, match="no checkpoint"):
             _ = store.best
 
 
 def damage(folder: pathlib.Path) -> None:
-    for file in folder.rglob("*"):
+    for file in [folder, *folder.rglob("*")]:
         if file.is_file():
             file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
 
 
-def test_a_damaged_checkpoint_gives_way_to_the_one_before(state, tiny_config, tmp_path):
+@pytest.mark.parametrize("part", ["state", "state/d", "state/_METADATA", "_CHECKPOINT_METADATA"])
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(state, tiny_config, tmp_path, part):
     with checkpoints(tmp_path, tiny_config) as store:
         for step in (1, 2):
-            store.save(step, at(state, step), notes={}, metrics={"accuracy": 0.5})
-    damage(tmp_path / "checkpoints" / "2" / "state")
+            store.save(step, at(state, step), notes=notes_of(tiny_config), metrics={"accuracy": 0.5})
+    damage(tmp_path / "checkpoints" / "2" / part)
     with checkpoints(tmp_path, tiny_config) as store:
-        restored, _, warnings = store.restore_latest(state)
+        restored, _, warnings = restore_latest(store, state, tiny_config)
         assert int(restored.step) == 1
         assert len(warnings) == 1
         assert str(tmp_path / "checkpoints" / "2") in warnings[0]
         assert "\n" not in warnings[0]
-        store.save(2, at(state, 2), notes={}, metrics={"accuracy": 0.5})
+        store.save(2, at(state, 2), notes=notes_of(tiny_config), metrics={"accuracy": 0.5})
         store.wait()
-        assert int(store.restore_latest(state)[0].step) == 2
+        assert int(restore_latest(store, state, tiny_config)[0].step) == 2
 
 
-def test_no_readable_checkpoint_is_told(state, tiny_config, tmp_path):
+@pytest.mark.parametrize("part", ["state", "state/d", "_CHECKPOINT_METADATA"])
+def test_no_readable_checkpoint_is_told(state, tiny_config, tmp_path, part):
     with checkpoints(tmp_path, tiny_config) as store:
-        store.save(1, at(state, 1), notes={}, metrics={"accuracy": 0.5})
+        store.save(1, at(state, 1), notes=notes_of(tiny_config), metrics={"accuracy": 0.5})
+    damage(tmp_path / "checkpoints" / "1" / part)
+    with (
+        checkpoints(tmp_path, tiny_config) as store,
+        pytest.raises(UserError, match="no checkpoint in .* can be"),
+    ):
+        restore_latest(store, state, tiny_config)
+
+
+def test_damaged_metrics_and_a_file_in_the_place_of_the_folder_are_told(state, tiny_config, tmp_path):
+    with checkpoints(tmp_path, tiny_config) as store:
+        store.save(1, at(state, 1), notes=notes_of(tiny_config), metrics={"accuracy": 0.5})
+    damage(tmp_path / "checkpoints" / "1" / "metrics")
+    with pytest.raises(UserError, match="^[^\n]+cannot be used[^\n]+$"):
+        checkpoints(tmp_path, tiny_config)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "checkpoints").write_text("")
+    with pytest.raises(UserError, match="^[^\n]+cannot be used[^\n]+$"):
+        checkpoints(tmp_path / "other", tiny_config)
+
+
+def test_a_damaged_best_gives_way_to_the_next_best(state, tiny_config, tmp_path):
+    with checkpoints(tmp_path, tiny_config) as store:
+        for step, accuracy in ((1, 0.9), (2, 0.5), (3, 0.7)):
+            metrics = {"accuracy": accuracy}
+            store.save(step, at(state, step), notes=notes_of(tiny_config), metrics=metrics)
     damage(tmp_path / "checkpoints" / "1" / "state")
-    with checkpoints(tmp_path, tiny_config) as store, pytest.raises(UserError, match="cannot be read"):
-        store.restore_latest(state)
+    warnings = []
+    with checkpoints(tmp_path, tiny_config) as store:
+        step, metrics, restored = store.restore_best(state, warnings.append)
+    assert (step, metrics, int(restored.step)) == (3, {"accuracy": 0.7}, 3)
+    assert len(warnings) == 1
+    assert "checkpoints/1 cannot be read" in warnings[0]
+
+
+def test_the_checkpoint_of_another_config_is_refused_unless_forced(state, tiny_config, tmp_path):
+    with checkpoints(tmp_path, tiny_config) as store:
+        store.save(1, at(state, 1), notes=notes_of(tiny_config), metrics={"accuracy": 0.5})
+        store.wait()
+        tiny_config.seed = 3
+        with pytest.raises(UserError, match="config.seed was 0, now 3"):
+            restore_latest(store, state, tiny_config)
+        assert int(restore_latest(store, state, tiny_config, force=True)[0].step) == 1
+
+
+def test_other_arrays_are_refused_by_name(state, tiny_config, tmp_path, capfd):
+    with checkpoints(tmp_path, tiny_config) as store:
+        store.save(1, at(state, 1), notes=notes_of(tiny_config), metrics={"accuracy": 0.5})
+        store.wait()
+        for other in (
+            state._replace(ema={}),
+            state._replace(
+                params={**state.params, "dense": {"kernel": jnp.zeros((2, 2)), "bias": jnp.zeros(2)}}
+            ),
+        ):
+            with pytest.raises(UserError, match="^[^\n]+has other parameters or optimizer state[^\n]+$"):
+                restore_latest(store, other, tiny_config, force=True)
+    assert capfd.readouterr().err == ""
 
 
 def test_what_a_kill_left_half_saved_is_cleared_away(state, tiny_config, tmp_path):
     with checkpoints(tmp_path, tiny_config) as store:
-        store.save(1, at(state, 1), notes={}, metrics={"accuracy": 0.5})
+        store.save(1, at(state, 1), notes=notes_of(tiny_config), metrics={"accuracy": 0.5})
     left = tmp_path / "checkpoints" / "2.orbax-checkpoint-tmp"
     (left / "state").mkdir(parents=True)
     with checkpoints(tmp_path, tiny_config) as store:
-        assert int(store.restore_latest(state)[0].step) == 1
+        assert int(restore_latest(store, state, tiny_config)[0].step) == 1
     assert not left.exists()

@@ -37,8 +37,9 @@ def test_every_field_has_a_rule_and_every_rule_a_field():
         ("model.widths", (), "a tuple with one or more entries"),
         ("model.widths", (8, 0), "each an integer from 1"),
         ("model.dropout", 1.0, "up to, not including, 1"),
-        ("optimizer.learning_rate", float("nan"), "a finite number above 0"),
-        ("optimizer.learning_rate", float("inf"), "a finite number above 0"),
+        ("optimizer.learning_rate", float("nan"), "a number above 0 and up to 1e9"),
+        ("optimizer.learning_rate", float("inf"), "a number above 0 and up to 1e9"),
+        ("schedule.warmup", 1e308, "a number from 0 to 1e9"),
         ("data.name", " ", "a text that is not empty"),
     ],
 )

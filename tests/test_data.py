@@ -66,9 +66,15 @@ def test_splits_are_slices_in_order():
         ({"test": "train[1700:9999]"}, "config.data.test is 'train[1700:9999]': no such split"),
         ({"test": "train["}, "config.data.test is 'train['"),
         ({"test": "train[7:7]"}, "holds no example"),
+        ({"test": "all[:5]"}, "config.data.test is 'all[:5]': no such split"),
+        ({"test": "train[:1shard]"}, "config.data.test is 'train[:1shard]': no such split"),
+        (
+            {"test": "train[1497:]+train[1700:]"},
+            "config.data.test (train[1497:]+train[1700:]) hold 97 examples",
+        ),
         (
             {"test": "train[1000:]"},
-            "config.data.train (train[:1197]) and config.data.test (train[1000:]) share 197",
+            "config.data.train (train[:1197]) and config.data.test (train[1000:]) hold 197",
         ),
         ({"mean": (0.1, 0.2, 0.3), "std": (1.0, 1.0, 1.0)}, "config.data.mean has 3 entries"),
     ],

@@ -1,3 +1,4 @@
+import contextlib
 import os
 import signal
 import threading
@@ -23,6 +24,15 @@ def test_in_training_the_first_is_a_request_and_the_second_ends_it():
         assert interrupts.requested == signal.SIGTERM
         with pytest.raises(Interrupted):
             os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_signal_counts_although_its_exception_was_lost():
+    """As in a callback of the garbage collector, where Python drops what a handler raises."""
+    with Interrupts() as interrupts:
+        with contextlib.suppress(Interrupted):
+            os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(Interrupted, match="SIGTERM; saved"):
+            interrupts.check("saved")
 
 
 def test_handlers_are_put_back():

@@ -52,6 +52,11 @@ def test_steps_fall_at_their_boundaries(warmup):
     )
 
 
+def test_boundaries_may_fall_on_one_step():
+    rates = schedule_of(name="step", warmup=0.0, boundaries=(5.0, 5.01), factor=0.1)
+    np.testing.assert_allclose(rates[[99, 100]], PEAK * np.array([1, 0.01]), rtol=1e-5)
+
+
 def test_a_warm_up_longer_than_the_run_is_refused():
     with pytest.raises(
         UserError, match=r"config.schedule.warmup is 10 epochs, 200 steps, but the run has only 200"
@@ -86,6 +91,34 @@ def test_every_optimizer_goes_downhill(name):
 
     start = {"kernel": jnp.ones((3, 2)), "bias": jnp.ones(2)}
     assert loss(train_steps(jax.grad(loss), count=3, name=name, eps=1e-6)) < loss(start)
+
+
+@pytest.mark.parametrize(
+    ("name", "reference"),
+    [
+        ("adam", lambda c: optax.adam(0.1, b1=c["b1"], b2=c["b2"], eps=c["eps"])),
+        ("adamw", lambda c: optax.adamw(0.1, b1=c["b1"], b2=c["b2"], eps=c["eps"], weight_decay=0)),
+        ("lamb", lambda c: optax.lamb(0.1, b1=c["b1"], b2=c["b2"], eps=c["eps"])),
+        ("lion", lambda c: optax.lion(0.1, b1=c["b1"], b2=c["b2"], weight_decay=0)),
+        ("adadelta", lambda c: optax.adadelta(0.1, rho=c["rho"], eps=c["eps"])),
+    ],
+)
+def test_the_constants_of_the_config_are_used(name, reference):
+    constants = {"b1": 0.6, "b2": 0.7, "eps": 0.01, "rho": 0.5}
+
+    def gradients(params):
+        return jax.tree.map(
+            lambda leaf: jnp.sin(7 * leaf) + 0.1 * jnp.arange(leaf.size).reshape(leaf.shape), params
+        )
+
+    optimizer = reference(constants)
+    params = {"kernel": jnp.ones((3, 2)), "bias": jnp.ones(2)}
+    state = optimizer.init(params)
+    for _ in range(4):
+        updates, state = optimizer.update(gradients(params), state, params)
+        params = optax.apply_updates(params, updates)
+    found = train_steps(gradients, count=4, name=name, **constants)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), found, params)
 
 
 def test_nesterov_momentum_is_the_textbook_one():

@@ -1,3 +1,4 @@
+import fractions
 import math
 
 from hypothesis import given
@@ -24,7 +25,7 @@ def test_chunks_cover_the_run_and_stop_at_every_pause(
     config.train.batch_size, config.train.epochs = batch_size, epochs
     config.evaluation.every_steps, config.checkpoint.every_steps = evaluate_every, save_every
     plan = make_plan(validate(config), examples)
-    assert plan.total_steps == math.ceil(epochs * examples / batch_size)
+    assert plan.total_steps == math.ceil(fractions.Fraction(epochs * examples, batch_size))
     assert plan.total_steps in plan.logs & plan.evaluations & plan.checkpoints
     assert plan.evaluations <= plan.checkpoints
     chunks = list(plan.chunks(start, steps_per_call))
@@ -43,3 +44,13 @@ def test_evaluations_follow_the_step_that_ends_an_epoch():
     assert sorted(plan.evaluations) == [8, 16, 24]
     config.train.steps = 20
     assert sorted(make_plan(validate(config), 1000).evaluations) == [8, 16, 20]
+
+
+def test_rounding_adds_no_step():
+    """15 epochs of 55,000 examples in batches of 825 are 1,000 steps; in floats they are a little more."""
+    config = default.get_config()
+    config.train.batch_size, config.train.epochs = 825, 15
+    plan = make_plan(validate(config), 55_000)
+    assert plan.total_steps == 1000
+    assert {200, 400, 600, 800} <= plan.evaluations
+    assert len(plan.evaluations) == 15

@@ -15,7 +15,7 @@ from mnist_jax.interrupts import Interrupted
 def record(tmp_path, tiny_config):
     config = validate(tiny_config)
     record = provenance.RunRecord(tmp_path / "run.json", None)
-    record.begin(config, data.load(config.data), parameters=12)
+    record.begin(config, data.load(config.data), step=0, parameters=12)
     return record
 
 
@@ -49,6 +49,39 @@ def test_the_record_says_how_it_ended(record, tmp_path, error, status):
     assert read(tmp_path)["status"] == status
     assert read(tmp_path)["exit_reason"]
     assert read(tmp_path)["ended"]
+
+
+def test_results_are_null_until_they_are_known(record, tmp_path):
+    fields = read(tmp_path)
+    assert [fields[key] for key in provenance.RESULTS] == [None] * len(provenance.RESULTS)
+
+
+def test_a_run_that_cannot_begin_leaves_the_record_of_the_run_before(record, tmp_path):
+    with record.outcome():
+        pass
+    before = read(tmp_path)
+    again = provenance.RunRecord(tmp_path / "run.json", before)
+    with pytest.raises(OSError, match="no data"), again.outcome():
+        raise OSError("no data")
+    assert read(tmp_path) == before
+    assert before["status"] == "finished"
+
+
+def test_each_process_is_recorded_and_a_change_is_told(record, tmp_path, tiny_config, monkeypatch):
+    config = validate(tiny_config)
+    first = read(tmp_path)
+    again = provenance.RunRecord(tmp_path / "run.json", first)
+    assert again.begin(config, data.load(config.data), step=40, parameters=12) == []
+    monkeypatch.setattr(provenance, "describe_code", lambda: {"commit": "other", "dirty": False})
+    third = provenance.RunRecord(tmp_path / "run.json", read(tmp_path))
+    (warning,) = third.begin(config, data.load(config.data), step=60, parameters=12)
+    assert "other code than before" in warning
+    fields = read(tmp_path)
+    assert [process["from_step"] for process in fields["processes"]] == [0, 40, 60]
+    assert fields["processes"][0]["code"] == first["code"]
+    assert fields["code"]["commit"] == "other"
+    assert fields["resumes"] == 2
+    assert fields["started"] == first["started"]
 
 
 def test_nothing_is_written_for_a_run_that_never_began(tmp_path):

@@ -64,6 +64,34 @@ class MixedSizes(tfds.core.GeneratorBasedBuilder):
             yield index, {"image": np.full((8 + index % 3, 9, 1), 100, np.uint8), "label": index % 2}
 
 
+class OddImages(tfds.core.GeneratorBasedBuilder):
+    """Float images, and a test split without labels."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    BUILDER_CONFIGS = tuple(tfds.core.BuilderConfig(name=name) for name in ("float32", "uint8"))
+
+    def _info(self):
+        features = tfds.features.FeaturesDict(
+            {
+                "image": tfds.features.Image(
+                    shape=(4, 4, 1),
+                    dtype=np.dtype(self.builder_config.name).type,
+                    encoding_format=None if self.builder_config.name == "float32" else "png",
+                ),
+                "label": tfds.features.ClassLabel(num_classes=2),
+            }
+        )
+        return tfds.core.DatasetInfo(builder=self, features=features, supervised_keys=("image", "label"))
+
+    def _split_generators(self, dl_manager):
+        return {"train": self._generate_examples(True), "test": self._generate_examples(False)}
+
+    def _generate_examples(self, labelled):
+        for index in range(10):
+            image = np.ones((4, 4, 1), self.builder_config.name)
+            yield index, {"image": image, "label": index % 2 if labelled else -1}
+
+
 def config_of(name: str, folder: pathlib.Path, **changes):
     config = default.get_config().data
     config.update(
@@ -164,6 +192,25 @@ def test_images_of_different_sizes_need_a_size(tmp_path):
     assert (dataset.train.images == 100).all()
 
 
+def test_images_that_are_not_uint8_and_splits_without_labels_are_refused(tmp_path):
+    with pytest.raises(UserError, match="not a set of uint8 images"):
+        data.load(config_of("odd_images/float32", tmp_path))
+    with pytest.raises(
+        UserError, match="test of odd_images/uint8/1.0.0 has labels from -1 to -1, not of its 2"
+    ):
+        data.load(config_of("odd_images/uint8", tmp_path))
+
+
+def test_two_copies_of_a_set_have_caches_of_their_own(prepared, tmp_path, capsys):
+    shutil.copytree(prepared / "tfds", tmp_path / "tfds", copy_function=shutil.copy)  # with other times
+    for folder in (prepared, tmp_path, prepared, tmp_path):
+        config = config_of("tiny_pictures", folder)
+        config.cache_dir = str(tmp_path / "cache")
+        data.load(config)
+    assert len(list((tmp_path / "cache").rglob("train-*/images.npy"))) == 2
+    assert "damaged" not in capsys.readouterr().err
+
+
 def test_fitting_crops_about_the_centre():
     image = np.zeros((4, 8, 3), np.uint8)
     image[:, 2:6] = 255
@@ -177,7 +224,10 @@ def test_fitting_crops_about_the_centre():
         ("tiny_picture", "did you mean 'tiny_pictures'?"),
         ("qqqqqqqq", "see https://www.tensorflow.org/datasets/catalog"),
         ("tiny_pictures:9.9.9", "cannot be loaded at version 9.9.9"),
-        ("imdb_reviews", "not a set of images with one label each"),
+        ("tiny pictures", "is 'tiny pictures': not a name of TFDS"),
+        ("/tmp", "is '/tmp': not a name of TFDS"),
+        ("tiny_pictures/large", "large"),
+        ("imdb_reviews", "not a set of uint8 images with one label each"),
     ],
 )
 def test_a_set_that_is_not_there_is_told_in_one_line(tmp_path, name, expected):

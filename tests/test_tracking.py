@@ -1,9 +1,11 @@
 import json
 import pathlib
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mnist_jax.errors import UserError
 from mnist_jax.tracking import MetricsFile, read_metrics
 
 ROWS = [
@@ -58,3 +60,22 @@ def test_numbers_that_are_not_finite_become_null(tmp_path):
     assert read_metrics(tmp_path / "metrics.jsonl") == [
         {"split": "train", "step": 1, "loss": None, "norm": None}
     ]
+
+
+@pytest.mark.parametrize(
+    "line", ['["step"]', '{"step": 3}', '{"split": "train", "step": null}', "\\xff", "{", "3", ""]
+)
+def test_a_damaged_line_is_left_out(tmp_path, line):
+    path = tmp_path / "metrics.jsonl"
+    write(path, 0, ROWS[:2])
+    with path.open("a") as file:
+        file.write(line + "\n")
+    assert read_metrics(path) == ROWS[:2]
+    write(path, 20, ROWS[2:3])
+    assert read_metrics(path) == ROWS[:3]
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path):
+    (tmp_path / "metrics.jsonl").mkdir()
+    with pytest.raises(UserError, match=r"metrics\.jsonl cannot be read"):
+        read_metrics(tmp_path / "metrics.jsonl")

@@ -1,5 +1,6 @@
 """Whole runs on the bundled digits."""
 
+import contextlib
 import json
 import os
 import pty
@@ -96,8 +97,8 @@ def test_the_metrics_are_those_of_the_saved_model(finished, tiny_config):
     optimizer = create_optimizer(config, create_schedule(config, 37.4, 75))
     graphdef, state = steps.create_state(config, (8, 8, 1), 10, optimizer)
     with Checkpoints(workdir / "checkpoints", config.checkpoint) as store:
-        best, _ = store.restore(read(workdir)["best"]["step"], state)
-        last, _ = store.restore(75, state)
+        best = store.restore(read(workdir)["best"]["step"], state)
+        last = store.restore(75, state)
     images = (dataset.test.images / 255 - config.data.mean[0]) / config.data.std[0]
     logits, _ = models.apply_model(
         graphdef, best.evaluated_params, best.model_state, images.astype(np.float32), train=False
@@ -132,6 +133,52 @@ def test_another_config_is_refused_unless_forced(finished, tmp_path):
     assert done.returncode == 0, done.stderr
     record = read(workdir)
     assert (record["steps"], record["resumes"], record["status"]) == (113, 1, "finished")
+
+
+def copy_of(finished, tmp_path):
+    """A copy of the finished run that says it was interrupted."""
+    subprocess.run(["cp", "-r", f"{finished[0]}/.", tmp_path], check=True)
+    (tmp_path / "run.json").write_text(json.dumps({**read(tmp_path), "status": "interrupted"}))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"model.kernel": 5}, "has other parameters or optimizer state"),
+        ({"optimizer.name": "adam"}, "has other parameters or optimizer state"),
+        ({"train.ema_decay": 0.0}, "has other parameters or optimizer state"),
+        ({"train.epochs": 1}, "is at step 75, past the 38 that the config asks for"),
+        ({"data.test": "trian"}, "no such split"),
+    ],
+)
+def test_what_cannot_be_forced_is_told_and_leaves_the_record(
+    finished, tiny_config, tmp_path, changes, expected
+):
+    workdir = copy_of(finished, tmp_path)
+    before = (workdir / "run.json").read_bytes()
+    tiny_config.update_from_flattened_dict(changes)
+    with pytest.raises(UserError, match=f"^[^\n]*{expected}[^\n]*$"):
+        train_and_evaluate(tiny_config, workdir, resume="force")
+    assert (workdir / "run.json").read_bytes() == before
+
+
+def test_other_data_can_be_forced(finished, tiny_config, tmp_path):
+    workdir = copy_of(finished, tmp_path)
+    record = read(workdir)
+    record["data"]["fingerprint"] = "0" * 64
+    (workdir / "run.json").write_text(json.dumps(record))
+    assert train_and_evaluate(tiny_config, workdir, resume="force")["status"] == "finished"
+
+
+def test_checkpoints_without_a_record_are_held_against_the_config(finished, tiny_config, tmp_path):
+    workdir = copy_of(finished, tmp_path)
+    (workdir / "run.json").unlink()
+    tiny_config.seed = 7
+    with pytest.raises(UserError, match="config.seed was 0, now 7"):
+        train_and_evaluate(tiny_config, workdir)
+    tiny_config.seed = 0
+    assert train_and_evaluate(tiny_config, workdir)["params_sha256"] == read(finished[0])["params_sha256"]
 
 
 def wait_for_step(workdir, step):
@@ -200,7 +247,9 @@ def test_a_stopped_run_saves_its_step_and_goes_on_to_the_same_bits(uninterrupted
     (line,) = err.splitlines()
     step = int(line.split("step ")[1].split()[0])
     assert line.startswith(f"main.py: stopped by {signal.Signals(signum).name}; step {step} is saved")
-    assert read(tmp_path)["status"] == "interrupted"
+    record = read(tmp_path)
+    assert (record["status"], record["steps"], record["metrics"]) == ("interrupted", step, None)
+    assert record["wall_seconds"] > record["train_seconds"] > 0
     assert read_metrics(tmp_path / "metrics.jsonl")[-1]["step"] == step
     assert run_main(*LONGER, f"--workdir={tmp_path}").returncode == 0
     assert_same_run(tmp_path, uninterrupted)
@@ -258,6 +307,23 @@ def test_a_signal_before_training_leaves_no_record(tiny_config, tmp_path, monkey
     with pytest.raises(Interrupted):
         train_and_evaluate(tiny_config, tmp_path)
     assert not (tmp_path / "run.json").exists()
+
+
+def test_a_signal_before_training_whose_exception_was_lost_still_ends_the_run(
+    tiny_config, tmp_path, monkeypatch
+):
+    load = data.load
+
+    def load_under_fire(config):
+        with contextlib.suppress(Interrupted):
+            os.kill(os.getpid(), signal.SIGINT)
+        return load(config)
+
+    monkeypatch.setattr(data, "load", load_under_fire)
+    with pytest.raises(Interrupted):
+        train_and_evaluate(tiny_config, tmp_path)
+    assert read(tmp_path)["status"] == "interrupted"
+    assert not (tmp_path / "metrics.jsonl").exists()
 
 
 def test_on_a_terminal_there_is_a_bar(tmp_path):

@@ -19,18 +19,16 @@ def config_of(**changes):
 
 def write_record(folder, **fields):
     config = json.loads(json.dumps(config_of().to_dict()))
+    sections = {
+        "config": config,
+        "code": {},
+        "data": {"fingerprint": "0"},
+        "environment": {},
+        "processes": [],
+    }
+    record = {"schema": 1, "status": "running", "started": "2026-01-01T00:00:00+00:00", **sections, **fields}
     (folder / "run.json").write_text(
-        json.dumps(
-            {
-                "schema": 1,
-                "status": "running",
-                "config": config,
-                "code": {},
-                "data": {},
-                "environment": {},
-                **fields,
-            }
-        )
+        json.dumps({key: value for key, value in record.items() if value is not None})
     )
 
 
@@ -91,7 +89,7 @@ def test_a_run_is_finished_for_its_own_config_only(tmp_path):
     "text", ["", "{", "[]", "null", '{"schema": 1}', '{"schema": 1, "config": 3}', "\x00"]
 )
 def test_a_damaged_record_is_named(tmp_path, text):
-    (tmp_path / "run.json").write_text(text)
+    (tmp_path / "run.json").write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(UserError, match=r"run\.json is damaged"):
         workdir.previous_run(tmp_path, config_of(), force=False)
 
@@ -100,3 +98,10 @@ def test_the_record_of_another_version_is_refused(tmp_path):
     write_record(tmp_path, schema=99)
     with pytest.raises(UserError, match="schema 99"):
         workdir.previous_run(tmp_path, config_of(), force=False)
+
+
+@pytest.mark.parametrize("key", ["status", "started", "processes", "data", "environment"])
+def test_a_record_without_its_keys_is_damaged(tmp_path, key):
+    write_record(tmp_path, **{key: None})
+    with pytest.raises(UserError, match=r"run\.json is damaged"):
+        workdir.read_record(tmp_path)
