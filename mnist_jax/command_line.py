@@ -104,8 +104,10 @@ def _config_file(argv: list[str]) -> str:
 
 def quiet_libraries() -> None:
     """Keeps what libraries say to themselves out of the terminal."""
-    absl_logging.set_verbosity(absl_logging.ERROR)
-    logging.getLogger().setLevel(logging.ERROR)
+    # What goes wrong in them comes as an exception too, and is told once, by `report`.
+    absl_logging.set_verbosity(absl_logging.FATAL)
+    logging.getLogger().setLevel(logging.CRITICAL)
+    sys.unraisablehook = lambda unraisable: None
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # or TensorFlow says that it uses them
     warnings.simplefilter("ignore")

@@ -284,6 +284,19 @@ def test_a_run_killed_before_its_record_was_closed_ends_with_the_same_record(fin
     assert read_metrics(tmp_path / "metrics.jsonl") == read_metrics(finished[0] / "metrics.jsonl")
 
 
+def test_a_damaged_checkpoint_costs_one_line_and_no_bit(finished, tmp_path):
+    workdir = copy_of(finished, tmp_path)
+    for file in (workdir / "checkpoints" / "75" / "state" / "d").iterdir():
+        file.write_bytes(file.read_bytes()[:500])
+    done = run_main(*TINY, f"--workdir={workdir}")
+    assert done.returncode == 0
+    (line,) = done.stderr.splitlines()
+    assert "checkpoints/75 cannot be read" in line
+    assert line.endswith("the one before is taken")
+    assert read(workdir)["params_sha256"] == read(finished[0])["params_sha256"]
+    assert read(workdir)["metrics"] == read(finished[0])["metrics"]
+
+
 def test_other_data_is_refused(finished, tiny_config, tmp_path, monkeypatch):
     subprocess.run(["cp", "-r", f"{finished[0]}/.", tmp_path], check=True)
     record = read(tmp_path)
