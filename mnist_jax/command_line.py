@@ -74,12 +74,13 @@ def one_line(error: BaseException) -> str:
 
 
 def _check_fields(argv: list[str]) -> None:
-    """Finds fields that do not exist or are given twice before the parser, which words it less clearly."""
+    """Finds fields that do not exist, and tuples given twice, which the parser tells less clearly or not."""
     given = [match[1] for match in (re.match(r"--?(?:no)?config\.([^=]*)", arg) for arg in argv) if match]
     for name in given:
         if name not in RULES:
             raise UserError(unknown_field(name))
-        if given.count(name) > 1:  # of tuples the parser would join the values
+        if given.count(name) > 1 and RULES[name].expects.startswith("a tuple"):
+            # Of other fields the last value counts; of tuples the parser would join them all.
             raise UserError(f"config.{name} is given {given.count(name)} times; give it once")
 
 

@@ -37,7 +37,10 @@ def mistake(*arguments: str) -> str:
             "config.augment.flip is 'maybe'; it may be True or",
         ),
         ((DIGITS, "--workdir=RUN", "--config.model.widths=8,x"), "config.model.widths is"),
-        ((DIGITS, "--workdir=RUN", "--config.seed=1", "--config.seed=2"), "config.seed is given 2 times"),
+        (
+            (DIGITS, "--workdir=RUN", *2 * ("--config.model.widths=(8,8)",)),
+            "config.model.widths is given 2 times",
+        ),
         ((DIGITS, "--workdir=RUN", "--resum=force"), "--resum is not a flag; did you mean --resume?"),
         ((DIGITS, "--workdir=RUN", "--resume=never"), "auto|force"),
         ((DIGITS, "--workdir=RUN", "surplus"), "'surplus' is not a flag"),

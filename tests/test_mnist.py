@@ -46,7 +46,7 @@ def test_one_epoch_is_accurate(record):
 
 def test_a_killed_run_ends_with_the_same_bits(record, flags, tmp_path):
     process = subprocess.Popen(command(*flags, f"--workdir={tmp_path}"), cwd=ROOT, stdout=subprocess.DEVNULL)
-    wait_for_step(tmp_path, 250)
+    wait_for_step(process, tmp_path, 250)
     process.send_signal(signal.SIGKILL)
     process.wait()
     done = run_main(*flags, f"--workdir={tmp_path}")

@@ -113,7 +113,7 @@ def test_a_stopped_run_goes_on_as_the_same_run_and_logs_no_step_twice(tmp_path):
         stderr=subprocess.PIPE,
         text=True,
     )
-    wait_for_step(tmp_path, 60)
+    wait_for_step(process, tmp_path, 60)
     os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate()
     assert process.returncode == 130, err
@@ -127,7 +127,7 @@ def test_a_stopped_run_goes_on_as_the_same_run_and_logs_no_step_twice(tmp_path):
 def test_a_killed_run_logs_no_step_twice(tmp_path):
     arguments = (*OFFLINE, "--config.train.epochs=6", f"--workdir={tmp_path}")
     process = subprocess.Popen(command(*arguments), cwd=ROOT, stdout=subprocess.DEVNULL)
-    wait_for_step(tmp_path, 60)
+    wait_for_step(process, tmp_path, 60)
     process.kill()
     process.wait()
     assert run_main(*arguments).returncode == 0
