@@ -38,7 +38,7 @@ def main(argv: list[str]) -> int:
         return 2
     except Interrupted as error:
         command_line.report(error)
-        return 128 + error.signum
+        command_line.leave(128 + error.signum)
     except KeyboardInterrupt:  # before the run was ready for it
         return 130
     return 0

@@ -41,7 +41,7 @@ def main() -> int:
         return 2
     except Interrupted as error:
         command_line.report(error)
-        return 128 + error.signum
+        command_line.leave(128 + error.signum)
 
 
 def reproduce(arguments: argparse.Namespace) -> int:
