@@ -1,5 +1,6 @@
 """What a person sees of a run on the terminal."""
 
+import os
 import pathlib
 import sys
 from collections.abc import Mapping
@@ -14,6 +15,21 @@ from mnist_jax.plan import Plan
 Row = dict[str, Any]
 
 
+class _Terminal(RichConsole):
+    """Standard output that may be closed by its reader, `head` say, without stopping the run."""
+
+    def __init__(self) -> None:
+        super().__init__(highlight=False, soft_wrap=True)
+
+    def on_broken_pipe(self) -> None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def tell(text: str) -> None:
+    """A line for the person at the terminal."""
+    _Terminal().print(text, markup=False)
+
+
 def warn(text: str) -> None:
     """A line for the person at the terminal about what is not as it should be."""
     print(text, file=sys.stderr)
@@ -23,7 +39,7 @@ class Console:
     """Progress on the terminal: a bar where there is one, else a plain line for each evaluation."""
 
     def __init__(self, plan: Plan):
-        self._out = RichConsole(highlight=False, soft_wrap=True)
+        self._out = _Terminal()
         self._total_epochs = plan.epoch(plan.total_steps)
         self._training: list[Row] = []  # rows since the last evaluation
         self._bar = Progress(
@@ -83,14 +99,14 @@ def print_scores(title: str, scores: Mapping[str, Any]) -> None:
         interval = "" if low is None else f"{low:.4f} to {high:.4f}"
         table.add_row(name, "undefined" if scores[key] is None else f"{scores[key]:.4f}", interval)
     table.add_row("examples", f"{scores['examples']:,}", "")
-    RichConsole(highlight=False, soft_wrap=True).print(table)
+    _Terminal().print(table)
 
 
 def print_result(record: Mapping[str, Any], workdir: pathlib.Path) -> None:
     """The test metrics of a finished run's run.json as a table, and where things are."""
     title = f"{record['data']['name']} {record['data']['splits']['test']['expression']}"
     print_scores(title, record["metrics"]["test"])
-    print(
+    tell(
         f"best step {record['best']['step']} of {record['steps']}, "
         f"{record['train_seconds']:.1f} s of training, {record['wall_seconds']:.1f} s in all"
         f"{_speed(record)}\n"

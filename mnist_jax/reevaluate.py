@@ -9,7 +9,7 @@ import ml_collections
 from mnist_jax import data, devices
 from mnist_jax.checkpoints import Checkpoints
 from mnist_jax.config import validate
-from mnist_jax.console import print_scores
+from mnist_jax.console import print_scores, tell
 from mnist_jax.errors import UserError
 from mnist_jax.evaluation import evaluate_in_detail
 from mnist_jax.experiment import build
@@ -48,5 +48,5 @@ def evaluate_checkpoint(
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
     print_scores(f"{dataset.name} {config.data.test}, checkpoint {step}", found["metrics"])
-    print(f"written to {path}")
+    tell(f"written to {path}")
     return found

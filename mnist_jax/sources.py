@@ -1,8 +1,10 @@
 """Where examples come from: TFDS by name, or the digits bundled with scikit-learn."""
 
 import concurrent.futures
+import contextlib
 import difflib
 import hashlib
+import io
 import os
 import pathlib
 import socket
@@ -18,6 +20,7 @@ import numpy as np
 
 from mnist_jax import devices
 from mnist_jax.cache import Arrays, content_hash, load_or_build
+from mnist_jax.console import tell
 from mnist_jax.errors import UserError
 
 
@@ -145,9 +148,11 @@ def _prepare(builder: Any, config: ml_collections.FrozenConfigDict) -> None:
                 return
             if not sys.stderr.isatty():
                 tfds.disable_progress_bar()
-            builder.download_and_prepare(
-                download_config=tfds.download.DownloadConfig(manual_dir=manual_dir or None)
-            )
+            tell(f"preparing {builder.info.full_name} in {folder}, once")
+            with contextlib.redirect_stdout(io.StringIO()):  # TFDS's own words, in several long lines
+                builder.download_and_prepare(
+                    download_config=tfds.download.DownloadConfig(manual_dir=manual_dir or None)
+                )
     except tfds.download.util.DownloadError as error:
         raise UserError(f"{builder.name} could not be downloaded: {_last_sentence(error)}") from error
     except tfds.core.download.download_manager.NonMatchingChecksumError as error:

@@ -8,7 +8,7 @@ import ml_collections
 from mnist_jax import data, devices, provenance
 from mnist_jax.checkpoints import Checkpoints
 from mnist_jax.config import validate
-from mnist_jax.console import print_result, warn
+from mnist_jax.console import print_result, tell, warn
 from mnist_jax.errors import UserError
 from mnist_jax.evaluation import evaluate, evaluate_in_detail
 from mnist_jax.experiment import build
@@ -34,7 +34,7 @@ def train_and_evaluate(
         previous = previous_run(workdir, config, force=resume == "force")
         record = provenance.RunRecord(workdir / "run.json", previous)
         if previous and is_finished(previous, config):
-            print(f"{workdir} holds the finished run of this config; for another, give another --workdir")
+            tell(f"{workdir} holds the finished run of this config; for another, give another --workdir")
         else:
             with record.outcome():
                 _run(config, workdir, record, interrupts, force=resume == "force")

@@ -361,6 +361,21 @@ def test_on_a_terminal_there_is_a_bar(tmp_path):
     assert "macro F1" in text
 
 
+def test_a_reader_that_goes_away_does_not_stop_the_run(finished, tmp_path):
+    process = subprocess.Popen(
+        command(*TINY, f"--workdir={tmp_path}"),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    assert process.wait() == 0
+    assert read(tmp_path)["params_sha256"] == read(finished[0])["params_sha256"]
+
+
 def test_the_full_digits_run_is_accurate(tmp_path):
     record = train_and_evaluate(digits.get_config(), tmp_path)
     assert record["metrics"]["test"]["accuracy"] >= 0.975
