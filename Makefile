@@ -25,7 +25,7 @@ format: $(VENV)/.test
 
 # Exact versions for every platform, with the sha256 of each file, and nothing about where they come from.
 LOCK := uv pip compile pyproject.toml --universal --python-version=3.11 --fork-strategy=fewest --generate-hashes \
-	--no-header --no-annotate --no-emit-index-url --no-emit-find-links --upgrade --quiet
+	--no-header --no-annotate --upgrade --quiet
 lock: $(VENV)/.test
 	$(BIN)/$(LOCK) --output-file=requirements.lock
 	$(BIN)/$(LOCK) --extra=test --constraint=requirements.lock --output-file=requirements-test.lock

@@ -11,8 +11,6 @@ import sys
 from absl import flags
 
 from mnist_jax import command_line
-from mnist_jax.errors import UserError
-from mnist_jax.interrupts import Interrupted
 
 command_line.define_config()
 flags.DEFINE_string("workdir", None, "The run's folder, for its record, history and checkpoints.")
@@ -21,28 +19,18 @@ flags.DEFINE_integer("checkpoint", None, "The step to evaluate; without it, the 
 flags.DEFINE_enum("resume", "auto", ["auto", "force"], "force: go on although config or data changed.")
 
 
-def main(argv: list[str]) -> int:
-    try:
-        command_line.parse(argv, required=("config", "workdir"))
-        # Imported here, so that mistakes in flags show at once.
-        if flags.FLAGS.mode == "evaluate":
-            from mnist_jax.reevaluate import evaluate_checkpoint
+def main() -> None:
+    command_line.parse(sys.argv, required=("config", "workdir"))
+    # Imported here, so that mistakes in flags show at once.
+    if flags.FLAGS.mode == "evaluate":
+        from mnist_jax.reevaluate import evaluate_checkpoint
 
-            evaluate_checkpoint(flags.FLAGS.config, flags.FLAGS.workdir, step=flags.FLAGS.checkpoint)
-        else:
-            from mnist_jax.train import train_and_evaluate
+        evaluate_checkpoint(flags.FLAGS.config, flags.FLAGS.workdir, step=flags.FLAGS.checkpoint)
+    else:
+        from mnist_jax.train import train_and_evaluate
 
-            train_and_evaluate(flags.FLAGS.config, flags.FLAGS.workdir, resume=flags.FLAGS.resume)
-    except UserError as error:
-        command_line.report(error)
-        return 2
-    except Interrupted as error:
-        command_line.report(error)
-        command_line.leave(128 + error.signum)
-    except KeyboardInterrupt:  # before the run was ready for it
-        return 130
-    return 0
+        train_and_evaluate(flags.FLAGS.config, flags.FLAGS.workdir, resume=flags.FLAGS.resume)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv))
+    sys.exit(command_line.run(main))

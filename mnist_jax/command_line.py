@@ -7,6 +7,7 @@ import re
 import sys
 import traceback
 import warnings
+from collections.abc import Callable
 from typing import NoReturn
 
 from absl import flags
@@ -15,6 +16,7 @@ from ml_collections import config_flags
 
 from mnist_jax.config import RULES, unknown_field
 from mnist_jax.errors import UserError
+from mnist_jax.interrupts import Interrupted
 
 _EXAMPLES = {"config": "configs/digits.py", "workdir": "runs/digits"}
 
@@ -59,14 +61,28 @@ def parse(argv: list[str], *, required: tuple[str, ...]) -> None:
         quiet_libraries()
 
 
-def report(error: BaseException) -> None:
+def run(program: Callable[[], int | None]) -> int:
+    """Runs a program and returns its exit status; 2 for a user's mistake, told in one line."""
+    try:
+        return program() or 0
+    except UserError as error:
+        _report(error)
+        return 2
+    except Interrupted as error:
+        _report(error)
+        _leave(128 + error.signum)
+    except KeyboardInterrupt:  # before the program was ready for it
+        return 130
+
+
+def _report(error: BaseException) -> None:
     """Prints one line on standard error, and the traceback before it where `--verbosity=1` was given."""
     if _verbose():
         traceback.print_exception(error)
     print(f"{os.path.basename(sys.argv[0])}: {one_line(error)}", file=sys.stderr)
 
 
-def leave(status: int) -> NoReturn:
+def _leave(status: int) -> NoReturn:
     """Ends the process at once, for a run that a signal stopped anywhere, with all that matters saved.
 
     The interpreter's own end would take JAX apart under threads that still compile, and can crash there.
@@ -79,7 +95,7 @@ def leave(status: int) -> NoReturn:
 def one_line(error: BaseException) -> str:
     """An exception's message with its line breaks gone, under its type's name where that is news."""
     text = " ".join(str(error).split())
-    if isinstance(error, UserError) or type(error).__module__ == "mnist_jax.interrupts":
+    if isinstance(error, (UserError, Interrupted)):
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 

@@ -17,8 +17,6 @@ from rich.console import Console
 from rich.table import Table
 
 from mnist_jax import command_line
-from mnist_jax.errors import UserError
-from mnist_jax.interrupts import Interrupted
 
 
 def main() -> int:
@@ -34,14 +32,7 @@ def main() -> int:
         parser.add_argument(f"--{field}", default="", help=f"config.data.{field} on this machine")
     arguments = parser.parse_args()
     command_line.quiet_libraries()
-    try:
-        return reproduce(arguments)
-    except UserError as error:
-        command_line.report(error)
-        return 2
-    except Interrupted as error:
-        command_line.report(error)
-        command_line.leave(128 + error.signum)
+    return command_line.run(lambda: reproduce(arguments))
 
 
 def reproduce(arguments: argparse.Namespace) -> int:
