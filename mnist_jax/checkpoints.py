@@ -1,5 +1,6 @@
 """Checkpoints of a run; the only file that knows Orbax."""
 
+import math
 import pathlib
 import re
 from collections.abc import Callable
@@ -168,13 +169,19 @@ class Checkpoints:
         return _Unreadable(f"checkpoint {self._folder / str(step)} cannot be read ({_short(error)})")
 
     def _ranked(self) -> list[Any]:
-        rated = [c for c in self._checkpointer.checkpoints if c.metrics]
+        rated = [
+            c for c in self._checkpointer.checkpoints if c.metrics and self._score(c.metrics) > -math.inf
+        ]
         if not rated:
             raise UserError(f"no checkpoint in {self._folder} was evaluated; start anew in another --workdir")
         return sorted(rated, key=lambda c: (self._score(c.metrics), c.step), reverse=True)
 
     def _score(self, metrics: dict[str, float]) -> float:
-        return -metrics[self._metric] if self._metric in _LOWER_IS_BETTER else metrics[self._metric]
+        """Higher is better; the lowest where a damaged file has no number."""
+        value = metrics.get(self._metric)
+        if not isinstance(value, (int, float)) or not math.isfinite(value):
+            return -math.inf
+        return -value if self._metric in _LOWER_IS_BETTER else value
 
 
 class _Unreadable(UserError):

@@ -1,5 +1,6 @@
 """Training metrics and throughput, fetched from the device one chunk late so that it never waits."""
 
+import math
 import time
 from typing import Any
 
@@ -105,3 +106,12 @@ class Meter:
                 f"the loss is {loss} at step {at} (learning rate {rate:.3g}, gradient norm {norm:.3g}); "
                 "lower config.optimizer.learning_rate or set config.optimizer.clip_norm"
             )
+
+
+def require_finite(loss: float, step: int) -> None:
+    """Raises UserError where the validation loss after a step is not finite: its parameters are of no use."""
+    if not math.isfinite(loss):
+        raise UserError(
+            f"the validation loss is {loss} after step {step}; lower config.optimizer.learning_rate or set "
+            "config.optimizer.clip_norm"
+        )

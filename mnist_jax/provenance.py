@@ -14,8 +14,10 @@ import os
 import pathlib
 import platform
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -25,6 +27,7 @@ import ml_collections
 import numpy as np
 
 from mnist_jax import __version__, devices
+from mnist_jax.config import differences
 from mnist_jax.data import ROLES, Dataset
 from mnist_jax.interrupts import Interrupted
 
@@ -65,8 +68,8 @@ class RunRecord:
         """
         self._begun = True
         code, environment = describe_code(), plain(describe_environment())
-        if code["dirty"]:
-            self._path.with_name("code.patch").write_text(code_patch())
+        if code["patch_sha256"]:
+            self._path.with_name(f"code-{code['patch_sha256'][:12]}.patch").write_bytes(code_patch())
         process = {
             "started": now(),
             "from_step": step,
@@ -74,6 +77,8 @@ class RunRecord:
             "code": code,
             "accelerator": environment["accelerator"],
             "packages_sha256": text_hash(json.dumps(environment["packages"])),
+            "data_fingerprint": dataset.fingerprint,
+            "config_changes": differences(self.fields.get("config", config.to_dict()), config.to_dict()),
         }
         earlier = self.fields.get("processes", [])
         self.update(
@@ -122,23 +127,34 @@ def now() -> str:
 
 
 def describe_code() -> dict[str, Any]:
-    """Version, git commit, whether the tree was `dirty`, and the remote without credentials.
+    """Version and git commit of this program, whether the tree was `dirty` and by what patch, and the remote.
 
-    Where there is no git checkout, in a container say, the commit is that of $GIT_COMMIT or of the file
+    Where there is no git checkout of it, in a container say, the commit is that of $GIT_COMMIT or of the file
     GIT_COMMIT beside the program, which a build writes; "-dirty" at its end means what it says. None where
     nothing tells.
     """
-    commit, dirty, remote = (_git("rev-parse", "HEAD") or "").strip(), None, None
-    if commit:
-        dirty, remote = bool(_git("status", "--porcelain")), _remote()
-    elif stamp := os.environ.get("GIT_COMMIT") or _text(_ROOT / "GIT_COMMIT"):
-        commit, dirty = stamp.strip().removesuffix("-dirty"), stamp.strip().endswith("-dirty")
-    return {"version": __version__, "commit": commit or None, "dirty": dirty, "remote": remote}
+    code = dict.fromkeys(("commit", "dirty", "patch_sha256", "remote"))
+    if _git("ls-files", "--error-unmatch", "mnist_jax/provenance.py"):  # not the repository around an install
+        code["commit"], code["dirty"] = _git_text("rev-parse", "HEAD"), bool(_git("status", "--porcelain"))
+        code["remote"] = _remote()
+        patch = code_patch() if code["dirty"] else b""
+        code["patch_sha256"] = hashlib.sha256(patch).hexdigest() if patch else None
+    elif stamp := (os.environ.get("GIT_COMMIT") or _text(_ROOT / "GIT_COMMIT")).strip():
+        code["commit"], code["dirty"] = stamp.removesuffix("-dirty"), stamp.endswith("-dirty")
+    return {"version": __version__, **code}
 
 
-def code_patch() -> str:
-    """What changed since the commit, as a patch for `git apply`, without files that git does not track."""
-    return _git("diff", "HEAD", "--binary", "--", ".", ":(exclude).env") or ""
+def code_patch() -> bytes:
+    """What changed since the commit, as a patch for `git apply`, with Python files that git does not know."""
+    with tempfile.TemporaryDirectory() as folder:
+        # An index of its own, in which the new files are announced; the user's stays as it is.
+        index = pathlib.Path(folder) / "index"
+        with contextlib.suppress(OSError):
+            shutil.copy(_ROOT / (_git_text("rev-parse", "--git-path", "index") or ""), index)
+        _git("add", "--intent-to-add", "--", "*.py", index=index)
+        # Whatever the user's settings of git: plain, and with the prefixes that `git apply` wants.
+        plainly = ("--no-color", "--no-ext-diff", "--no-textconv", "--src-prefix=a/", "--dst-prefix=b/")
+        return _git("diff", *plainly, "--binary", "HEAD", "--", ".", ":(exclude).env", index=index) or b""
 
 
 def describe_data(dataset: Dataset, config: Any) -> dict[str, Any]:
@@ -173,7 +189,11 @@ def describe_environment() -> dict[str, Any]:
         "accelerator": devices.describe(),
         "lock_sha256": text_hash(lock) if (lock := _text(_ROOT / "requirements.lock")) else None,
         "packages": dict(
-            sorted((dist.metadata["Name"], dist.version) for dist in importlib.metadata.distributions())
+            sorted(
+                (dist.metadata["Name"], dist.version)
+                for dist in importlib.metadata.distributions()
+                if dist.metadata["Name"]  # a damaged one has none
+            )
         ),
     }
 
@@ -212,18 +232,25 @@ def _text(path: pathlib.Path) -> str:
     return path.read_text() if path.is_file() else ""
 
 
-def _git(*arguments: str) -> str | None:
+def _git(*arguments: str, index: pathlib.Path | None = None) -> bytes | None:
+    """What git prints, of this program's folder; None where it fails. index: the index file to use."""
     command = ["git", "-C", str(_ROOT), *arguments]
+    environment = {**os.environ, "GIT_INDEX_FILE": str(index)} if index else None
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout
+        return subprocess.run(command, capture_output=True, check=True, timeout=10, env=environment).stdout
     except (OSError, subprocess.SubprocessError):
         return None
 
 
+def _git_text(*arguments: str) -> str | None:
+    printed = _git(*arguments)
+    return printed.decode(errors="replace").strip() if printed else None
+
+
 def _remote() -> str | None:
     """The address of `origin` without user name and password."""
-    address = _git("remote", "get-url", "origin")
-    return re.sub(r"^(\w+://)[^/@]*@", r"\1", address.strip()) if address else None
+    address = _git_text("remote", "get-url", "origin")
+    return re.sub(r"^(\w+://)[^/@]*@", r"\1", address) if address else None
 
 
 def _cpu_model() -> str:

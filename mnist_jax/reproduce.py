@@ -51,13 +51,15 @@ def config_of(record: Mapping[str, Any], **data_fields: str) -> ml_collections.C
     return config
 
 
-def circumstances(record: Mapping[str, Any], workdir: pathlib.Path) -> list[Difference]:
+def circumstances(record: Mapping[str, Any]) -> list[Difference]:
     """What of code, packages and machine is not as a run.json has it."""
     code, environment = provenance.describe_code(), provenance.describe_environment()
     then, now = record["environment"], environment
     pairs = {
         "code: commit": (record["code"]["commit"], code["commit"]),
-        "code: uncommitted changes": (_changes(record["code"], workdir), _changes(code, None)),
+        "code: uncommitted changes": tuple(
+            "none" if one["dirty"] is False else one["patch_sha256"] for one in (record["code"], code)
+        ),
         "Python": (then["python"], now["python"]),
         "operating system": (then["os"], now["os"]),
         "processor": (then["cpu"], now["cpu"]),
@@ -83,6 +85,13 @@ def run_again(
     record = read_record(workdir)
     if record["status"] != "finished":
         raise UserError(f"the run in {workdir} is {record['status']}; only a finished run can be compared")
+    forced = [process for process in record["processes"] if process["config_changes"]]
+    if forced or len({process["data_fingerprint"] for process in record["processes"]}) > 1:
+        raise UserError(
+            f"the run in {workdir} was forced on with another config or other data; no config gives it"
+        )
+    if (into / "run.json").exists() or (into / "checkpoints").exists():
+        raise UserError(f"{into} holds a run already; give another folder with --into")
     devices.prepare_host()
     found = data.load(validate(config).data).fingerprint
     if found != record["data"]["fingerprint"]:
@@ -120,14 +129,6 @@ def _parameter_gap(
 
 def _numbers(metrics: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in metrics.items() if value is None or isinstance(value, (int, float))}
-
-
-def _changes(code: Mapping[str, Any], workdir: pathlib.Path | None) -> str | None:
-    """A name for the uncommitted changes: none, or a hash of the patch."""
-    if not code["dirty"]:
-        return None if code["dirty"] is None else "none"
-    patch = provenance.code_patch() if workdir is None else (workdir / "code.patch").read_text()
-    return provenance.text_hash(patch)[:12]
 
 
 def _with_tuples(value: Any) -> Any:

@@ -14,7 +14,7 @@ from mnist_jax.evaluation import evaluate, evaluate_in_detail
 from mnist_jax.experiment import build
 from mnist_jax.feeding import make_feed, training_rows
 from mnist_jax.interrupts import Interrupts
-from mnist_jax.meter import Meter
+from mnist_jax.meter import Meter, require_finite
 from mnist_jax.tracking import Trackers
 from mnist_jax.workdir import check_same_data, is_finished, locked, previous_run
 
@@ -89,6 +89,7 @@ def _run(
                 if step in plan.evaluations:
                     validation = dataset.validation
                     scores = evaluate(predict(validation, state), validation.labels).scalars()
+                    require_finite(scores["loss"], step)
                     trackers.log({"split": "validation", "step": step, "epoch": plan.epoch(step), **scores})
                 notes = {"config": config.to_dict(), "progress": meter.progress}
                 checkpoints.save(step, state, notes=notes, metrics=scores)

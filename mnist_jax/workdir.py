@@ -15,7 +15,16 @@ from mnist_jax.errors import UserError
 from mnist_jax.provenance import SCHEMA
 
 # Of run.json, there from its first writing on, and what each is.
-_KEYS = {"status": str, "started": str, "processes": list, "config": dict, "data": dict, "environment": dict}
+_KEYS = {
+    "status": str,
+    "started": str,
+    "processes": list,
+    "config": dict,
+    "code": dict,
+    "data": dict,
+    "environment": dict,
+}
+_RESULT_KEYS = {"metrics": dict, "best": dict, "params_sha256": str, "steps": int}  # of a finished run
 
 
 @contextlib.contextmanager
@@ -51,7 +60,8 @@ def read_record(workdir: pathlib.Path) -> dict[str, Any]:
     try:
         record = json.loads(path.read_text())
         schema = record["schema"]
-        complete = all(isinstance(record.get(key), kind) for key, kind in _KEYS.items())
+        keys = _KEYS | (_RESULT_KEYS if record.get("status") == "finished" else {})
+        complete = all(isinstance(record.get(key), kind) for key, kind in keys.items())
         if schema == SCHEMA and complete and isinstance(record["data"].get("fingerprint"), str):
             return record
     except FileNotFoundError as error:

@@ -39,12 +39,12 @@ def reproduce(arguments: argparse.Namespace) -> int:
     from mnist_jax.reproduce import circumstances, config_of, run_again
     from mnist_jax.workdir import read_record
 
-    workdir = arguments.workdir
+    workdir = arguments.workdir.resolve()
     into = arguments.into or workdir.with_name(workdir.name + "-reproduced")
     record = read_record(workdir)
     places = {name: getattr(arguments, name) for name in ("data_dir", "manual_dir", "cache_dir")}
     config = config_of(record, **places)
-    show_differences(circumstances(record, workdir))
+    show_differences(circumstances(record))
     _, outcome = run_again(workdir, config, into)
     print()
     if outcome.identical:

@@ -180,6 +180,15 @@ def test_a_damaged_best_gives_way_to_the_next_best(state, tiny_config, tmp_path)
     assert "checkpoints/1 cannot be read" in warnings[0]
 
 
+def test_metrics_without_a_number_are_not_the_best(state, tiny_config, tmp_path):
+    with checkpoints(tmp_path, tiny_config) as store:
+        for step in (1, 2):
+            store.save(step, at(state, step), notes=notes_of(tiny_config), metrics={"accuracy": 0.5})
+    (tmp_path / "checkpoints" / "2" / "metrics" / "metrics").write_text("{}")
+    with checkpoints(tmp_path, tiny_config) as store:
+        assert store.best == 1
+
+
 def test_the_checkpoint_of_another_config_is_refused_unless_forced(state, tiny_config, tmp_path):
     with checkpoints(tmp_path, tiny_config) as store:
         store.save(1, at(state, 1), notes=notes_of(tiny_config), metrics={"accuracy": 0.5})

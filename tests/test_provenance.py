@@ -72,7 +72,7 @@ def test_each_process_is_recorded_and_a_change_is_told(record, tmp_path, tiny_co
     first = read(tmp_path)
     again = provenance.RunRecord(tmp_path / "run.json", first)
     assert again.begin(config, data.load(config.data), step=40, parameters=12) == []
-    monkeypatch.setattr(provenance, "describe_code", lambda: {"commit": "other", "dirty": False})
+    monkeypatch.setattr(provenance, "describe_code", lambda: {"commit": "other", "patch_sha256": None})
     third = provenance.RunRecord(tmp_path / "run.json", read(tmp_path))
     (warning,) = third.begin(config, data.load(config.data), step=60, parameters=12)
     assert "other code than before" in warning
@@ -96,33 +96,63 @@ def test_json_has_no_numbers_that_are_not_finite(record, tmp_path):
     assert read(tmp_path)["metrics"] == {"a": None, "b": [1.0, None], "c": 0.5}
 
 
-def test_the_commit_and_changes_of_a_checkout(tmp_path, monkeypatch):
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """A git checkout of a program, and a function that runs git in it."""
+    monkeypatch.setattr(provenance, "_ROOT", tmp_path)
+    file = tmp_path / "mnist_jax" / "provenance.py"
+    file.parent.mkdir()
+    file.write_text("a\n")
+
     def git(*arguments):
         command = ["git", "-C", tmp_path, "-c", "user.name=a", "-c", "user.email=a@b", *arguments]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
-    monkeypatch.setattr(provenance, "_ROOT", tmp_path)
-    assert provenance.describe_code()["commit"] is None
-    assert provenance.describe_code()["dirty"] is None
     git("init", "-q")
-    (tmp_path / "file").write_text("a")
-    git("add", "file")
+    git("add", ".")
     git("commit", "-qm", "first")
-    assert provenance.describe_code()["commit"] == git("rev-parse", "HEAD")
-    assert provenance.describe_code()["dirty"] is False
-    assert provenance.code_patch() == ""
+    return tmp_path, git
+
+
+def test_the_commit_of_a_checkout(checkout):
+    folder, git = checkout
+    code = provenance.describe_code()
+    assert (code["commit"], code["dirty"], code["patch_sha256"]) == (git("rev-parse", "HEAD"), False, None)
     git("remote", "add", "origin", "https://me:secret@example.org/repo.git")
     assert provenance.describe_code()["remote"] == "https://example.org/repo.git"
-    (tmp_path / "file").write_text("b\n")
-    (tmp_path / ".env").write_text("WANDB_API_KEY=secret")
+    (folder / "mnist_jax" / "provenance.py").write_text("b\n")
+    changed = provenance.describe_code()
+    (folder / "mnist_jax" / "provenance.py").write_text("c\n")
+    assert changed["dirty"] is True
+    assert changed["patch_sha256"] != provenance.describe_code()["patch_sha256"]
+
+
+def test_the_patch_makes_the_changed_tree_from_the_commit(checkout):
+    folder, git = checkout
+    git("config", "color.ui", "always")
+    git("config", "diff.noprefix", "true")
+    (folder / "mnist_jax" / "provenance.py").write_bytes(b"caf\xe9\r\n")
+    (folder / "new.py").write_text("new\n")
+    (folder / "checkpoint.bin").write_text("large")
+    (folder / ".env").write_text("WANDB_API_KEY=secret")
     git("add", ".env")
-    assert provenance.describe_code()["dirty"] is True
     patch = provenance.code_patch()
-    assert "+b" in patch
-    assert "secret" not in patch
-    git("checkout", "file")
-    subprocess.run(["git", "-C", tmp_path, "apply"], input=patch, text=True, check=True)
-    assert (tmp_path / "file").read_text() == "b\n"
+    assert b"secret" not in patch
+    assert b"large" not in patch
+    assert git("status", "--porcelain").count("??") == 2  # the user's index is as it was
+    git("checkout", "mnist_jax")
+    (folder / "new.py").unlink()
+    subprocess.run(["git", "-C", folder, "apply"], input=patch, check=True)
+    assert (folder / "mnist_jax" / "provenance.py").read_bytes() == b"caf\xe9\r\n"
+    assert (folder / "new.py").read_text() == "new\n"
+
+
+def test_the_repository_around_an_installed_program_is_not_its_own(checkout, monkeypatch):
+    folder, _ = checkout
+    installed = folder / "site-packages"
+    installed.mkdir()
+    monkeypatch.setattr(provenance, "_ROOT", installed)
+    assert provenance.describe_code()["commit"] is None
 
 
 @pytest.mark.parametrize(("stamp", "dirty"), [("abc123\n", False), ("abc123-dirty", True)])

@@ -48,10 +48,7 @@ def test_what_differs_is_shown(finished, tmp_path):
         record["code"]["commit"] = "abcdef"
 
     workdir = copy_of(finished, tmp_path, change)
-    found = {
-        difference.what: difference.then
-        for difference in reproduce.circumstances(read_record(workdir), workdir)
-    }
+    found = {difference.what: difference.then for difference in reproduce.circumstances(read_record(workdir))}
     assert found == {"package: jax": "0.1.2", "accelerator: kind": "TPU v9", "code: commit": "abcdef"}
 
 
@@ -97,3 +94,18 @@ def test_the_config_of_a_record_is_checked(finished):
     record["config"]["train"]["epochs"] = -3
     with pytest.raises(UserError, match="config.train.epochs is -3"):
         reproduce.config_of(record)
+
+
+def test_a_folder_that_holds_a_run_is_refused(finished, tmp_path):
+    done = run_script(finished, "--into", finished)
+    assert done.returncode == 2
+    assert "holds a run already" in done.stderr
+
+
+def test_a_run_that_was_forced_on_is_refused(finished, tmp_path):
+    def forced(record):
+        record["processes"].append({**record["processes"][0], "config_changes": {"seed": [0, 1]}})
+
+    workdir = copy_of(finished, tmp_path / "forced", forced)
+    with pytest.raises(UserError, match="was forced on with another config"):
+        reproduce.run_again(workdir, reproduce.config_of(read_record(workdir)), tmp_path / "again")

@@ -314,6 +314,26 @@ def test_a_diverging_run_fails_with_its_step_and_keeps_its_history(tiny_config, 
     assert "the loss is" in read(tmp_path)["exit_reason"]
 
 
+def test_a_last_update_that_overflows_is_told(tiny_config, tmp_path):
+    """The loss of the last step is finite, the parameters after it are not."""
+    tiny_config.optimizer.update(learning_rate=1e9, momentum=0.0, nesterov=False)
+    tiny_config.schedule.update(name="constant", warmup=0.0)
+    tiny_config.model.norm = "none"
+    tiny_config.train.steps = 2
+    with pytest.raises(UserError, match=r"the (validation )?loss is (nan|inf) a"):
+        train_and_evaluate(tiny_config, tmp_path)
+    assert read(tmp_path)["status"] == "failed"
+    assert not list((tmp_path / "checkpoints").iterdir())
+
+
+def test_what_was_forced_is_recorded(finished, tiny_config, tmp_path):
+    workdir = copy_of(finished, tmp_path)
+    tiny_config.train.log_every_steps = 7
+    train_and_evaluate(tiny_config, workdir, resume="force")
+    changes = [process["config_changes"] for process in read(workdir)["processes"]]
+    assert changes == [{}, {"train.log_every_steps": [10, 7]}]
+
+
 def test_a_signal_before_training_leaves_no_record(tiny_config, tmp_path, monkeypatch):
     monkeypatch.setattr(data, "load", lambda config: os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(Interrupted):

@@ -78,7 +78,8 @@ def test_the_same_config_goes_on_and_another_is_refused_with_its_fields(tmp_path
 
 
 def test_a_run_is_finished_for_its_own_config_only(tmp_path):
-    write_record(tmp_path, status="finished")
+    results = {"metrics": {}, "best": {}, "params_sha256": "0", "steps": 1}
+    write_record(tmp_path, status="finished", **results)
     record = workdir.previous_run(tmp_path, config_of(), force=False)
     assert workdir.is_finished(record, config_of())
     assert not workdir.is_finished(record, config_of(seed=1))
@@ -100,7 +101,7 @@ def test_the_record_of_another_version_is_refused(tmp_path):
         workdir.previous_run(tmp_path, config_of(), force=False)
 
 
-@pytest.mark.parametrize("key", ["status", "started", "processes", "data", "environment"])
+@pytest.mark.parametrize("key", ["status", "started", "processes", "code", "data", "environment"])
 def test_a_record_without_its_keys_is_damaged(tmp_path, key):
     write_record(tmp_path, **{key: None})
     with pytest.raises(UserError, match=r"run\.json is damaged"):
