@@ -114,7 +114,6 @@ class Checkpoints:
         force: take the checkpoint of another config where it fits.
         Raises UserError: none can be read, or it is of another config.
         """
-        problem = None
         for step in reversed(self.steps):
             try:
                 notes = self._notes(step)
@@ -122,9 +121,8 @@ class Checkpoints:
                     require_same(notes["config"], config.to_dict(), self._folder.parent)
                 return self.restore(step, state), notes
             except _Unreadable as error:
-                problem = error
                 warn(f"{error}; the one before is taken")
-        if problem:
+        if self.steps:
             raise UserError(f"no checkpoint in {self._folder} can be read; give another --workdir")
         return state, {}
 

@@ -132,7 +132,7 @@ def _config_file(argv: list[str]) -> str:
 
 def quiet_libraries() -> None:
     """Keeps what libraries say to themselves out of the terminal."""
-    # What goes wrong in them comes as an exception too, and is told once, by `report`.
+    # What goes wrong in them comes as an exception too, and is told once, by `_report`.
     absl_logging.set_verbosity(absl_logging.FATAL)
     logging.getLogger().setLevel(logging.CRITICAL)
     sys.unraisablehook = lambda unraisable: None

@@ -67,9 +67,7 @@ class RunRecord:
         Returns: a warning for each circumstance that is not that of the process before.
         """
         self._begun = True
-        code, environment = describe_code(), plain(describe_environment())
-        if code["patch_sha256"]:
-            self._path.with_name(f"code-{code['patch_sha256'][:12]}.patch").write_bytes(code_patch())
+        code, environment = describe_code(self._path.parent), plain(describe_environment())
         process = {
             "started": now(),
             "from_step": step,
@@ -126,19 +124,22 @@ def now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
-def describe_code() -> dict[str, Any]:
+def describe_code(patch_folder: pathlib.Path | None = None) -> dict[str, Any]:
     """Version and git commit of this program, whether the tree was `dirty` and by what patch, and the remote.
 
+    patch_folder: where the patch is kept, as code-HASH.patch, if there is one.
     Where there is no git checkout of it, in a container say, the commit is that of $GIT_COMMIT or of the file
     GIT_COMMIT beside the program, which a build writes; "-dirty" at its end means what it says. None where
     nothing tells.
     """
-    code = dict.fromkeys(("commit", "dirty", "patch_sha256", "remote"))
+    code: dict[str, Any] = dict.fromkeys(("commit", "dirty", "patch_sha256", "remote"))
     if _git("ls-files", "--error-unmatch", "mnist_jax/provenance.py"):  # not the repository around an install
         code["commit"], code["dirty"] = _git_text("rev-parse", "HEAD"), bool(_git("status", "--porcelain"))
         code["remote"] = _remote()
         patch = code_patch() if code["dirty"] else b""
         code["patch_sha256"] = hashlib.sha256(patch).hexdigest() if patch else None
+        if patch and patch_folder:
+            (patch_folder / f"code-{code['patch_sha256'][:12]}.patch").write_bytes(patch)
     elif stamp := (os.environ.get("GIT_COMMIT") or _text(_ROOT / "GIT_COMMIT")).strip():
         code["commit"], code["dirty"] = stamp.removesuffix("-dirty"), stamp.endswith("-dirty")
     return {"version": __version__, **code}

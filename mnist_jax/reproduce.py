@@ -53,8 +53,7 @@ def config_of(record: Mapping[str, Any], **data_fields: str) -> ml_collections.C
 
 def circumstances(record: Mapping[str, Any]) -> list[Difference]:
     """What of code, packages and machine is not as a run.json has it."""
-    code, environment = provenance.describe_code(), provenance.describe_environment()
-    then, now = record["environment"], environment
+    code, then, now = provenance.describe_code(), record["environment"], provenance.describe_environment()
     pairs = {
         "code: commit": (record["code"]["commit"], code["commit"]),
         "code: uncommitted changes": tuple(
@@ -75,12 +74,10 @@ def circumstances(record: Mapping[str, Any]) -> list[Difference]:
     return [Difference(what, str(old), str(new)) for what, (old, new) in pairs.items() if old != new]
 
 
-def run_again(
-    workdir: pathlib.Path, config: ml_collections.ConfigDict, into: pathlib.Path
-) -> tuple[dict[str, Any], Outcome]:
-    """Trains the config in the folder `into`; returns its run.json and how it compares with `workdir`'s.
+def run_again(workdir: pathlib.Path, config: ml_collections.ConfigDict, into: pathlib.Path) -> Outcome:
+    """Trains the config in the folder `into`; returns how that run compares with the one in `workdir`.
 
-    Raises UserError: the run in `workdir` did not finish, or the data is other data.
+    Raises UserError: the run in `workdir` did not finish or was forced, `into` holds a run, other data.
     """
     record = read_record(workdir)
     if record["status"] != "finished":
@@ -93,33 +90,37 @@ def run_again(
     if (into / "run.json").exists() or (into / "checkpoints").exists():
         raise UserError(f"{into} holds a run already; give another folder with --into")
     devices.prepare_host()
-    found = data.load(validate(config).data).fingerprint
-    if found != record["data"]["fingerprint"]:
+    frozen = validate(config)
+    dataset = data.load(frozen.data)
+    if dataset.fingerprint != record["data"]["fingerprint"]:
         raise UserError(
             f"the data is not that of {workdir}: its fingerprint was {record['data']['fingerprint']}, "
-            f"here it is {found}"
+            f"here it is {dataset.fingerprint}"
         )
     again = train_and_evaluate(config, into)
     then, now = (_numbers(one["metrics"]["test"]) for one in (record, again))
     differing = {key: (then.get(key), now.get(key)) for key in then | now if then.get(key) != now.get(key)}
     gaps = [np.inf if old is None or new is None else abs(new - old) for old, new in differing.values()]
     same_bits = record["params_sha256"] == again["params_sha256"]
-    return again, Outcome(
+    return Outcome(
         identical=same_bits and record["metrics"] == again["metrics"],
         metrics=differing,
         largest=max(gaps, default=0.0),
-        parameters=0.0 if same_bits else _parameter_gap(config, workdir, into, record["steps"]),
+        parameters=0.0 if same_bits else _parameter_gap(frozen, dataset, workdir, into, record["steps"]),
     )
 
 
 def _parameter_gap(
-    config: ml_collections.ConfigDict, workdir: pathlib.Path, into: pathlib.Path, step: int
+    config: ml_collections.FrozenConfigDict,
+    dataset: data.Dataset,
+    workdir: pathlib.Path,
+    into: pathlib.Path,
+    step: int,
 ) -> float | None:
-    frozen = validate(config)
-    template = build(frozen, data.load(frozen.data)).state
+    template = build(config, dataset).state
     params = []
     for folder in (workdir, into):
-        with Checkpoints(folder / "checkpoints", frozen.checkpoint, read_only=True) as checkpoints:
+        with Checkpoints(folder / "checkpoints", config.checkpoint, read_only=True) as checkpoints:
             if step not in checkpoints.steps:
                 return None
             params.append(checkpoints.restore(step, template).params)

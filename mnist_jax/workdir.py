@@ -59,20 +59,22 @@ def read_record(workdir: pathlib.Path) -> dict[str, Any]:
     path = workdir / "run.json"
     try:
         record = json.loads(path.read_text())
-        schema = record["schema"]
+        if record["schema"] != SCHEMA:
+            raise UserError(
+                f"{path} was written by another version (schema {record['schema']}, not {SCHEMA})"
+            )
         keys = _KEYS | (_RESULT_KEYS if record.get("status") == "finished" else {})
-        complete = all(isinstance(record.get(key), kind) for key, kind in keys.items())
-        if schema == SCHEMA and complete and isinstance(record["data"].get("fingerprint"), str):
-            return record
+        if not all(isinstance(record.get(key), kind) for key, kind in keys.items()):
+            raise ValueError("a key is missing, or is not what it should be")
+        if not isinstance(record["data"].get("fingerprint"), str):
+            raise ValueError("the data has no fingerprint")
+        return record
     except FileNotFoundError as error:
         raise UserError(f"{workdir} holds no run: there is no {path}") from error
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path} is damaged; remove it, or give another --workdir") from error
-    if schema == SCHEMA:
-        raise UserError(f"{path} is damaged; remove it, or give another --workdir")
-    raise UserError(f"{path} was written by another version (schema {schema}, not {SCHEMA})")
 
 
 def previous_run(

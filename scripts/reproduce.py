@@ -45,7 +45,7 @@ def reproduce(arguments: argparse.Namespace) -> int:
     places = {name: getattr(arguments, name) for name in ("data_dir", "manual_dir", "cache_dir")}
     config = config_of(record, **places)
     show_differences(circumstances(record))
-    _, outcome = run_again(workdir, config, into)
+    outcome = run_again(workdir, config, into)
     print()
     if outcome.identical:
         print("bit-identical: every parameter and every metric is the same")

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import subprocess
 import time
@@ -72,7 +73,7 @@ def test_each_process_is_recorded_and_a_change_is_told(record, tmp_path, tiny_co
     first = read(tmp_path)
     again = provenance.RunRecord(tmp_path / "run.json", first)
     assert again.begin(config, data.load(config.data), step=40, parameters=12) == []
-    monkeypatch.setattr(provenance, "describe_code", lambda: {"commit": "other", "patch_sha256": None})
+    monkeypatch.setattr(provenance, "describe_code", lambda _: {"commit": "other", "patch_sha256": None})
     third = provenance.RunRecord(tmp_path / "run.json", read(tmp_path))
     (warning,) = third.begin(config, data.load(config.data), step=60, parameters=12)
     assert "other code than before" in warning
@@ -124,7 +125,11 @@ def test_the_commit_of_a_checkout(checkout):
     changed = provenance.describe_code()
     (folder / "mnist_jax" / "provenance.py").write_text("c\n")
     assert changed["dirty"] is True
-    assert changed["patch_sha256"] != provenance.describe_code()["patch_sha256"]
+    again = provenance.describe_code(folder)
+    assert changed["patch_sha256"] != again["patch_sha256"]
+    (kept,) = folder.glob("code-*.patch")
+    assert hashlib.sha256(kept.read_bytes()).hexdigest() == again["patch_sha256"]
+    assert kept.name == f"code-{again['patch_sha256'][:12]}.patch"
 
 
 def test_the_patch_makes_the_changed_tree_from_the_commit(checkout):
