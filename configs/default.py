@@ -80,12 +80,13 @@ def get_config() -> ml_collections.ConfigDict:
     config.checkpoint.every_steps = 0  # further checkpoints between evaluations; 0: none
 
     config.wandb = ml_collections.ConfigDict()
-    config.wandb.mode = "disabled"  # disabled, or offline: into the workdir, uploaded by `wandb sync`
+    config.wandb.mode = "auto"  # online, offline (into the workdir), disabled; auto: online where a key is
     config.wandb.project = "mnist_digit_classification"
     config.wandb.entity = ""  # the user or team; "": the account's default
     config.wandb.group = ""  # runs that belong together
     config.wandb.name = ""  # the run's name; "": W&B makes one up
     config.wandb.notes = ""
     config.wandb.tags = ()
+    config.wandb.wait = 5.0  # seconds the end of a run waits for uploads, which go on behind it after that
 
     return config.lock()

@@ -119,13 +119,14 @@ RULES: Mapping[str, Rule] = {
     "checkpoint.metric": _choice("accuracy", "loss", "macro_f1"),
     "checkpoint.keep": _integer(1),
     "checkpoint.every_steps": _integer(0),
-    "wandb.mode": _choice("disabled", "offline"),
+    "wandb.mode": _choice("auto", "online", "offline", "disabled"),
     "wandb.project": _text(required=True),
     "wandb.entity": _text(),
     "wandb.group": _text(),
     "wandb.name": _text(),
     "wandb.notes": _text(),
     "wandb.tags": _each(_text(required=True), empty=True),
+    "wandb.wait": _from_zero(),
 }
 
 # These do not change what is computed: a run may be resumed with other values of them.
@@ -150,6 +151,17 @@ def validate(config: ml_collections.ConfigDict) -> ml_collections.FrozenConfigDi
             raise UserError(f"config.{name} is {fields[name]!r}; it may be {rule.expects}")
     _check_together(config)
     return ml_collections.FrozenConfigDict(config)
+
+
+def from_record(fields: Mapping[str, Any]) -> ml_collections.ConfigDict:
+    """The config that run.json has; JSON's lists are its tuples."""
+
+    def with_tuples(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: with_tuples(entry) for key, entry in value.items()}
+        return tuple(value) if isinstance(value, list) else value
+
+    return ml_collections.ConfigDict(with_tuples(fields))
 
 
 def unknown_field(name: str) -> str:

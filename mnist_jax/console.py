@@ -10,9 +10,8 @@ from rich.console import Console as RichConsole
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from mnist_jax.history import Row
 from mnist_jax.plan import Plan
-
-Row = dict[str, Any]
 
 
 class _Terminal(RichConsole):
@@ -102,7 +101,7 @@ def print_scores(title: str, scores: Mapping[str, Any]) -> None:
     _Terminal().print(table)
 
 
-def print_result(record: Mapping[str, Any], workdir: pathlib.Path) -> None:
+def print_result(record: Mapping[str, Any], workdir: pathlib.Path, wandb_place: str | None) -> None:
     """The test metrics of a finished run's run.json as a table, and where things are."""
     title = f"{record['data']['name']} {record['data']['splits']['test']['expression']}"
     print_scores(title, record["metrics"]["test"])
@@ -110,9 +109,10 @@ def print_result(record: Mapping[str, Any], workdir: pathlib.Path) -> None:
         f"best step {record['best']['step']} of {record['steps']}, "
         f"{record['train_seconds']:.1f} s of training, {record['wall_seconds']:.1f} s in all"
         f"{_speed(record)}\n"
+        f"report       {workdir / 'report.html'}\n"
         f"record       {workdir / 'run.json'}\n"
         f"history      {workdir / 'metrics.jsonl'}\n"
-        f"checkpoints  {workdir / 'checkpoints'}"
+        f"checkpoints  {workdir / 'checkpoints'}" + (f"\nW&B          {wandb_place}" if wandb_place else "")
     )
 
 

@@ -1,30 +1,31 @@
 """What a run is made of, built from config and data in one way for training and for evaluation."""
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import ml_collections
-import numpy as np
 
 from mnist_jax.cache import Arrays
 from mnist_jax.data import Dataset
 from mnist_jax.feeding import predict_split
 from mnist_jax.optimizers import create_optimizer, create_schedule
 from mnist_jax.plan import Plan, make_plan
+from mnist_jax.predictions import Predictions
 from mnist_jax.steps import TrainState, create_state, make_predict, make_train_chunk
 
 
 class Experiment(NamedTuple):
     """state: before the first step. train_chunk: see `steps.make_train_chunk`.
 
-    predict: from a split and a state to the log-probabilities of every example, float32 (N, K), in order.
+    predict: from a split and a state to the predictions of every example, in order.
     """
 
     plan: Plan
     state: TrainState
     train_chunk: Callable[..., tuple[TrainState, dict[str, jax.Array]]]
-    predict: Callable[[Arrays, TrainState], np.ndarray]
+    predict: Callable[[Arrays, TrainState], Predictions]
 
 
 def build(config: ml_collections.FrozenConfigDict, dataset: Dataset) -> Experiment:
@@ -38,10 +39,11 @@ def build(config: ml_collections.FrozenConfigDict, dataset: Dataset) -> Experime
     graphdef, state = create_state(config, dataset.image_shape, len(dataset.class_names), optimizer)
     predict_batch = make_predict(config, graphdef)
 
-    def predict(split: Arrays, state: TrainState) -> np.ndarray:
+    def predict(split: Arrays, state: TrainState) -> Predictions:
         return predict_split(
-            lambda rows: predict_batch(state.evaluated_params, state.model_state, rows.images, rows.indices),
+            functools.partial(predict_batch, state.evaluated_params, state.model_state),
             split,
+            len(dataset.class_names),
             config.data.placement,
             config.evaluation.batch_size,
         )

@@ -11,6 +11,7 @@ import numpy as np
 from mnist_jax import devices
 from mnist_jax.cache import Arrays
 from mnist_jax.data import batch_indices
+from mnist_jax.predictions import Predictions
 
 _AHEAD = 2  # chunks on their way to the device while one is computed
 
@@ -64,20 +65,27 @@ def training_rows(
 
 
 def predict_split(
-    predict: Callable[[Rows], jax.Array], arrays: Arrays, placement: str, batch_size: int
-) -> np.ndarray:
-    """What `predict` gives for every example of a split, in order, each once: (N, ...).
+    predict: Callable[[jax.Array, Rows, np.ndarray], tuple[jax.Array, jax.Array]],
+    arrays: Arrays,
+    classes: int,
+    placement: str,
+    batch_size: int,
+) -> Predictions:
+    """The predictions of every example of a split, in order, each once.
 
-    The last batch is filled up with the last example, so that all have one shape; what it gives for the
-    filling is left out.
+    predict: `(confusion, rows, counted) -> (confusion, log-probabilities)`, see `steps.make_predict`. The
+    matrix stays on the device, and nothing waits, until the last batch is on its way.
+    The last batch is filled up with the last example, so that all have one shape; the filling is left out.
     """
     feed, size = make_feed(arrays, placement), len(arrays.labels)
     batch_size = min(batch_size, size)
-    batches = [
-        np.asarray(predict(feed(np.minimum(np.arange(start, start + batch_size, dtype=np.int32), size - 1))))
-        for start in range(0, size, batch_size)
-    ]
-    return np.concatenate(batches)[:size]
+    confusion, batches = jax.numpy.zeros((classes, classes), jax.numpy.int32), []
+    for start in range(0, size, batch_size):
+        places = np.arange(start, start + batch_size, dtype=np.int32)
+        confusion, log_probabilities = predict(confusion, feed(np.minimum(places, size - 1)), places < size)
+        batches.append(log_probabilities)
+    log_probabilities = np.concatenate(jax.device_get(batches))[:size]
+    return Predictions(np.asarray(arrays.labels), log_probabilities, np.asarray(confusion, np.int64))
 
 
 def _gather(arrays: Arrays, indices: np.ndarray) -> Rows:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 _RESAMPLES = 1000
+_CHUNK = 50  # resamples at a time, so that their weights stay in the processor's cache
 _TAILS = (0.025, 0.975)
 _Z = 1.959963984540054  # the normal distribution's 97.5% quantile
 
@@ -40,25 +41,81 @@ def of_confusion_scores(
     """
     total, shape = confusion.sum(), confusion.shape
     cells = np.random.default_rng(0).multinomial(total, (confusion / total).ravel(), size=_RESAMPLES)
-    found = {}
+    found: dict[str, tuple[float, float]] = {}
     for name, values in scores(cells.reshape(-1, *shape)).items():
-        if name in ("accuracy", "precision", "recall"):
-            continue
-        if values.ndim == 1:
-            found[name] = _percentiles(values)
-        else:
-            found |= {f"{name}/{k}": _percentiles(column) for k, column in enumerate(values.T)}
+        if name not in ("accuracy", "precision", "recall"):
+            found |= _named_percentiles(name, values)
     return found
 
 
-def of_means(values: Mapping[str, np.ndarray]) -> dict[str, tuple[float, float]]:
-    """Bootstrap percentile intervals of the means of values (N,), one an example."""
-    found = {}
-    for name, column in values.items():
-        rng = np.random.default_rng(0)
-        draws = [column[rng.integers(0, len(column), len(column))].mean() for _ in range(_RESAMPLES)]
-        found[name] = _percentiles(np.array(draws))
+def of_examples(
+    statistics: Callable[[np.ndarray], Mapping[str, np.ndarray]], examples: int, resamples: int = _RESAMPLES
+) -> dict[str, tuple[float, float]]:
+    """Bootstrap percentile intervals of statistics over weighted examples.
+
+    statistics: from weights float32 (R, N), how often each example was drawn, to name -> (R,) or, one a
+    class, (R, K), which comes back as "name/k".
+    """
+    rng = np.random.default_rng(0)
+    parts = []
+    for start in range(0, resamples, _CHUNK):
+        count = min(_CHUNK, resamples - start)
+        drawn = rng.integers(0, examples, (count, examples)) + np.arange(count)[:, None] * examples
+        weights = np.bincount(drawn.ravel(), minlength=count * examples).reshape(count, examples)
+        parts.append(statistics(weights.astype(np.float32)))
+    found: dict[str, tuple[float, float]] = {}
+    for name in parts[0]:
+        found |= _named_percentiles(name, np.concatenate([part[name] for part in parts]))
     return found
+
+
+def weighted_mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The mean of values (N,) under each of weights (R, N)."""
+    return weights @ values.astype(weights.dtype) / weights.sum(axis=1)
+
+
+def ranking_areas(
+    is_class: np.ndarray, scores: np.ndarray, weights: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """ROC-AUC and average precision of each class against the rest, (R, K) each.
+
+    As scikit-learn's roc_auc_score and average_precision_score have them with `sample_weight`, for many
+    weights at once. is_class: bool (N, K). scores: (N, K). weights: float32 (R, N).
+    """
+    columns = [_areas(is_class[:, k], scores[:, k], weights) for k in range(scores.shape[1])]
+    auc, precision = zip(*columns, strict=True)
+    return np.stack(auc, axis=1), np.stack(precision, axis=1)
+
+
+def _areas(is_class: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    undefined = np.full(len(weights), np.nan)
+    if is_class.all() or not is_class.any():
+        return undefined, undefined
+    order = np.argsort(scores)
+    in_order = scores[order]
+    # The positives, in groups of equal scores: the weight of each group, and of all that is scored less.
+    positives = order[is_class[order]]
+    starts = np.flatnonzero(np.diff(scores[positives], prepend=np.nan) != 0)
+    group = np.add.reduceat(weights[:, positives], starts, axis=1)
+    values = scores[positives][starts]
+    cumulated = np.cumsum(weights[:, order], axis=1)
+    cumulated = np.concatenate([np.zeros_like(cumulated[:, :1]), cumulated], axis=1)
+    below = cumulated[:, np.searchsorted(in_order, values, "left")]
+    up_to = cumulated[:, np.searchsorted(in_order, values, "right")]
+    positive, total = group.sum(axis=1), cumulated[:, -1]
+    positive_below = np.cumsum(group, axis=1) - group
+    negative_below, negative_equal = below - positive_below, up_to - below - group
+    with np.errstate(invalid="ignore", divide="ignore"):  # a resample may hold no positive, or no other
+        auc = (group * (negative_below + negative_equal / 2)).sum(axis=1) / (positive * (total - positive))
+        found = (positive[:, None] - positive_below) / np.maximum(total[:, None] - below, 1)
+        precision = (group * found).sum(axis=1) / positive
+    return np.where(positive == total, np.nan, auc), precision
+
+
+def _named_percentiles(name: str, draws: np.ndarray) -> dict[str, tuple[float, float]]:
+    if draws.ndim == 1:
+        return {name: _percentiles(draws)}
+    return {f"{name}/{k}": _percentiles(column) for k, column in enumerate(draws.T)}
 
 
 def _percentiles(draws: np.ndarray) -> tuple[float, float]:

@@ -10,10 +10,11 @@ from mnist_jax import data, devices
 from mnist_jax.checkpoints import Checkpoints
 from mnist_jax.config import validate
 from mnist_jax.console import print_scores, tell
+from mnist_jax.detailed import evaluate_in_detail
 from mnist_jax.errors import UserError
-from mnist_jax.evaluation import evaluate_in_detail
 from mnist_jax.experiment import build
 from mnist_jax.provenance import plain
+from mnist_jax.report import Results, write_report
 from mnist_jax.workdir import check_same_data, previous_run
 
 
@@ -40,13 +41,16 @@ def evaluate_checkpoint(
             kept = ", ".join(map(str, checkpoints.steps)) or "none"
             raise UserError(f"--checkpoint={step} is not in {workdir / 'checkpoints'}, which has: {kept}")
         state = checkpoints.restore(step, experiment.state)
-    metrics = evaluate_in_detail(experiment.predict(dataset.test, state), dataset.test.labels)
+    predictions = experiment.predict(dataset.test, state)
+    metrics = evaluate_in_detail(predictions)
     found = plain({"step": step, "split": config.data.test, "metrics": metrics.as_dict(dataset.class_names)})
     path = workdir / f"evaluation-{step}.json"
+    results = Results("test", step, predictions, metrics, dataset.test)
     try:
         path.write_text(json.dumps(found, indent=2, allow_nan=False) + "\n")
+        write_report(workdir, f"evaluation-{step}.html", record, results)
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
     print_scores(f"{dataset.name} {config.data.test}, checkpoint {step}", found["metrics"])
-    tell(f"written to {path}")
+    tell(f"written to {path} and {path.with_suffix('.html').name}")
     return found

@@ -10,7 +10,7 @@ import numpy as np
 
 from mnist_jax import data, devices, provenance
 from mnist_jax.checkpoints import Checkpoints
-from mnist_jax.config import validate
+from mnist_jax.config import from_record, validate
 from mnist_jax.errors import UserError
 from mnist_jax.experiment import build
 from mnist_jax.train import train_and_evaluate
@@ -44,7 +44,7 @@ def config_of(record: Mapping[str, Any], **data_fields: str) -> ml_collections.C
 
     Raises UserError: it is not a config of this version.
     """
-    config = ml_collections.ConfigDict(_with_tuples(record["config"]))
+    config = from_record(record["config"])
     config.data.update({name: value for name, value in data_fields.items() if value})
     config.wandb.mode = "disabled"
     validate(config)
@@ -130,10 +130,3 @@ def _parameter_gap(
 
 def _numbers(metrics: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in metrics.items() if value is None or isinstance(value, (int, float))}
-
-
-def _with_tuples(value: Any) -> Any:
-    """JSON's lists are the config's tuples."""
-    if isinstance(value, dict):
-        return {key: _with_tuples(entry) for key, entry in value.items()}
-    return tuple(value) if isinstance(value, list) else value

@@ -11,6 +11,7 @@ from flax import nnx
 
 from mnist_jax import devices
 from mnist_jax.augment import augment
+from mnist_jax.feeding import Rows
 from mnist_jax.models import apply_model, create_model
 
 PyTree = Any
@@ -114,18 +115,23 @@ def make_train_chunk(
     return jax.jit(train_chunk, donate_argnums=0, compiler_options=devices.compiler_options())
 
 
-def make_predict(config: ml_collections.FrozenConfigDict, graphdef: nnx.GraphDef) -> Callable[..., jax.Array]:
-    """A jitted `(params, model_state, images, indices) -> log-probabilities`, float32 (B, K).
+def make_predict(config: ml_collections.FrozenConfigDict, graphdef: nnx.GraphDef) -> Callable[..., Any]:
+    """A jitted `(params, model_state, confusion, rows, counted) -> (confusion, log-probabilities)`.
 
-    images: uint8 (N, H, W, C). indices: int32 (B,), the rows to predict.
+    confusion: int32 (K, K), to which the predictions are added; donated. rows: `feeding.Rows` with indices
+    (B,). counted: bool (B,), which of them the matrix counts. log-probabilities: float32 (B, K).
     """
 
-    def predict(params: PyTree, model_state: PyTree, images: jax.Array, indices: jax.Array):
-        batch = normalize(to_float(images[indices]), config)
+    def predict(
+        params: PyTree, model_state: PyTree, confusion: jax.Array, rows: Rows, counted: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        batch = normalize(to_float(rows.images[rows.indices]), config)
         logits, _ = apply_model(graphdef, params, model_state, batch, train=False)
-        return jax.nn.log_softmax(logits)
+        log_probabilities = jax.nn.log_softmax(logits)
+        cells = rows.labels[rows.indices], log_probabilities.argmax(-1)
+        return confusion.at[cells].add(counted.astype(confusion.dtype)), log_probabilities
 
-    return jax.jit(predict, compiler_options=devices.compiler_options())
+    return jax.jit(predict, donate_argnums=2, compiler_options=devices.compiler_options())
 
 
 def to_float(images: jax.Array) -> jax.Array:

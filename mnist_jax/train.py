@@ -9,13 +9,16 @@ from mnist_jax import data, devices, provenance
 from mnist_jax.checkpoints import Checkpoints
 from mnist_jax.config import validate
 from mnist_jax.console import print_result, tell, warn
+from mnist_jax.detailed import evaluate_in_detail
 from mnist_jax.errors import UserError
-from mnist_jax.evaluation import evaluate, evaluate_in_detail
+from mnist_jax.evaluation import evaluate
 from mnist_jax.experiment import build
 from mnist_jax.feeding import make_feed, training_rows
 from mnist_jax.interrupts import Interrupts
 from mnist_jax.meter import Meter, require_finite
+from mnist_jax.predictions import save_predictions
 from mnist_jax.tracking import Trackers
+from mnist_jax.wandb_process import effective_mode, wandb_environment
 from mnist_jax.workdir import check_same_data, is_finished, locked, previous_run
 
 
@@ -30,15 +33,16 @@ def train_and_evaluate(
     Raises UserError: one line that says what to mend. Interrupted: after SIGINT or SIGTERM.
     """
     config, workdir = validate(config), pathlib.Path(workdir)
+    effective_mode(config.wandb, wandb_environment())  # a key that is missing shows at once
     with locked(workdir), Interrupts() as interrupts:
         previous = previous_run(workdir, config, force=resume == "force")
         record = provenance.RunRecord(workdir / "run.json", previous)
+        wandb_place = None
         if previous and is_finished(previous, config):
             tell(f"{workdir} holds the finished run of this config; for another, give another --workdir")
         else:
-            with record.outcome():
-                _run(config, workdir, record, interrupts, force=resume == "force")
-        print_result(record.fields, workdir)
+            wandb_place = _run(config, workdir, record, interrupts, force=resume == "force")
+        print_result(record.fields, workdir, wandb_place)
         return record.fields
 
 
@@ -49,7 +53,8 @@ def _run(
     interrupts: Interrupts,
     *,
     force: bool,
-) -> None:
+) -> str | None:
+    """Returns where its W&B run is."""
     devices.prepare_host()
     dataset = data.load(config.data)
     if not force:
@@ -67,9 +72,9 @@ def _run(
         for warning in record.begin(config, dataset, step=step, parameters=parameters):
             warn(warning)
         meter = Meter(plan, config.train.batch_size, notes.get("progress", {}))
-        interrupts.check()
-        interrupts.deferred = True
-        with Trackers(workdir, config, plan, record, step=step) as trackers:
+        with Trackers(workdir, config, plan, record, dataset, step=step) as trackers, record.outcome():
+            interrupts.check()
+            interrupts.deferred = True
             batches = training_rows(
                 make_feed(dataset.train, config.data.placement),
                 plan.chunks(step, devices.steps_per_call(config.train.steps_per_call)),
@@ -87,13 +92,15 @@ def _run(
                 trackers.log(meter.fetch(pause=True))
                 scores = None
                 if step in plan.evaluations:
-                    validation = dataset.validation
-                    scores = evaluate(predict(validation, state), validation.labels).scalars()
+                    predictions = predict(dataset.validation, state)
+                    scores = evaluate(predictions).scalars()
                     require_finite(scores["loss"], step)
                     trackers.log({"split": "validation", "step": step, "epoch": plan.epoch(step), **scores})
                 notes = {"config": config.to_dict(), "progress": meter.progress}
                 checkpoints.save(step, state, notes=notes, metrics=scores)
                 record.update(steps=step, **meter.progress)
+                if scores is not None:
+                    trackers.evaluated("validation", step, predictions)
                 if interrupts.requested is not None:
                     checkpoints.wait()
                     interrupts.check(f"step {step} is saved: the same command goes on there")
@@ -102,14 +109,18 @@ def _run(
 
             checkpoints.wait()
             best_step, best_scores, best = checkpoints.restore_best(state, trackers.say)
-            test = evaluate_in_detail(predict(dataset.test, best), dataset.test.labels)
+            predictions = predict(dataset.test, best)
+            save_predictions(workdir / "predictions.npz", predictions, best_step)
+            test = evaluate_in_detail(predictions)
             scores = test.evaluation.scalars()
             trackers.log({"split": "test", "step": best_step, "epoch": plan.epoch(best_step), **scores})
-        interrupts.check()
-        record.update(
-            steps=step,
-            best={"step": best_step, "metric": config.checkpoint.metric},
-            metrics={"validation": best_scores, "test": test.as_dict(dataset.class_names)},
-            params_sha256=provenance.params_hash(state.params),
-            **meter.progress,
-        )
+            interrupts.check()
+            record.update(
+                steps=step,
+                best={"step": best_step, "metric": config.checkpoint.metric},
+                metrics={"validation": best_scores, "test": test.as_dict(dataset.class_names)},
+                params_sha256=provenance.params_hash(state.params),
+                **meter.progress,
+            )
+            trackers.evaluated("test", best_step, predictions, test)
+    return trackers.wandb_place

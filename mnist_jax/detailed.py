@@ -1,0 +1,212 @@
+"""What the probabilities of predictions tell: ranking, calibration, likelihood, with 95% intervals."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from mnist_jax import intervals
+from mnist_jax.evaluation import Evaluation, average, confusion_scores, evaluate, ratio
+from mnist_jax.predictions import Predictions
+
+_CALIBRATION_BINS = 15
+_TOP_K = (2, 3, 5)
+
+
+@dataclasses.dataclass(frozen=True)
+class Curves:
+    """One class against the rest. roc: false and true positive rates. pr: recalls and precisions.
+
+    Each is float64 (2, points), from the highest threshold on.
+    """
+
+    roc: np.ndarray
+    pr: np.ndarray
+
+    def thinned(self, kind: Literal["roc", "pr"], points: int) -> np.ndarray:
+        """At most so many points of a curve, (2, points), spread evenly along it."""
+        curve = getattr(self, kind)
+        along = np.concatenate([[0.0], np.abs(np.diff(curve)).sum(axis=0).cumsum()])
+        wanted = np.linspace(0.0, along[-1], points)
+        return curve[:, np.unique(np.searchsorted(along, wanted).clip(max=curve.shape[1] - 1))]
+
+
+@dataclasses.dataclass(frozen=True)
+class Detailed:
+    """What the probabilities tell beside an `Evaluation`.
+
+    roc_auc, average_precision: float64 (K,), one class against the rest. brier: mean squared distance of
+    the probabilities to the label, from 0 to 2. calibration_error: expected, over 15 bins of confidence
+    (https://arxiv.org/abs/1706.04599). reliability: float64 (15, 3): examples, mean confidence and accuracy
+    of each bin. top_k: k -> share of labels among the k likeliest classes. intervals: name -> 95% interval.
+    curves: one a class; None where the class has no example, or no other class has.
+    """
+
+    evaluation: Evaluation
+    roc_auc: np.ndarray
+    macro_roc_auc: float
+    average_precision: np.ndarray
+    macro_average_precision: float
+    brier: float
+    calibration_error: float
+    reliability: np.ndarray
+    top_k: dict[int, float]
+    intervals: dict[str, tuple[float, float]]
+    curves: list[Curves | None]
+
+    def as_dict(self, class_names: Sequence[str]) -> dict[str, Any]:
+        """All but the curves, as run.json has it; `notes` says what is undefined and why."""
+        base, confusion = self.evaluation, self.evaluation.confusion
+        columns = {
+            "support": confusion.sum(1),
+            "precision": base.precision,
+            "recall": base.recall,
+            "f1": base.f1,
+            "roc_auc": self.roc_auc,
+            "average_precision": self.average_precision,
+        }
+        record = {
+            **base.scalars(),
+            "micro_precision": base.accuracy,  # with one label an example, the three micro averages are equal
+            "micro_recall": base.accuracy,
+            "micro_f1": base.accuracy,
+            "macro_roc_auc": self.macro_roc_auc,
+            "macro_average_precision": self.macro_average_precision,
+            "brier": self.brier,
+            "calibration_error": self.calibration_error,
+            "top_k": self.top_k,
+            "intervals": self.intervals,
+            "per_class": [
+                {"class": name, **{key: values[index] for key, values in columns.items()}}
+                for index, name in enumerate(class_names)
+            ],
+            "confusion": confusion,
+            "reliability": self.reliability,
+            "notes": _notes(confusion, class_names),
+        }
+        if len(class_names) == 2:
+            (tn, fp), (fn, tp) = confusion.tolist()
+            record["binary"] = {"positive": class_names[1], "TP": tp, "FP": fp, "FN": fn, "TN": tn}
+        return record
+
+
+def evaluate_in_detail(predictions: Predictions, *, bootstrap: bool = True) -> Detailed:
+    """Everything. Curves and the areas under them are scikit-learn's.
+
+    bootstrap: with the intervals that take resampling, half a second for ten thousand examples.
+    """
+    evaluation, labels = evaluate(predictions), predictions.labels
+    probabilities = predictions.probabilities
+    classes = np.arange(probabilities.shape[1])
+    is_class = labels[:, None] == classes
+    squared = ((probabilities - is_class) ** 2).sum(axis=1)
+    losses = -predictions.log_probabilities[np.arange(len(labels)), labels]
+    roc_auc, average_precision = np.array(
+        [_areas(is_class[:, k], probabilities[:, k]) for k in classes]
+    ).T
+    bins = _Bins(probabilities, labels)
+    top_k = {k: _among_top(probabilities, labels, k) for k in _TOP_K if k < len(classes)}
+
+    def statistics(weights: np.ndarray) -> dict[str, np.ndarray]:
+        areas, precisions = intervals.ranking_areas(is_class, predictions.log_probabilities, weights)
+        return {
+            "loss": intervals.weighted_mean(losses, weights),
+            "brier": intervals.weighted_mean(squared, weights),
+            "calibration_error": bins.calibration_errors(weights),
+            "roc_auc": areas,
+            "macro_roc_auc": average(areas),
+            "average_precision": precisions,
+            "macro_average_precision": average(precisions),
+        }
+
+    found = intervals.of_rates(evaluation.confusion)
+    found |= {f"top_k/{k}": intervals.wilson(among.sum(), among.size) for k, among in top_k.items()}
+    if bootstrap:
+        found |= intervals.of_confusion_scores(evaluation.confusion, confusion_scores)
+        found |= intervals.of_examples(statistics, len(labels), _resamples(probabilities.size))
+    return Detailed(
+        evaluation=evaluation,
+        roc_auc=roc_auc,
+        macro_roc_auc=float(average(roc_auc)),
+        average_precision=average_precision,
+        macro_average_precision=float(average(average_precision)),
+        brier=float(squared.mean()),
+        calibration_error=float(bins.calibration_errors(np.ones((1, len(labels))))[0]),
+        reliability=bins.table(),
+        top_k={k: float(among.mean()) for k, among in top_k.items()},
+        intervals=found,
+        curves=ranking_curves(predictions),
+    )
+
+
+def _resamples(size: int) -> int:
+    """How often to resample N x K probabilities: fewer times where that would take many seconds."""
+    return int(np.clip(5 * 10**7 // size, 200, 1000))
+
+
+def ranking_curves(predictions: Predictions) -> list[Curves | None]:
+    """scikit-learn's curves of each class against the rest."""
+    from sklearn import metrics  # 0.7 s to import, and most runs' first minutes go without
+
+    curves: list[Curves | None] = []
+    for k, scores in enumerate(predictions.probabilities.T):
+        is_class = predictions.labels == k
+        if is_class.all() or not is_class.any():
+            curves.append(None)
+            continue
+        false_rate, true_rate, _ = metrics.roc_curve(is_class, scores)
+        precision, recall, _ = metrics.precision_recall_curve(is_class, scores)
+        curves.append(
+            Curves(roc=np.stack([false_rate, true_rate]), pr=np.stack([recall, precision])[:, ::-1])
+        )
+    return curves
+
+
+def _areas(is_class: np.ndarray, scores: np.ndarray) -> tuple[float, float]:
+    """scikit-learn's ROC-AUC and average precision."""
+    if is_class.all() or not is_class.any():
+        return np.nan, np.nan
+    from sklearn import metrics
+
+    return metrics.roc_auc_score(is_class, scores), metrics.average_precision_score(is_class, scores)
+
+
+class _Bins:
+    """Examples sorted into bins of confidence, open to the left and closed to the right."""
+
+    def __init__(self, probabilities: np.ndarray, labels: np.ndarray):
+        self._confidence = probabilities.max(axis=1)
+        self._right = probabilities.argmax(axis=1) == labels
+        bins = np.ceil(self._confidence * _CALIBRATION_BINS).astype(int) - 1
+        self._bins = np.clip(bins, 0, _CALIBRATION_BINS - 1)
+
+    def table(self) -> np.ndarray:
+        """Examples, mean confidence and accuracy of each bin, (15, 3)."""
+        count, confident, right = (
+            np.bincount(self._bins, weights, _CALIBRATION_BINS)
+            for weights in (np.ones(len(self._bins)), self._confidence, self._right)
+        )
+        return np.stack([count, ratio(confident, count), ratio(right, count)], axis=1)
+
+    def calibration_errors(self, weights: np.ndarray) -> np.ndarray:
+        """The expected calibration error under each of (R, N) weights."""
+        gaps = np.zeros((len(self._bins), _CALIBRATION_BINS), weights.dtype)
+        gaps[np.arange(len(self._bins)), self._bins] = self._right - self._confidence
+        return np.abs(weights @ gaps).sum(axis=1) / weights.sum(axis=1)
+
+
+def _among_top(probabilities: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
+    """Whether each label is among the k likeliest classes, the first of equals."""
+    ranked = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
+    return (ranked == labels[:, None]).any(axis=1)
+
+
+def _notes(confusion: np.ndarray, class_names: Sequence[str]) -> list[str]:
+    notes = []
+    for index, name in enumerate(class_names):
+        if confusion[index].sum() == 0:
+            notes.append(f"class {name!r} has no example: its recall, ROC-AUC and curves are undefined")
+        if confusion[:, index].sum() == 0:
+            notes.append(f"class {name!r} was never predicted: its precision is undefined")
+    return notes

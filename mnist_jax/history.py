@@ -1,0 +1,61 @@
+"""metrics.jsonl: the numbers of a run over its steps, a JSON object a line."""
+
+import json
+import math
+import os
+import pathlib
+from typing import Any
+
+from mnist_jax.errors import UserError
+
+Row = dict[str, Any]
+
+
+class MetricsFile:
+    """Writes rows, each by one system call, so that a kill cuts none."""
+
+    def __init__(self, path: pathlib.Path, step: int):
+        """Opens the file for a run that goes on after `step` steps; what comes later is written anew."""
+        kept = [line for line in _whole_rows(path) if _is_before(json.loads(line), step)]
+        partial = path.with_name(path.name + ".partial")
+        partial.write_bytes(b"".join(kept))
+        os.replace(partial, path)
+        self._file = path.open("ab", buffering=0)
+
+    def log(self, row: Row) -> None:
+        finite = {key: None if _undefined(value) else value for key, value in row.items()}
+        self._file.write(json.dumps(finite, allow_nan=False).encode() + b"\n")
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def read_metrics(path: pathlib.Path) -> list[Row]:
+    """The rows of a metrics.jsonl; a line that a failing disk damaged is left out."""
+    return [json.loads(line) for line in _whole_rows(path)]
+
+
+def _is_before(row: Row, step: int) -> bool:
+    return row["step"] <= step and row["split"] != "test"
+
+
+def _whole_rows(path: pathlib.Path) -> list[bytes]:
+    try:
+        lines = path.read_bytes().splitlines(keepends=True)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
+    return [line for line in lines if line.endswith(b"\n") and _is_row(line)]
+
+
+def _is_row(line: bytes) -> bool:
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return False
+    return isinstance(row, dict) and type(row.get("step")) is int and isinstance(row.get("split"), str)
+
+
+def _undefined(value: Any) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)

@@ -1,0 +1,230 @@
+"""report.html: what a run came to, on one page that needs nothing beside itself."""
+
+import base64
+import functools
+import io
+import os
+import pathlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jinja2
+import numpy as np
+from PIL import Image
+
+from mnist_jax.cache import Arrays
+from mnist_jax.charts import Axis, Line, axis_of, bar_chart, line_chart
+from mnist_jax.config import differences, flatten
+from mnist_jax.data import Dataset
+from mnist_jax.detailed import Detailed, evaluate_in_detail
+from mnist_jax.history import read_metrics
+from mnist_jax.predictions import Predictions
+from mnist_jax.provenance import RunRecord, now, plain
+
+_SHARE = 0.05  # of the training's time, that the reports of a run that is under way may take
+_GALLERY = 24  # pictures
+_CURVES = 10  # classes in a chart; of more, the worst
+_POINTS = 200  # of a curve
+
+
+class Results(NamedTuple):
+    """What the checkpoint of a step says of a split, and the split's examples."""
+
+    split: str
+    step: int
+    predictions: Predictions
+    details: Detailed
+    examples: Arrays
+
+
+class Report:
+    """The report of a run as it goes: at each evaluation, but for those that follow within moments."""
+
+    def __init__(
+        self, workdir: pathlib.Path, record: RunRecord, dataset: Dataset, say: Callable[[str], None]
+    ):
+        self._workdir, self._record, self._dataset, self._say = workdir, record, dataset, say
+        self._latest: Callable[[], Results] | None = None
+        self._next = 0.0  # seconds of the monotonic clock
+
+    def evaluated(self, split: str, step: int, predictions: Predictions, details: Detailed | None) -> None:
+        """Writes the report, unless the last one is too recent; details: None to work them out."""
+        examples = getattr(self._dataset, split)
+
+        def results() -> Results:
+            found = details or evaluate_in_detail(predictions, bootstrap=False)
+            return Results(split, step, predictions, found, examples)
+
+        self._latest = results
+        started = time.monotonic()
+        if started >= self._next and details is None:
+            self._write()
+            self._next = time.monotonic() + (time.monotonic() - started) / _SHARE
+
+    def close(self) -> None:
+        """Writes the report of the last evaluation, with the status that run.json has in the end."""
+        if self._latest is not None:
+            self._write()
+
+    def _write(self) -> None:
+        assert self._latest
+        try:
+            write_report(self._workdir, "report.html", self._record.fields, self._latest())
+        except Exception as error:  # whatever it is, it must not end the run
+            self._say(f"the report cannot be written: {type(error).__name__}: {error}")
+
+
+def write_report(workdir: pathlib.Path, name: str, record: Mapping[str, Any], results: Results) -> None:
+    """Writes the page as a file of the workdir, whole or not at all. record: the content of run.json."""
+    page = _template().render(
+        record=record,
+        written=now(),
+        split=results.split,
+        step=results.step,
+        metrics=plain(results.details.as_dict(record["data"]["classes"])),
+        classes=record["data"]["classes"],
+        learning=_learning_curves(read_metrics(workdir / "metrics.jsonl")),
+        confusions=_confusions(results.predictions.confusion, record["data"]["classes"]),
+        roc=_ranking_chart(results.details, record["data"]["classes"], "roc"),
+        pr=_ranking_chart(results.details, record["data"]["classes"], "pr"),
+        reliability=_reliability_chart(results.details.reliability),
+        mistakes=_gallery(results, _worst_mistakes(results.predictions), record["data"]["classes"]),
+        samples=_gallery(results, _samples(len(results.predictions.labels)), record["data"]["classes"]),
+        config=_config_rows(record["config"]),
+    )
+    partial = workdir / (name + ".partial")
+    partial.write_text(page, encoding="utf-8")
+    os.replace(partial, workdir / name)
+
+
+@functools.cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("mnist_jax", "."),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters["percent"] = lambda value: _shown(value, lambda v: f"{100 * v:.2f}%")
+    environment.filters["decimal"] = lambda value: _shown(value, lambda v: f"{v:.4f}")
+    return environment.get_template("report.html.jinja")
+
+
+def _shown(value: float | None, form: Callable[[float], str]) -> str:
+    return "undefined" if value is None else form(value)
+
+
+def _learning_curves(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Charts over epochs, each with what it is called."""
+    charts = []
+    for key, label, log in (
+        ("loss", "loss, nats", True),
+        ("accuracy", "accuracy", False),
+        ("learning_rate", "learning rate", False),
+    ):
+        lines = [
+            Line(split, *zip(*points, strict=True), colour)
+            for colour, split in enumerate(("train", "validation"))
+            if (points := [(row["epoch"], row[key]) for row in rows if _has(row, split, key)])
+        ]
+        if lines:
+            x = axis_of("epoch", [0.0, *(value for line in lines for value in line.x)])
+            y = axis_of(label, [value for line in lines for value in line.y], log=log)
+            charts.append((label, line_chart(label, x._replace(low=0.0), y, lines)))
+    return charts
+
+
+def _has(row: Mapping[str, Any], split: str, key: str) -> bool:
+    return row["split"] == split and row.get(key) is not None
+
+
+def _confusions(confusion: np.ndarray, names: Sequence[str]) -> list[dict[str, Any]]:
+    """The commonest pairs of true and predicted class."""
+    wrong = confusion - np.diag(np.diag(confusion))
+    order = np.argsort(-wrong, axis=None, kind="stable")[:10]
+    places = [divmod(int(place), len(names)) for place in order]
+    return [
+        {"true": names[i], "predicted": names[j], "count": int(wrong[i, j]), "of": int(confusion[i].sum())}
+        for i, j in places
+        if wrong[i, j]
+    ]
+
+
+def _ranking_chart(details: Detailed, names: Sequence[str], kind: str) -> dict[str, Any] | None:
+    """The curves of the classes with the lowest areas, their names and areas."""
+    areas = details.roc_auc if kind == "roc" else details.average_precision
+    worst = [int(k) for k in np.argsort(areas) if details.curves[k] is not None][:_CURVES]
+    if not worst:
+        return None
+    lines = []
+    for colour, k in enumerate(worst):
+        x, y = details.curves[k].thinned(kind, _POINTS).tolist()
+        lines.append(Line(f"{names[k]}: {areas[k]:.4f}", x, y, colour))
+    if kind == "roc":
+        least = min([value for line in lines for value in line.x if value > 0], default=0.1)
+        x, y = Axis("false positive rate", min(least, 0.1), 1.0, log=True), "true positive rate"
+    else:
+        x, y = Axis("recall", 0.0, 1.0), "precision"
+    low = min(value for line in lines for value in line.y[1:-1] or line.y)
+    chart = line_chart(f"{y} by {x.label}", x, Axis(y, max(low - 0.05, 0.0) if low > 0.5 else 0.0, 1.0), lines)
+    return {"chart": chart, "lines": lines}
+
+
+def _reliability_chart(table: np.ndarray) -> str:
+    bars = [
+        (k / len(table), (k + 1) / len(table), right, f"{int(n):,} examples: {confident:.1%} sure, {right:.1%} right")
+        for k, (n, confident, right) in enumerate(table.tolist())
+        if n
+    ]
+    x, y = Axis("confidence", 0.0, 1.0), Axis("share that is right", 0.0, 1.0)
+    return bar_chart("share of right predictions by confidence", x, y, bars)
+
+
+def _worst_mistakes(predictions: Predictions) -> np.ndarray:
+    """The wrong predictions, the surest of them first."""
+    wrong = np.flatnonzero(predictions.predicted != predictions.labels)
+    confidence = predictions.log_probabilities[wrong].max(axis=1)
+    return wrong[np.argsort(-confidence, kind="stable")][:_GALLERY]
+
+
+def _samples(size: int) -> np.ndarray:
+    """Examples drawn at random, the same at each evaluation."""
+    return np.sort(np.random.default_rng(0).permutation(size)[:_GALLERY])
+
+
+def _gallery(results: Results, indices: np.ndarray, names: Sequence[str]) -> list[dict[str, Any]]:
+    predictions = results.predictions
+    pictures = []
+    for index in indices.tolist():
+        shares = np.exp(predictions.log_probabilities[index].astype(np.float64))
+        likeliest = np.argsort(-shares, kind="stable")[:3]
+        pictures.append(
+            {
+                "index": index,
+                "source": _data_uri(results.examples.images[index]),
+                "true": names[predictions.labels[index]],
+                "predicted": names[likeliest[0]],
+                "right": bool(likeliest[0] == predictions.labels[index]),
+                "top": [(names[k], f"{shares[k]:.1%}") for k in likeliest],
+            }
+        )
+    return pictures
+
+
+def _data_uri(pixels: np.ndarray) -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels).save(buffer, "PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _config_rows(config: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    """(field, value, default where it differs) of each field."""
+    try:
+        from configs.default import get_config
+    except ImportError:  # the package alone is installed, without the configs beside it
+        changed = {}
+    else:
+        changed = differences(get_config().to_dict(), config)
+    return [(name, value, changed.get(name, (None,))[0]) for name, value in flatten(config)]
