@@ -8,6 +8,7 @@ from typing import NamedTuple
 _WIDTH, _HEIGHT = 460, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 12, 12, 44
 _TICKS = 5
+_LEAST = 1e-9  # on a logarithmic axis, below which values are nothing
 
 
 class Line(NamedTuple):
@@ -41,16 +42,16 @@ class Axis(NamedTuple):
         rough = (self.high - self.low) / _TICKS
         size = 10.0 ** math.floor(math.log10(rough))
         step = next(m * size for m in (1, 2, 5, 10) if m * size >= rough * 0.999)
-        return [
-            i * step for i in range(math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9) + 1)
-        ]
+        first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
+        return [i * step for i in range(first, last + 1)]
 
 
 def axis_of(label: str, values: Sequence[float], *, log: bool = False) -> Axis:
     """An axis that holds all values."""
     low, high = min(values), max(values)
     if log:
-        return Axis(label, max(low, 1e-12), max(high, low * 1.1, 1e-11), log=True)
+        low = min((value for value in values if value > _LEAST), default=1e-3)
+        return Axis(label, low / 1.2, max(high, low) * 1.2, log=True)
     margin = 0.04 * (high - low) or 0.5 * abs(high) or 1.0
     return Axis(label, low - margin, high + margin)
 
@@ -123,4 +124,4 @@ def _y(axis: Axis, value: float) -> float:
 
 
 def _log(value: float) -> float:
-    return math.log10(max(value, 1e-12))
+    return math.log10(max(value, _LEAST))

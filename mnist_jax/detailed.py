@@ -16,7 +16,8 @@ _TOP_K = (2, 3, 5)
 
 @dataclasses.dataclass(frozen=True)
 class Curves:
-    """One class against the rest. roc: false and true positive rates. pr: recalls and precisions.
+    """One class against the rest. roc: false and true positive rates. pr: recalls and precisions, up to where
+    the recall is 1.
 
     Each is float64 (2, points), from the highest threshold on.
     """
@@ -25,11 +26,10 @@ class Curves:
     pr: np.ndarray
 
     def thinned(self, kind: Literal["roc", "pr"], points: int) -> np.ndarray:
-        """At most so many points of a curve, (2, points), spread evenly along it."""
+        """At most so many points of a curve, (2, points), its ends among them."""
         curve = getattr(self, kind)
-        along = np.concatenate([[0.0], np.abs(np.diff(curve)).sum(axis=0).cumsum()])
-        wanted = np.linspace(0.0, along[-1], points)
-        return curve[:, np.unique(np.searchsorted(along, wanted).clip(max=curve.shape[1] - 1))]
+        kept = np.linspace(0, curve.shape[1] - 1, min(points, curve.shape[1]))
+        return curve[:, kept.round().astype(int)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,6 +82,7 @@ class Detailed:
                 for index, name in enumerate(class_names)
             ],
             "confusion": confusion,
+            "confusion_normalized": ratio(confusion, confusion.sum(1, keepdims=True)),
             "reliability": self.reliability,
             "notes": _notes(confusion, class_names),
         }
@@ -102,9 +103,7 @@ def evaluate_in_detail(predictions: Predictions, *, bootstrap: bool = True) -> D
     is_class = labels[:, None] == classes
     squared = ((probabilities - is_class) ** 2).sum(axis=1)
     losses = -predictions.log_probabilities[np.arange(len(labels)), labels]
-    roc_auc, average_precision = np.array(
-        [_areas(is_class[:, k], probabilities[:, k]) for k in classes]
-    ).T
+    roc_auc, average_precision = np.array([_areas(is_class[:, k], probabilities[:, k]) for k in classes]).T
     bins = _Bins(probabilities, labels)
     top_k = {k: _among_top(probabilities, labels, k) for k in _TOP_K if k < len(classes)}
 
@@ -157,9 +156,8 @@ def ranking_curves(predictions: Predictions) -> list[Curves | None]:
             continue
         false_rate, true_rate, _ = metrics.roc_curve(is_class, scores)
         precision, recall, _ = metrics.precision_recall_curve(is_class, scores)
-        curves.append(
-            Curves(roc=np.stack([false_rate, true_rate]), pr=np.stack([recall, precision])[:, ::-1])
-        )
+        pr = np.stack([recall, precision])[:, ::-1]
+        curves.append(Curves(roc=np.stack([false_rate, true_rate]), pr=pr[:, : np.argmax(pr[0] == 1) + 1]))
     return curves
 
 

@@ -84,8 +84,8 @@ def predict_split(
         places = np.arange(start, start + batch_size, dtype=np.int32)
         confusion, log_probabilities = predict(confusion, feed(np.minimum(places, size - 1)), places < size)
         batches.append(log_probabilities)
-    log_probabilities = np.concatenate(jax.device_get(batches))[:size]
-    return Predictions(np.asarray(arrays.labels), log_probabilities, np.asarray(confusion, np.int64))
+    fetched = np.concatenate(jax.device_get(batches))[:size]
+    return Predictions(np.asarray(arrays.labels), fetched, np.asarray(confusion, np.int64))
 
 
 def _gather(arrays: Arrays, indices: np.ndarray) -> Rows:

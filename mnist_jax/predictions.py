@@ -43,9 +43,7 @@ def save_predictions(path: pathlib.Path, predictions: Predictions, step: int) ->
     """Writes the file whole or not at all: `labels`, `log_probabilities` and the `step` of the checkpoint."""
     partial = path.with_name(path.name + ".partial")
     with partial.open("wb") as file:
-        np.savez(
-            file, step=step, labels=predictions.labels, log_probabilities=predictions.log_probabilities
-        )
+        np.savez(file, step=step, labels=predictions.labels, log_probabilities=predictions.log_probabilities)
     os.replace(partial, path)
 
 

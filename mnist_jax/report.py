@@ -7,7 +7,7 @@ import os
 import pathlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jinja2
 import numpy as np
@@ -107,8 +107,9 @@ def _template() -> jinja2.Template:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
+    environment.filters["moment"] = lambda iso: iso[:16].replace("T", " ") + " UTC"
     environment.filters["percent"] = lambda value: _shown(value, lambda v: f"{100 * v:.2f}%")
-    environment.filters["decimal"] = lambda value: _shown(value, lambda v: f"{v:.4f}")
+    environment.filters["decimal"] = lambda value: _shown(value, lambda v: f"{v:.5f}")
     return environment.get_template("report.html.jinja")
 
 
@@ -118,26 +119,25 @@ def _shown(value: float | None, form: Callable[[float], str]) -> str:
 
 def _learning_curves(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     """Charts over epochs, each with what it is called."""
+    # Averages over few steps, which end where an evaluation comes, would stand out for their noise alone.
+    longest = max((row["steps"] for row in rows if row["split"] == "train"), default=0)
+    rows = [row for row in rows if row.get("steps", longest) >= longest / 2]
     charts = []
-    for key, label, log in (
-        ("loss", "loss, nats", True),
-        ("accuracy", "accuracy", False),
-        ("learning_rate", "learning rate", False),
+    for label, log, value in (
+        ("loss, nats", True, lambda row: row["loss"]),
+        ("share that is wrong", True, lambda row: 1 - row["accuracy"]),
+        ("learning rate", False, lambda row: row.get("learning_rate")),
     ):
-        lines = [
-            Line(split, *zip(*points, strict=True), colour)
-            for colour, split in enumerate(("train", "validation"))
-            if (points := [(row["epoch"], row[key]) for row in rows if _has(row, split, key)])
-        ]
+        lines = []
+        for colour, split in enumerate(("train", "validation")):
+            points = [(row["epoch"], value(row)) for row in rows if row["split"] == split]
+            if points := [(x, y) for x, y in points if y is not None]:
+                lines.append(Line(split, [x for x, _ in points], [y for _, y in points], colour))
         if lines:
             x = axis_of("epoch", [0.0, *(value for line in lines for value in line.x)])
             y = axis_of(label, [value for line in lines for value in line.y], log=log)
             charts.append((label, line_chart(label, x._replace(low=0.0), y, lines)))
     return charts
-
-
-def _has(row: Mapping[str, Any], split: str, key: str) -> bool:
-    return row["split"] == split and row.get(key) is not None
 
 
 def _confusions(confusion: np.ndarray, names: Sequence[str]) -> list[dict[str, Any]]:
@@ -152,7 +152,9 @@ def _confusions(confusion: np.ndarray, names: Sequence[str]) -> list[dict[str, A
     ]
 
 
-def _ranking_chart(details: Detailed, names: Sequence[str], kind: str) -> dict[str, Any] | None:
+def _ranking_chart(
+    details: Detailed, names: Sequence[str], kind: Literal["roc", "pr"]
+) -> dict[str, Any] | None:
     """The curves of the classes with the lowest areas, their names and areas."""
     areas = details.roc_auc if kind == "roc" else details.average_precision
     worst = [int(k) for k in np.argsort(areas) if details.curves[k] is not None][:_CURVES]
@@ -160,21 +162,29 @@ def _ranking_chart(details: Detailed, names: Sequence[str], kind: str) -> dict[s
         return None
     lines = []
     for colour, k in enumerate(worst):
-        x, y = details.curves[k].thinned(kind, _POINTS).tolist()
-        lines.append(Line(f"{names[k]}: {areas[k]:.4f}", x, y, colour))
+        curve = details.curves[k]
+        assert curve is not None
+        x, y = curve.thinned(kind, _POINTS).tolist()
+        lines.append(Line(f"{names[k]}: {areas[k]:.5f}", x, y, colour))
     if kind == "roc":
         least = min([value for line in lines for value in line.x if value > 0], default=0.1)
-        x, y = Axis("false positive rate", min(least, 0.1), 1.0, log=True), "true positive rate"
+        across, up = Axis("false positive rate", min(least, 0.1), 1.0, log=True), "true positive rate"
+        low = min([y for line in lines for x, y in zip(line.x, line.y, strict=True) if x > 0], default=0.0)
     else:
-        x, y = Axis("recall", 0.0, 1.0), "precision"
-    low = min(value for line in lines for value in line.y[1:-1] or line.y)
-    chart = line_chart(f"{y} by {x.label}", x, Axis(y, max(low - 0.05, 0.0) if low > 0.5 else 0.0, 1.0), lines)
-    return {"chart": chart, "lines": lines}
+        across, up = Axis("recall", 0.0, 1.0), "precision"
+        low = min(y for line in lines for y in line.y)
+    upward = Axis(up, max(low - 0.02, 0.0), 1.0)
+    return {"chart": line_chart(f"{up} by {across.label}", across, upward, lines), "lines": lines}
 
 
 def _reliability_chart(table: np.ndarray) -> str:
     bars = [
-        (k / len(table), (k + 1) / len(table), right, f"{int(n):,} examples: {confident:.1%} sure, {right:.1%} right")
+        (
+            k / len(table),
+            (k + 1) / len(table),
+            right,
+            f"{int(n):,} examples: {confident:.1%} sure, {right:.1%} right",
+        )
         for k, (n, confident, right) in enumerate(table.tolist())
         if n
     ]

@@ -17,7 +17,7 @@ from mnist_jax.wandb_process import WandbProcess
 
 
 class Trackers:
-    """All places where the numbers of one run go; a context manager, to be left when run.json says the end."""
+    """All places where the numbers of one run go; a context manager, left when run.json tells the end."""
 
     def __init__(
         self,

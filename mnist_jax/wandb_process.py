@@ -1,7 +1,7 @@
 """Weights & Biases as the training process sees it: a process of its own, which nothing has to wait for.
 
-`wandb_writer` runs there. It follows the files of the workdir, so that a client that fails, hangs or dies takes
-nothing of the training's time and none of its data with it, and goes on to the end when the training is killed.
+`wandb_writer` runs there. It follows the files of the workdir, so that a client that fails, hangs or dies
+takes nothing of the training's time and none of its data with it, and ends well when the training is killed.
 """
 
 import contextlib
@@ -95,11 +95,11 @@ class WandbProcess:
         assert self._process.stdin
         with contextlib.suppress(OSError):
             self._process.stdin.close()
-        self._wait_for("logged", _SECONDS_TO_WRITE if finished else _SECONDS_TO_STOP)
-        if "url" in self._told and finished:
-            self._wait_for("uploaded", self._config.wait)
+        self._wait_for("logged", seconds=_SECONDS_TO_WRITE if finished else _SECONDS_TO_STOP)
+        if finished and self.mode == "online":
+            self._wait_for("uploaded", "failed", seconds=self._config.wait)
         told = self._told
-        if "segment" not in told or "logged" not in told and "failed" in told:
+        if "segment" not in told or ("logged" not in told and "failed" in told):
             return "none: the run's own record in the workdir is complete"
         if "uploaded" in told:
             return told["url"]
@@ -108,13 +108,14 @@ class WandbProcess:
             return f"{told['url']} is being uploaded; where that is cut off: {command}"
         return command
 
-    def _wait_for(self, word: str, seconds: float) -> None:
+    def _wait_for(self, *words: str, seconds: float) -> None:
         with self._news:
-            self._news.wait_for(lambda: word in self._told or "ended" in self._told, seconds)
+            self._news.wait_for(lambda: self._told.keys() & {*words, "ended"}, seconds)
 
     def _listen(self) -> None:
         """Takes what the process tells: a word and the rest of the line."""
-        assert self._process and self._process.stdout
+        assert self._process
+        assert self._process.stdout
         for line in self._process.stdout:
             word, _, rest = line.rstrip("\n").partition(" ")
             if word == "failed" and "failed" not in self._told:

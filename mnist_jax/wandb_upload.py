@@ -4,38 +4,48 @@ import pathlib
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 
 import filelock
+
+_SECONDS_TO_CONNECT = 10.0
 
 
 class Upload:
     """What earlier processes of the run left behind first, then the log of this one, until it ends.
 
-    A log that was uploaded has a file `.synced` beside it. Another upload from this workdir, still at work for
-    a process that was killed, is waited for.
+    A log that was uploaded has a file `.synced` beside it. Another upload from this workdir, still at work
+    for a process that was killed, is waited for.
     """
 
     def __init__(self, segment: pathlib.Path, tell: Callable[[str, str], None]):
         """segment: the folder of this process's log. tell: takes a word and a text, see `poll`."""
         folder = segment.parent
-        left = [path for path in sorted(folder.glob("offline-run-*")) if path != segment and not _synced(path)]
+        left = [
+            path for path in sorted(folder.glob("offline-run-*")) if path != segment and not _synced(path)
+        ]
         self._segments, self._live, self._tell = [*left, segment], segment, tell
         self._log = folder / "upload.log"
         self._lock = filelock.FileLock(folder / ".upload.lock")
         self._process: subprocess.Popen[bytes] | None = None
         self._read = self._log.stat().st_size if self._log.exists() else 0
-        self.failed = self.connected = False
+        self.failed = self.connected = self.unanswered = False
+        self._started = time.monotonic()
 
     def poll(self) -> bool:
         """Goes on with what is to do; whether that is done.
 
-        Tells "url URL" when the server has the run, and "failed WHY" when it refuses.
+        Tells "url URL" when the server has the run, and "failed WHY" when it refuses or does not answer.
         """
         if self._process is None and not self._start():
             return not self._segments
         ended = self._process is not None and self._process.poll() is not None
         self._listen()
+        late = time.monotonic() - self._started > _SECONDS_TO_CONNECT
+        if late and not (self.connected or self.failed or self.unanswered):
+            self._tell("failed", "the server does not answer")
+        self.unanswered = late and not self.connected
         if ended:
             self._process = None
             if self.failed:

@@ -1,10 +1,10 @@
-"""The process that writes a run's W&B log from the files of its workdir; the only file that knows W&B's client.
+"""The process that writes a run's W&B log from the files of its workdir.
 
     python -m mnist_jax.wandb_writer '{"workdir": "/runs/x", "logged": {}, "online": false}'
 
-It ends when its standard input does, that is, with the training, and tells on standard output, in lines of a word
-and a text: `segment NAME` the log's folder; `url URL` where the server shows the run; `logged` all is in the log;
-`uploaded` and on the server; `failed WHY`.
+It ends when its standard input does, that is, with the training, and tells on standard output, in lines of a
+word and a text: `segment NAME` the log's folder; `url URL` where the server shows the run; `logged` all is in
+the log; `uploaded` and on the server; `failed WHY`.
 """
 
 import json
@@ -14,12 +14,11 @@ import select
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
-import numpy as np
-import wandb
 from PIL import Image
 
+import wandb
 from mnist_jax import data
 from mnist_jax.command_line import one_line, quiet_libraries
 from mnist_jax.config import from_record
@@ -27,16 +26,16 @@ from mnist_jax.detailed import Curves, ranking_curves
 from mnist_jax.predictions import load_predictions
 from mnist_jax.wandb_upload import Upload
 
-_SECONDS_TO_CONNECT = 20.0
 _SECONDS_TO_UPLOAD = 600.0  # after the end of the training
 _CURVE_POINTS = 100  # a class, in W&B's plots
+_SETTINGS = ("project", "entity", "group", "name", "notes", "tags")
 
 
 class Writer:
     """A W&B run, written offline into the workdir.
 
-    Each split has its own step axis, such as `train/step`, and W&B's own step is the training's, so that a run
-    that goes on is the same W&B run, whose steps never go back.
+    Each split has its own step axis, such as `train/step`, and W&B's own step is the training's, so that a
+    run that goes on is the same W&B run, whose steps never go back.
     """
 
     def __init__(self, workdir: pathlib.Path, logged: Mapping[str, int]):
@@ -57,7 +56,7 @@ class Writer:
                 "environment": environment,
             },
             settings=wandb.Settings(console="off", silent=True),
-            **{name: settings[name] or None for name in ("project", "entity", "group", "notes", "name", "tags")},
+            **{name: settings[name] or None for name in _SETTINGS},
         )
         for split in ("train", "validation"):
             self._run.define_metric(f"{split}/step")
@@ -78,7 +77,9 @@ class Writer:
         """Logs a row of metrics.jsonl that no process logged before."""
         split, step = row["split"], row["step"]
         if split != "test" and step > self._logged.get(split, 0):
-            self._run.log({f"{split}/{key}": value for key, value in row.items() if key != "split"}, step=step)
+            self._run.log(
+                {f"{split}/{key}": value for key, value in row.items() if key != "split"}, step=step
+            )
             self._step = step
 
     def stage_images(self) -> Iterator[None]:
@@ -161,7 +162,9 @@ def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
     return {key: value for key, value in metrics.items() if isinstance(value, (int, float))}
 
 
-def _plot(curves: Sequence[Curves | None], names: Sequence[str], kind: str, x: str, y: str) -> Any:
+def _plot(
+    curves: Sequence[Curves | None], names: Sequence[str], kind: Literal["roc", "pr"], x: str, y: str
+) -> Any:
     """W&B's own plot of such curves; its function for it would need pandas, and compute them again."""
     points = [
         [name, *point]
@@ -190,9 +193,8 @@ def _training_ended(seconds: float) -> bool:
     return bool(readable) and not sys.stdin.read(1)
 
 
-def _write(writer: Writer, workdir: pathlib.Path, upload: Upload | None) -> None:
-    """Follows the training to its end."""
-    started, warned = time.monotonic(), False
+def _follow(writer: Writer, workdir: pathlib.Path, upload: Upload | None) -> None:
+    """Logs what the training writes, to its end."""
     staging: Iterator[None] | None = writer.stage_images()
     with (workdir / "metrics.jsonl").open("rb") as file:
         while not _training_ended(0.0 if staging else 0.5):
@@ -200,13 +202,8 @@ def _write(writer: Writer, workdir: pathlib.Path, upload: Upload | None) -> None
                 writer.log(row)
             if staging and next(staging, staging) is staging:
                 staging = None
-            if upload is None:
-                continue
-            upload.poll()
-            late = time.monotonic() - started > _SECONDS_TO_CONNECT
-            if late and not (upload.connected or upload.failed or warned):
-                warned = True
-                _tell("failed", "the server does not answer")
+            if upload is not None:
+                upload.poll()
         for row in new_rows(file):
             writer.log(row)
     for _ in staging or ():
@@ -214,10 +211,10 @@ def _write(writer: Writer, workdir: pathlib.Path, upload: Upload | None) -> None
     writer.finish()
 
 
-def _finish_upload(upload: Upload) -> None:
-    """Waits for the upload, unless the server never answered."""
+def _finish(upload: Upload) -> None:
+    """Waits for the end of the upload, unless the server does not answer."""
     give_up = time.monotonic() + _SECONDS_TO_UPLOAD
-    while not (done := upload.poll()) and upload.connected and time.monotonic() < give_up:
+    while not (done := upload.poll()) and not upload.unanswered and time.monotonic() < give_up:
         time.sleep(0.1)
     upload.stop()
     if done and upload.connected and not upload.failed:
@@ -231,12 +228,10 @@ def main(job: Mapping[str, Any]) -> None:
     writer = Writer(workdir, job["logged"])
     _tell("segment", writer.segment.name)
     upload = Upload(writer.segment, _tell) if job["online"] else None
-    _write(writer, workdir, upload)
-    if upload is not None and not upload.connected:
-        _tell("failed", "the server does not answer")
+    _follow(writer, workdir, upload)
     _tell("logged")
     if upload is not None:
-        _finish_upload(upload)
+        _finish(upload)
 
 
 if __name__ == "__main__":

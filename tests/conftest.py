@@ -36,6 +36,7 @@ def tiny_config() -> ml_collections.ConfigDict:
     config.train.epochs = 2
     config.train.log_every_steps = 10
     config.schedule.warmup = 0.5
+    config.wandb.mode = "disabled"
     return config
 
 
@@ -65,4 +66,5 @@ TINY = (
     "--config.train.epochs=2",
     "--config.train.log_every_steps=10",
     "--config.schedule.warmup=0.5",
+    "--config.wandb.mode=disabled",
 )

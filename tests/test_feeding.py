@@ -36,12 +36,18 @@ def test_every_example_is_predicted_once_and_in_order(size, batch_size, placemen
     arrays = Arrays(ARRAYS.images[:size], ARRAYS.labels[:size])
     shapes = set()
 
-    def predict(rows):
+    def predict(confusion, rows, counted):
         shapes.add(rows.indices.shape)
-        return rows.images[rows.indices].sum((1, 2, 3)) * 100 + rows.labels[rows.indices]
+        images, labels = np.asarray(rows.images)[rows.indices], np.asarray(rows.labels)[rows.indices]
+        confusion = np.array(confusion)
+        np.add.at(confusion[:, 0], labels, counted)
+        return confusion, np.stack([images.sum((1, 2, 3)), labels], axis=1)
 
-    expected = arrays.images.sum((1, 2, 3), dtype=np.uint32) * 100 + arrays.labels
-    np.testing.assert_array_equal(predict_split(predict, arrays, placement, batch_size), expected)
+    found = predict_split(predict, arrays, 10, placement, batch_size)
+    sums = arrays.images.sum((1, 2, 3), dtype=np.uint32)
+    np.testing.assert_array_equal(found.log_probabilities, np.stack([sums, arrays.labels], axis=1))
+    np.testing.assert_array_equal(found.labels, arrays.labels)
+    np.testing.assert_array_equal(found.confusion[:, 0], np.bincount(arrays.labels, minlength=10))
     assert len(shapes) == 1
 
 

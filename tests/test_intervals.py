@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
 import scipy.stats
+import sklearn.metrics
+from cases import predictions
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -48,7 +50,7 @@ def test_the_bootstrap_over_cells_is_the_one_over_examples():
 
 def test_the_interval_of_a_mean_is_about_two_standard_errors():
     values = np.random.default_rng(3).normal(5, 2, 1000)
-    low, high = intervals.of_means({"loss": values})["loss"]
+    low, high = intervals.of_examples(lambda w: {"loss": intervals.weighted_mean(values, w)}, 1000)["loss"]
     assert (low + high) / 2 == pytest.approx(values.mean(), abs=0.02)
     assert high - low == pytest.approx(2 * 1.96 * values.std() / np.sqrt(1000), rel=0.1)
 
@@ -58,3 +60,41 @@ def test_wilson_covers_the_truth_about_95_times_in_100(rate):
     draws = np.random.default_rng(0).binomial(300, rate, 2000)
     covered = [low <= rate <= high for low, high in (intervals.wilson(draw, 300) for draw in draws)]
     assert 0.93 <= np.mean(covered) <= 0.975
+
+
+@given(case=predictions(least_classes=2), data=st.data())
+def test_areas_under_curves_of_weighted_examples_are_those_of_scikit_learn(case, data):
+    size, classes = case.log_probabilities.shape
+    weights = data.draw(st.lists(st.lists(st.integers(0, 3), min_size=size, max_size=size), min_size=1))
+    is_class = case.labels[:, None] == np.arange(classes)
+    found = intervals.ranking_areas(is_class, case.log_probabilities, np.array(weights, np.float32))
+    for r, weight in enumerate(weights):
+        for k in range(classes):
+            drawn = np.flatnonzero(weight)
+            if len(set(is_class[drawn, k])) < 2:
+                assert np.isnan(found[0][r, k])
+                continue
+            arguments = is_class[:, k], case.log_probabilities[:, k]
+            auc = sklearn.metrics.roc_auc_score(*arguments, sample_weight=weight)
+            precision = sklearn.metrics.average_precision_score(*arguments, sample_weight=weight)
+            np.testing.assert_allclose([found[0][r, k], found[1][r, k]], [auc, precision], atol=1e-6)
+
+
+def test_the_interval_of_an_auc_is_scipys_bootstrap():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 300)
+    scores = rng.normal(size=300) + labels
+    expected = scipy.stats.bootstrap(
+        (labels, scores),
+        sklearn.metrics.roc_auc_score,
+        paired=True,
+        vectorized=False,
+        method="percentile",
+        n_resamples=1000,
+        rng=1,
+    ).confidence_interval
+
+    def auc(weights):
+        return {"auc": intervals.ranking_areas(labels[:, None] == 1, scores[:, None], weights)[0][:, 0]}
+
+    np.testing.assert_allclose(intervals.of_examples(auc, 300)["auc"], expected, atol=0.01)

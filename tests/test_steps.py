@@ -5,6 +5,8 @@ import pytest
 
 from mnist_jax import models, optimizers, steps
 from mnist_jax.config import validate
+from mnist_jax.feeding import Rows
+from mnist_jax.predictions import predictions_of
 
 RNG = np.random.default_rng(0)
 IMAGES = jnp.asarray(RNG.integers(0, 256, (64, 8, 8, 1), np.uint8))
@@ -103,11 +105,15 @@ def test_the_moving_average_forgets_the_start(tiny_config):
 def test_predictions_are_log_probabilities_of_the_normalized_images(tiny_config):
     config, graphdef, state, _ = setup(tiny_config, **{"data.mean": (0.5,), "data.std": (0.25,)})
     predict = steps.make_predict(config, graphdef)
-    log_probabilities = predict(state.params, state.model_state, IMAGES, jnp.arange(5))
+    counted, confusion = np.array([True, True, False, True, True]), jnp.zeros((10, 10), jnp.int32)
+    rows = Rows(IMAGES, LABELS, np.arange(5))
+    confusion, log_probabilities = predict(state.params, state.model_state, confusion, rows, counted)
     normalized = (np.asarray(IMAGES[:5], np.float32) / 255 - 0.5) / 0.25
     logits, _ = models.apply_model(graphdef, state.params, state.model_state, normalized, train=False)
     np.testing.assert_allclose(log_probabilities, jax.nn.log_softmax(logits), atol=1e-5)
     np.testing.assert_allclose(np.exp(log_probabilities).sum(1), 1, atol=1e-5)
+    expected = predictions_of(np.asarray(log_probabilities)[counted], np.asarray(LABELS[:5])[counted])
+    np.testing.assert_array_equal(confusion, expected.confusion)
 
 
 @pytest.mark.parametrize("changes", [{"augment.shift": 2.0}, {"model.dropout": 0.5}])

@@ -18,9 +18,10 @@ from mnist_jax.checkpoints import Checkpoints
 from mnist_jax.config import validate
 from mnist_jax.errors import UserError
 from mnist_jax.evaluation import evaluate
+from mnist_jax.history import read_metrics
 from mnist_jax.interrupts import Interrupted
 from mnist_jax.optimizers import create_optimizer, create_schedule
-from mnist_jax.tracking import read_metrics
+from mnist_jax.predictions import load_predictions, predictions_of
 from mnist_jax.train import train_and_evaluate
 
 
@@ -105,8 +106,12 @@ def test_the_metrics_are_those_of_the_saved_model(finished, tiny_config):
     )
     probabilities = np.asarray(logits, np.float64)
     probabilities -= np.log(np.exp(probabilities).sum(1, keepdims=True))
-    expected = evaluate(probabilities, dataset.test.labels)
+    expected = evaluate(predictions_of(probabilities, dataset.test.labels))
     test = read(workdir)["metrics"]["test"]
+    step, kept = load_predictions(workdir / "predictions.npz")
+    assert step == read(workdir)["best"]["step"]
+    assert kept.confusion.tolist() == test["confusion"] == expected.confusion.tolist()
+    np.testing.assert_allclose(kept.log_probabilities, probabilities, atol=1e-4)
     assert test["accuracy"] == expected.accuracy
     assert test["loss"] == pytest.approx(expected.loss, abs=1e-5)
     assert read(workdir)["params_sha256"] == provenance.params_hash(last.params)

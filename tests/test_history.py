@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mnist_jax.errors import UserError
-from mnist_jax.tracking import MetricsFile, read_metrics
+from mnist_jax.history import MetricsFile, read_metrics
 
 ROWS = [
     {"split": "train", "step": 10, "loss": 0.5},

@@ -1,0 +1,35 @@
+import numpy as np
+import pytest
+import sklearn.metrics
+from cases import predictions, predictions_from
+from hypothesis import given
+
+from mnist_jax.errors import UserError
+from mnist_jax.predictions import load_predictions, save_predictions
+
+
+@pytest.mark.filterwarnings("ignore:A single label was found")
+@given(case=predictions())
+def test_the_confusion_matrix_is_that_of_scikit_learn(case):
+    classes = np.arange(case.log_probabilities.shape[1])
+    expected = sklearn.metrics.confusion_matrix(case.labels, case.predicted, labels=classes)
+    np.testing.assert_array_equal(case.confusion, expected)
+
+
+def test_the_file_gives_back_what_was_saved(tmp_path):
+    case = predictions_from([[1.0, 2.0, 0.0], [0.0, 0.0, 0.0]], [2, 0])
+    save_predictions(tmp_path / "p.npz", case, 7)
+    step, again = load_predictions(tmp_path / "p.npz")
+    assert step == 7
+    for field, expected in zip(again, case, strict=True):
+        np.testing.assert_array_equal(field, expected)
+        assert field.dtype == expected.dtype
+
+
+@pytest.mark.parametrize("content", [None, b"", b"PK\x03\x04 and then nothing"])
+def test_a_file_that_cannot_be_read_is_named(tmp_path, content):
+    path = tmp_path / "p.npz"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=r"p\.npz cannot be read: .*--mode=evaluate"):
+        load_predictions(path)
