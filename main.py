@@ -6,6 +6,7 @@ The same command again goes on where it stopped. Exit status: 0 done; 2 a mistak
 or workdir, told in one line; 130 or 143 stopped by Ctrl-C or SIGTERM, with the step in flight saved.
 """
 
+import os
 import sys
 
 from absl import flags
@@ -16,11 +17,14 @@ command_line.define_config()
 flags.DEFINE_string("workdir", None, "The run's folder, for its record, history and checkpoints.")
 flags.DEFINE_enum("mode", "train", ["train", "evaluate"], "evaluate: a checkpoint of the workdir, on test.")
 flags.DEFINE_integer("checkpoint", None, "The step to evaluate; without it, the best.", lower_bound=0)
+flags.DEFINE_string("git_commit", None, "The commit of this code, where it is not in a git checkout.")
 flags.DEFINE_enum("resume", "auto", ["auto", "force"], "force: go on although config or data changed.")
 
 
 def main() -> None:
     command_line.parse(sys.argv, required=("config", "workdir"))
+    if flags.FLAGS.git_commit:
+        os.environ["GIT_COMMIT"] = flags.FLAGS.git_commit
     # Imported here, so that mistakes in flags show at once.
     if flags.FLAGS.mode == "evaluate":
         from mnist_jax.reevaluate import evaluate_checkpoint

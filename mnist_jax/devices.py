@@ -72,7 +72,17 @@ def describe() -> dict[str, object]:
         "platform": device.platform,
         "kind": device.device_kind,
         "count": jax.device_count(),
+        "driver": _driver(),
+        "runtime": device.client.platform_version,
         "cores_usable": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "compiler_options": compiler_options(),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
     }
+
+
+def _driver() -> str | None:
+    """The kernel's driver of NVIDIA GPUs; None where there is none."""
+    try:
+        return pathlib.Path("/proc/driver/nvidia/version").read_text().splitlines()[0]
+    except (OSError, IndexError):
+        return None

@@ -146,13 +146,14 @@ def describe_code(patch_folder: pathlib.Path | None = None) -> dict[str, Any]:
 
 
 def code_patch() -> bytes:
-    """What changed since the commit, as a patch for `git apply`, with Python files that git does not know."""
+    """What changed since the commit, as a patch for `git apply`, with code that git does not know yet."""
     with tempfile.TemporaryDirectory() as folder:
         # An index of its own, in which the new files are announced; the user's stays as it is.
         index = pathlib.Path(folder) / "index"
         with contextlib.suppress(OSError):
             shutil.copy(_ROOT / (_git_text("rev-parse", "--git-path", "index") or ""), index)
-        _git("add", "--intent-to-add", "--", "*.py", index=index)
+        for pattern in ("*.py", "*.jinja"):  # together, one that matches nothing would be an error
+            _git("add", "--intent-to-add", "--", pattern, index=index)
         # Whatever the user's settings of git: plain, and with the prefixes that `git apply` wants.
         plainly = ("--no-color", "--no-ext-diff", "--no-textconv", "--src-prefix=a/", "--dst-prefix=b/")
         return _git("diff", *plainly, "--binary", "HEAD", "--", ".", ":(exclude).env", index=index) or b""

@@ -7,14 +7,15 @@ word and a text: `segment NAME` the log's folder; `url URL` where the server sho
 the log; `uploaded` and on the server; `failed WHY`.
 """
 
+import importlib
 import json
 import os
 import pathlib
 import select
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, BinaryIO, Literal
+from collections.abc import Iterator, Mapping
+from typing import Any, BinaryIO
 
 from PIL import Image
 
@@ -22,12 +23,11 @@ import wandb
 from mnist_jax import data
 from mnist_jax.command_line import one_line, quiet_libraries
 from mnist_jax.config import from_record
-from mnist_jax.detailed import Curves, ranking_curves
 from mnist_jax.predictions import load_predictions
+from mnist_jax.wandb_tables import predictions_table, result_plots
 from mnist_jax.wandb_upload import Upload
 
 _SECONDS_TO_UPLOAD = 600.0  # after the end of the training
-_CURVE_POINTS = 100  # a class, in W&B's plots
 _SETTINGS = ("project", "entity", "group", "name", "notes", "tags")
 
 
@@ -86,6 +86,8 @@ class Writer:
         """Stages the test images for the table of predictions, some at each step; beside the training, since
         it takes seconds for ten thousand.
         """
+
+        importlib.import_module("sklearn.metrics")  # takes most of a second, and the results need it
         folder = self._workdir / "wandb" / "images"
         folder.mkdir(exist_ok=True)
         for index, pixels in enumerate(self._dataset.test.images):
@@ -111,30 +113,9 @@ class Writer:
         summary |= {f"best/{key}": value for key, value in _numbers(record["metrics"]["validation"]).items()}
         self._run.summary.update({**summary, "best/step": record["best"]["step"]})
         _, predictions = load_predictions(self._workdir / "predictions.npz")
-        curves = ranking_curves(predictions)
-        columns = list(test["per_class"][0])
-        plots = {
-            "test/confusion_matrix": wandb.plot.confusion_matrix(
-                y_true=predictions.labels.tolist(), preds=predictions.predicted.tolist(), class_names=names
-            ),
-            "test/roc": _plot(curves, names, "roc", "False positive rate", "True positive rate"),
-            "test/pr": _plot(curves, names, "pr", "Recall", "Precision"),
-            "test/per_class": wandb.Table(
-                columns=columns, data=[[row[name] for name in columns] for row in test["per_class"]]
-            ),
-        }
-        self._run.log(plots, step=self._step)
+        self._run.log(result_plots(test, predictions, names), step=self._step)
 
-        table = wandb.Table(
-            columns=["index", "image", "true", "predicted", "correct", *(f"probability {n}" for n in names)]
-        )
-        likeliest, probabilities = predictions.predicted.tolist(), predictions.probabilities.tolist()
-        for index, true in enumerate(predictions.labels.tolist()):
-            predicted = likeliest[index]
-            table.add_data(
-                index, self._images[index], true, predicted, true == predicted, *probabilities[index]
-            )
-        self._predictions.add(table, "predictions")
+        self._predictions.add(predictions_table(predictions, self._images, names), "predictions")
         self._run.log_artifact(self._predictions)
 
         model = wandb.Artifact(f"model-{self._run.id}", type="model", metadata={**summary, **record["best"]})
@@ -160,24 +141,6 @@ def new_rows(file: BinaryIO) -> Iterator[dict[str, Any]]:
 
 def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
     return {key: value for key, value in metrics.items() if isinstance(value, (int, float))}
-
-
-def _plot(
-    curves: Sequence[Curves | None], names: Sequence[str], kind: Literal["roc", "pr"], x: str, y: str
-) -> Any:
-    """W&B's own plot of such curves; its function for it would need pandas, and compute them again."""
-    points = [
-        [name, *point]
-        for name, curve in zip(names, curves, strict=True)
-        if curve is not None
-        for point in curve.thinned(kind, _CURVE_POINTS).T.tolist()
-    ]
-    return wandb.plot_table(
-        "wandb/area-under-curve/v0",
-        wandb.Table(columns=["class", "x", "y"], data=points),
-        {"x": "x", "y": "y", "class": "class"},
-        {"title": f"{y} against {x.lower()}", "x-axis-title": x, "y-axis-title": y},
-    )
 
 
 def _tell(word: str, text: object = "") -> None:

@@ -55,7 +55,7 @@ def test_the_result_is_a_table_and_where_things_are(capsys, tmp_path):
         "wall_seconds": 2.0,
         "images_per_second": None,
     }
-    print_result(record, tmp_path)
+    print_result(record, tmp_path, "https://wandb.example/run")
     out = capsys.readouterr().out
     for text in (
         "mnist/3.0.1 test",
@@ -65,5 +65,7 @@ def test_the_result_is_a_table_and_where_things_are(capsys, tmp_path):
         "0.9000 to 0.9900",
         "best step 9 of 10",
         str(tmp_path / "run.json"),
+        str(tmp_path / "report.html"),
+        "https://wandb.example/run",
     ):
         assert text in out

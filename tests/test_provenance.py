@@ -1,11 +1,15 @@
 import hashlib
 import json
+import os
+import shutil
 import subprocess
+import sys
 import time
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import ROOT, TINY
 
 from mnist_jax import data, provenance
 from mnist_jax.config import validate
@@ -168,6 +172,23 @@ def test_without_git_the_commit_is_the_one_stamped_on_it(tmp_path, monkeypatch, 
     assert (code["commit"], code["dirty"]) == ("abc123", dirty)
     monkeypatch.setenv("GIT_COMMIT", "def456")
     assert provenance.describe_code()["commit"] == "def456"
+
+
+def test_a_program_without_git_is_told_its_commit(tmp_path):
+    program = tmp_path / "program"
+    for name in ("mnist_jax", "configs"):
+        shutil.copytree(ROOT / name, program / name)
+    shutil.copy(ROOT / "main.py", program)
+    done = subprocess.run(
+        [sys.executable, "main.py", *TINY, "--workdir=run", "--git_commit=abc123-dirty"],
+        cwd=program,
+        env={**os.environ, "GIT_COMMIT": "def456"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    code = json.loads((program / "run" / "run.json").read_text())["code"]
+    assert (code["commit"], code["dirty"], code["patch_sha256"]) == ("abc123", True, None)
 
 
 def test_the_hash_of_parameters_is_of_names_shapes_and_every_bit():

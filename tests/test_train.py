@@ -360,7 +360,7 @@ def test_a_signal_before_training_whose_exception_was_lost_still_ends_the_run(
     with pytest.raises(Interrupted):
         train_and_evaluate(tiny_config, tmp_path)
     assert read(tmp_path)["status"] == "interrupted"
-    assert not (tmp_path / "metrics.jsonl").exists()
+    assert read_metrics(tmp_path / "metrics.jsonl") == []
 
 
 def test_on_a_terminal_there_is_a_bar(tmp_path):
