@@ -56,11 +56,9 @@ def axis_of(label: str, values: Sequence[float], *, log: bool = False) -> Axis:
     return Axis(label, low - margin, high + margin)
 
 
-def line_chart(title: str, x: Axis, y: Axis, lines: Sequence[Line], *, diagonal: bool = False) -> str:
-    """Lines over two axes. title: for those who cannot see it. diagonal: with the line where y is x."""
+def line_chart(title: str, x: Axis, y: Axis, lines: Sequence[Line]) -> str:
+    """Lines over two axes. title: for those who cannot see it."""
     drawn = [_frame(x, y)]
-    if diagonal:
-        drawn.append(f'<path class="diagonal" d="{_path(x, y, (x.low, x.high), (x.low, x.high))}"/>')
     for line in lines:
         path = _path(x, y, line.x, line.y)
         name = html.escape(line.name)

@@ -104,7 +104,7 @@ def evaluate_in_detail(predictions: Predictions, *, bootstrap: bool = True) -> D
     squared = ((probabilities - is_class) ** 2).sum(axis=1)
     losses = -predictions.log_probabilities[np.arange(len(labels)), labels]
     roc_auc, average_precision = np.array([_areas(is_class[:, k], probabilities[:, k]) for k in classes]).T
-    bins = _Bins(probabilities, labels)
+    table = _reliability(probabilities, labels)
     top_k = {k: _among_top(probabilities, labels, k) for k in _TOP_K if k < len(classes)}
 
     def statistics(weights: np.ndarray) -> dict[str, np.ndarray]:
@@ -112,7 +112,6 @@ def evaluate_in_detail(predictions: Predictions, *, bootstrap: bool = True) -> D
         return {
             "loss": intervals.weighted_mean(losses, weights),
             "brier": intervals.weighted_mean(squared, weights),
-            "calibration_error": bins.calibration_errors(weights),
             "roc_auc": areas,
             "macro_roc_auc": average(areas),
             "average_precision": precisions,
@@ -131,8 +130,8 @@ def evaluate_in_detail(predictions: Predictions, *, bootstrap: bool = True) -> D
         average_precision=average_precision,
         macro_average_precision=float(average(average_precision)),
         brier=float(squared.mean()),
-        calibration_error=float(bins.calibration_errors(np.ones((1, len(labels))))[0]),
-        reliability=bins.table(),
+        calibration_error=float(np.nansum(table[:, 0] * np.abs(table[:, 2] - table[:, 1])) / len(labels)),
+        reliability=table,
         top_k={k: float(among.mean()) for k, among in top_k.items()},
         intervals=found,
         curves=ranking_curves(predictions),
@@ -170,28 +169,14 @@ def _areas(is_class: np.ndarray, scores: np.ndarray) -> tuple[float, float]:
     return metrics.roc_auc_score(is_class, scores), metrics.average_precision_score(is_class, scores)
 
 
-class _Bins:
-    """Examples sorted into bins of confidence, open to the left and closed to the right."""
-
-    def __init__(self, probabilities: np.ndarray, labels: np.ndarray):
-        self._confidence = probabilities.max(axis=1)
-        self._right = probabilities.argmax(axis=1) == labels
-        bins = np.ceil(self._confidence * _CALIBRATION_BINS).astype(int) - 1
-        self._bins = np.clip(bins, 0, _CALIBRATION_BINS - 1)
-
-    def table(self) -> np.ndarray:
-        """Examples, mean confidence and accuracy of each bin, (15, 3)."""
-        count, confident, right = (
-            np.bincount(self._bins, weights, _CALIBRATION_BINS)
-            for weights in (np.ones(len(self._bins)), self._confidence, self._right)
-        )
-        return np.stack([count, ratio(confident, count), ratio(right, count)], axis=1)
-
-    def calibration_errors(self, weights: np.ndarray) -> np.ndarray:
-        """The expected calibration error under each of (R, N) weights."""
-        gaps = np.zeros((len(self._bins), _CALIBRATION_BINS), weights.dtype)
-        gaps[np.arange(len(self._bins)), self._bins] = self._right - self._confidence
-        return np.abs(weights @ gaps).sum(axis=1) / weights.sum(axis=1)
+def _reliability(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+    # Bins are open to the left and closed to the right.
+    bins = np.clip(np.ceil(confidence * _CALIBRATION_BINS).astype(int) - 1, 0, _CALIBRATION_BINS - 1)
+    count, confident, correct = (
+        np.bincount(bins, weights, _CALIBRATION_BINS) for weights in (np.ones(len(bins)), confidence, right)
+    )
+    return np.stack([count, ratio(confident, count), ratio(correct, count)], axis=1)
 
 
 def _among_top(probabilities: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
@@ -201,10 +186,24 @@ def _among_top(probabilities: np.ndarray, labels: np.ndarray, k: int) -> np.ndar
 
 
 def _notes(confusion: np.ndarray, class_names: Sequence[str]) -> list[str]:
-    notes = []
+    """What is undefined, and why."""
+    notes, true, predicted = [], confusion.sum(1), confusion.sum(0)
     for index, name in enumerate(class_names):
-        if confusion[index].sum() == 0:
-            notes.append(f"class {name!r} has no example: its recall, ROC-AUC and curves are undefined")
-        if confusion[:, index].sum() == 0:
+        if true[index] == 0:
+            notes.append(
+                f"class {name!r} has no example: its recall, ROC-AUC, average precision and curves are "
+                "undefined"
+            )
+        if predicted[index] == 0:
             notes.append(f"class {name!r} was never predicted: its precision is undefined")
+    if true.max() == true.sum():
+        name = class_names[int(true.argmax())]
+        notes.append(
+            f"every example is of class {name!r}: its ROC-AUC, average precision and curves are undefined, "
+            "and so is Matthews's correlation"
+        )
+        if predicted.max() == predicted.sum() and true.argmax() == predicted.argmax():
+            notes.append("all are predicted so: Cohen's kappa is undefined")
+    elif predicted.max() == predicted.sum():
+        notes.append("all predictions are of one class: Matthews's correlation is undefined")
     return notes

@@ -1,6 +1,6 @@
 """95% confidence intervals of metrics over examples drawn at random."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -39,13 +39,14 @@ def of_confusion_scores(
     scores: from matrices (R, K, K) to name -> (R,) or, one a class, (R, K), which comes back as "name/k".
     Rates have Wilson's interval instead.
     """
-    total, shape = confusion.sum(), confusion.shape
-    cells = np.random.default_rng(0).multinomial(total, (confusion / total).ravel(), size=_RESAMPLES)
-    found: dict[str, tuple[float, float]] = {}
-    for name, values in scores(cells.reshape(-1, *shape)).items():
-        if name not in ("accuracy", "precision", "recall"):
-            found |= _named_percentiles(name, values)
-    return found
+    rng, total = np.random.default_rng(0), confusion.sum()
+    parts = []
+    for _ in range(0, _RESAMPLES, _CHUNK):
+        cells = rng.multinomial(total, (confusion / total).ravel(), size=_CHUNK)
+        parts.append(scores(cells.reshape(-1, *confusion.shape)))
+    found = _percentiles_of(parts)
+    rates = ("accuracy", "precision", "recall")
+    return {name: interval for name, interval in found.items() if name.split("/")[0] not in rates}
 
 
 def of_examples(
@@ -63,10 +64,7 @@ def of_examples(
         drawn = rng.integers(0, examples, (count, examples)) + np.arange(count)[:, None] * examples
         weights = np.bincount(drawn.ravel(), minlength=count * examples).reshape(count, examples)
         parts.append(statistics(weights.astype(np.float32)))
-    found: dict[str, tuple[float, float]] = {}
-    for name in parts[0]:
-        found |= _named_percentiles(name, np.concatenate([part[name] for part in parts]))
-    return found
+    return _percentiles_of(parts)
 
 
 def weighted_mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -112,10 +110,16 @@ def _areas(is_class: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> tup
     return np.where(positive == total, np.nan, auc), precision
 
 
-def _named_percentiles(name: str, draws: np.ndarray) -> dict[str, tuple[float, float]]:
-    if draws.ndim == 1:
-        return {name: _percentiles(draws)}
-    return {f"{name}/{k}": _percentiles(column) for k, column in enumerate(draws.T)}
+def _percentiles_of(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, tuple[float, float]]:
+    """Intervals of name -> (R,) or (R, K) draws, which come in parts."""
+    found = {}
+    for name in parts[0]:
+        draws = np.concatenate([part[name] for part in parts])
+        if draws.ndim == 1:
+            found[name] = _percentiles(draws)
+        else:
+            found |= {f"{name}/{k}": _percentiles(column) for k, column in enumerate(draws.T)}
+    return found
 
 
 def _percentiles(draws: np.ndarray) -> tuple[float, float]:

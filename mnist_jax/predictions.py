@@ -56,4 +56,4 @@ def load_predictions(path: pathlib.Path) -> tuple[int, Predictions]:
         with np.load(path, allow_pickle=False) as arrays:
             return int(arrays["step"]), predictions_of(arrays["log_probabilities"], arrays["labels"])
     except Exception as error:  # numpy and zipfile raise whatever a damaged file leads them to
-        raise UserError(f"{path} cannot be read: {error}; --mode=evaluate predicts again") from error
+        raise UserError(f"{path} cannot be read: {error}") from error

@@ -252,7 +252,7 @@ def _git_text(*arguments: str) -> str | None:
 def _remote() -> str | None:
     """The address of `origin` without user name and password."""
     address = _git_text("remote", "get-url", "origin")
-    return re.sub(r"^(\w+://)[^/@]*@", r"\1", address) if address else None
+    return re.sub(r"^(\w+://)[^/]*@", r"\1", address) if address else None
 
 
 def _cpu_model() -> str:

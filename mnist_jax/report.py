@@ -1,8 +1,6 @@
 """report.html: what a run came to, on one page that needs nothing beside itself."""
 
-import base64
 import functools
-import io
 import os
 import pathlib
 import time
@@ -11,13 +9,13 @@ from typing import Any, Literal, NamedTuple
 
 import jinja2
 import numpy as np
-from PIL import Image
 
 from mnist_jax.cache import Arrays
 from mnist_jax.charts import Axis, Line, axis_of, bar_chart, line_chart
-from mnist_jax.config import differences, flatten
+from mnist_jax.config import flatten
 from mnist_jax.data import Dataset
 from mnist_jax.detailed import Detailed, evaluate_in_detail
+from mnist_jax.galleries import gallery, samples, worst_mistakes
 from mnist_jax.history import read_metrics
 from mnist_jax.predictions import Predictions
 from mnist_jax.provenance import RunRecord, now, plain
@@ -77,6 +75,10 @@ class Report:
 
 def write_report(workdir: pathlib.Path, name: str, record: Mapping[str, Any], results: Results) -> None:
     """Writes the page as a file of the workdir, whole or not at all. record: the content of run.json."""
+
+    def pictures(indices: np.ndarray) -> list[dict[str, Any]]:
+        return gallery(indices, results.examples.images, results.predictions, record["data"]["classes"])
+
     page = _template().render(
         record=record,
         written=now(),
@@ -89,8 +91,8 @@ def write_report(workdir: pathlib.Path, name: str, record: Mapping[str, Any], re
         roc=_ranking_chart(results.details, record["data"]["classes"], "roc"),
         pr=_ranking_chart(results.details, record["data"]["classes"], "pr"),
         reliability=_reliability_chart(results.details.reliability),
-        mistakes=_gallery(results, _worst_mistakes(results.predictions), record["data"]["classes"]),
-        samples=_gallery(results, _samples(len(results.predictions.labels)), record["data"]["classes"]),
+        mistakes=pictures(worst_mistakes(results.predictions, _GALLERY)),
+        samples=pictures(samples(len(results.predictions.labels), _GALLERY)),
         config=_config_rows(record["config"]),
     )
     partial = workdir / (name + ".partial")
@@ -192,49 +194,13 @@ def _reliability_chart(table: np.ndarray) -> str:
     return bar_chart("share of right predictions by confidence", x, y, bars)
 
 
-def _worst_mistakes(predictions: Predictions) -> np.ndarray:
-    """The wrong predictions, the surest of them first."""
-    wrong = np.flatnonzero(predictions.predicted != predictions.labels)
-    confidence = predictions.log_probabilities[wrong].max(axis=1)
-    return wrong[np.argsort(-confidence, kind="stable")][:_GALLERY]
-
-
-def _samples(size: int) -> np.ndarray:
-    """Examples drawn at random, the same at each evaluation."""
-    return np.sort(np.random.default_rng(0).permutation(size)[:_GALLERY])
-
-
-def _gallery(results: Results, indices: np.ndarray, names: Sequence[str]) -> list[dict[str, Any]]:
-    predictions = results.predictions
-    pictures = []
-    for index in indices.tolist():
-        shares = np.exp(predictions.log_probabilities[index].astype(np.float64))
-        likeliest = np.argsort(-shares, kind="stable")[:3]
-        pictures.append(
-            {
-                "index": index,
-                "source": _data_uri(results.examples.images[index]),
-                "true": names[predictions.labels[index]],
-                "predicted": names[likeliest[0]],
-                "right": bool(likeliest[0] == predictions.labels[index]),
-                "top": [(names[k], f"{shares[k]:.1%}") for k in likeliest],
-            }
-        )
-    return pictures
-
-
-def _data_uri(pixels: np.ndarray) -> str:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels).save(buffer, "PNG")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
-def _config_rows(config: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
-    """(field, value, default where it differs) of each field."""
+def _config_rows(config: Mapping[str, Any]) -> list[tuple[str, Any, Any, bool]]:
+    """(field, value, default, whether they differ) of each field; no default where it is not at hand."""
     try:
         from configs.default import get_config
-    except ImportError:  # the package alone is installed, without the configs beside it
-        changed = {}
-    else:
-        changed = differences(get_config().to_dict(), config)
-    return [(name, value, changed.get(name, (None,))[0]) for name, value in flatten(config)]
+
+        defaults = dict(flatten(plain(get_config().to_dict())))
+    except (ImportError, AttributeError):  # the package alone is installed, without the configs beside it
+        defaults = {}
+    fields = flatten(plain(config))
+    return [(name, value, defaults.get(name), defaults.get(name, value) != value) for name, value in fields]

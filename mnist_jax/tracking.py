@@ -8,7 +8,7 @@ import ml_collections
 from mnist_jax.console import Console
 from mnist_jax.data import Dataset
 from mnist_jax.detailed import Detailed
-from mnist_jax.history import MetricsFile, Row, read_metrics
+from mnist_jax.history import MetricsFile, Row
 from mnist_jax.plan import Plan
 from mnist_jax.predictions import Predictions
 from mnist_jax.provenance import RunRecord
@@ -30,12 +30,10 @@ class Trackers:
         step: int,
     ):
         """step: steps taken before, where the run goes on."""
-        earlier = read_metrics(workdir / "metrics.jsonl")
-        logged = {row["split"]: row["step"] for row in earlier if "wandb_id" in record.fields}
         self._console = Console(plan)
         self._metrics_file = MetricsFile(workdir / "metrics.jsonl", step)
         self._report = Report(workdir, record, dataset, self.say)
-        self._wandb = WandbProcess(workdir, config.wandb, logged, self.say)
+        self._wandb = WandbProcess(workdir, config.wandb, self.say)
         self.wandb_place: str | None = None  # once left: where its W&B run is
         if self._wandb.mode != "disabled":
             record.update(wandb_id=record.fields.get("wandb_id") or secrets.token_hex(4))

@@ -19,9 +19,11 @@ import dotenv
 import ml_collections
 
 from mnist_jax.errors import UserError
+from mnist_jax.wandb_upload import unsynced
 
-_SECONDS_TO_WRITE = 60.0  # for the predictions of ten thousand examples two or three are enough
+_SECONDS_TO_WRITE = 60.0  # for the predictions of ten thousand examples one is enough
 _SECONDS_TO_STOP = 3.0  # where the person at the terminal waits for the end of an interrupted run
+_ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
 def effective_mode(config: ml_collections.FrozenConfigDict, environment: Mapping[str, str]) -> str:
@@ -44,8 +46,16 @@ def effective_mode(config: ml_collections.FrozenConfigDict, environment: Mapping
 
 
 def wandb_environment(folder: pathlib.Path | None = None) -> dict[str, str]:
-    """The environment, with what it lacks of the WANDB_ variables in `.env`, of `folder` or this one."""
-    found = dotenv.dotenv_values((folder or pathlib.Path()) / ".env", interpolate=False)
+    """The environment, with what it lacks of the WANDB_ variables in `.env`, of `folder` or this one.
+
+    Raises UserError: the file cannot be read.
+    """
+    path = (folder or pathlib.Path()) / ".env"
+    try:
+        found = dotenv.dotenv_values(path, interpolate=False)
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "it is not UTF-8 text"  # the error itself may quote it
+        raise UserError(f"{path} cannot be read: {why}") from None
     ours = {name: value for name, value in found.items() if name.startswith("WANDB_") and value}
     return {**ours, **os.environ}
 
@@ -57,11 +67,10 @@ class WandbProcess:
         self,
         workdir: pathlib.Path,
         config: ml_collections.FrozenConfigDict,
-        logged: Mapping[str, int],
         say: Callable[[str], None],
     ):
-        """config: `config.wandb`. logged: split -> last step that an earlier process of this run logged."""
-        self._workdir, self._config, self._logged, self._say = workdir, config, logged, say
+        """config: `config.wandb`."""
+        self._workdir, self._config, self._say = workdir, config, say
         self._environment = wandb_environment()
         self.mode = effective_mode(config, self._environment)
         self._process: subprocess.Popen[str] | None = None
@@ -72,21 +81,12 @@ class WandbProcess:
         """Starts the process where W&B is on; once."""
         if self._process is not None or self.mode == "disabled":
             return
-        folder = self._workdir.resolve() / "wandb"
-        folder.mkdir(exist_ok=True)
-        job = {"workdir": str(folder.parent), "logged": self._logged, "online": self.mode == "online"}
-        with (folder / "writer.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "mnist_jax.wandb_writer", json.dumps(job)],
-                stdin=subprocess.PIPE,  # whose end tells that the training ended, however it did
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-                cwd=pathlib.Path(__file__).resolve().parent.parent,
-                env={**self._environment, **_folders(folder)},
-                start_new_session=True,  # Ctrl-C is for the training
-            )
-        threading.Thread(target=self._listen, daemon=True).start()
+        try:
+            self._process = self._popen()
+            threading.Thread(target=self._listen, daemon=True).start()
+        except (OSError, RuntimeError) as error:
+            self.mode = "disabled"
+            self._warn(f"its process cannot be started ({error})")
 
     def close(self, *, finished: bool) -> str | None:
         """Ends the process; returns a line on where the run is. finished: the results are in the workdir."""
@@ -96,17 +96,34 @@ class WandbProcess:
         with contextlib.suppress(OSError):
             self._process.stdin.close()
         self._wait_for("logged", seconds=_SECONDS_TO_WRITE if finished else _SECONDS_TO_STOP)
-        if finished and self.mode == "online":
-            self._wait_for("uploaded", "failed", seconds=self._config.wait)
         told = self._told
-        if "segment" not in told or ("logged" not in told and "failed" in told):
-            return "none: the run's own record in the workdir is complete"
+        if finished and self.mode == "online" and ("silent" not in told or "url" in told):
+            self._wait_for("uploaded", "failed", "silent", seconds=self._config.wait)
         if "uploaded" in told:
             return told["url"]
-        command = f"wandb sync {self._workdir / 'wandb' / told['segment']}"
-        if "url" in told and "failed" not in told:
-            return f"{told['url']} is being uploaded; where that is cut off: {command}"
-        return command
+        logs = unsynced(self._workdir / "wandb")
+        if not logs:
+            return "none: the run's own record in the workdir is complete"
+        command = " ".join(["wandb sync", *map(str, logs)])
+        if self.mode == "offline" or "failed" in told or ("silent" in told and "url" not in told):
+            return command
+        return f"{told.get('url', 'it')} is being uploaded; where that is cut off: {command}"
+
+    def _popen(self) -> subprocess.Popen[str]:
+        folder = self._workdir.resolve() / "wandb"
+        folder.mkdir(exist_ok=True)
+        job = {"workdir": str(folder.parent), "online": self.mode == "online"}
+        path = os.pathsep.join(filter(None, [str(_ROOT), self._environment.get("PYTHONPATH")]))
+        with (folder / "writer.log").open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "mnist_jax.wandb_writer", json.dumps(job)],
+                stdin=subprocess.PIPE,  # whose end tells that the training ended, however it did
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                env={**self._environment, **_settings(folder), "PYTHONPATH": path},
+                start_new_session=True,  # Ctrl-C is for the training
+            )
 
     def _wait_for(self, *words: str, seconds: float) -> None:
         with self._news:
@@ -118,17 +135,23 @@ class WandbProcess:
         assert self._process.stdout
         for line in self._process.stdout:
             word, _, rest = line.rstrip("\n").partition(" ")
-            if word == "failed" and "failed" not in self._told:
-                self._say(f"W&B: {rest}; the run goes on, and its own record is complete")
-            with self._news:
-                self._told[word] = rest
-                self._news.notify_all()
-        if self._process.wait() != 0 and "failed" not in self._told:
-            self._say(f"W&B: its process ended; {self._workdir / 'wandb' / 'writer.log'} has more")
-            self._told["failed"] = ""
+            if word in ("failed", "silent"):
+                self._warn(rest or "the server does not answer")
+            self._take(word, rest)
+        if self._process.wait() != 0:
+            self._warn(f"its process ended; {self._workdir / 'wandb' / 'writer.log'} has more")
+            self._take("failed", "")
+        self._take("ended", "")
+
+    def _take(self, word: str, rest: str) -> None:
         with self._news:
-            self._told["ended"] = ""
+            self._told[word] = rest
             self._news.notify_all()
+
+    def _warn(self, what: str) -> None:
+        """Says what is wrong, once."""
+        if not self._told.keys() & {"failed", "silent"}:
+            self._say(f"W&B: {what}; the run goes on, and its own record is complete")
 
 
 def _has_key(environment: Mapping[str, str]) -> bool:
@@ -136,14 +159,19 @@ def _has_key(environment: Mapping[str, str]) -> bool:
         return True
     host = urllib.parse.urlsplit(environment.get("WANDB_BASE_URL") or "https://api.wandb.ai").hostname
     try:
-        path = environment.get("NETRC") or pathlib.Path("~/.netrc").expanduser()
-        return netrc.netrc(str(path)).authenticators(host or "") is not None
+        return host in netrc.netrc(environment.get("NETRC")).hosts
     except (OSError, RuntimeError, netrc.NetrcParseError):
         return False
 
 
-def _folders(folder: pathlib.Path) -> dict[str, str]:
-    """Keeps in the workdir what W&B would stage in the user's home, by absolute path."""
-    names = {f"WANDB_{name}_DIR": str(folder / name.lower()) for name in ("DATA", "CACHE", "CONFIG")}
-    # A kill loses a second, not fifteen; and nothing waits for a telemetry host.
-    return {**names, "WANDB_X_TRANSACTION_LOG_FLUSH_INTERVAL": "1", "WANDB_ERROR_REPORTING": "false"}
+def _settings(folder: pathlib.Path) -> dict[str, str]:
+    return {
+        # What W&B would stage in the user's home, by absolute path.
+        "WANDB_DATA_DIR": str(folder / "data"),
+        "WANDB_CACHE_DIR": str(folder / "cache"),
+        "WANDB_X_TRANSACTION_LOG_FLUSH_INTERVAL": "1",  # a kill loses a second, not fifteen
+        "WANDB_ERROR_REPORTING": "false",  # nothing waits for a telemetry host
+        # `Upload` reads what the client says.
+        "WANDB_SILENT": "false",
+        "WANDB_QUIET": "false",
+    }

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import filelock
 
-_SECONDS_TO_CONNECT = 10.0
+_SECONDS_TO_ANSWER = 10.0
 
 
 class Upload:
@@ -21,79 +21,97 @@ class Upload:
 
     def __init__(self, segment: pathlib.Path, tell: Callable[[str, str], None]):
         """segment: the folder of this process's log. tell: takes a word and a text, see `poll`."""
-        folder = segment.parent
-        left = [
-            path for path in sorted(folder.glob("offline-run-*")) if path != segment and not _synced(path)
-        ]
-        self._segments, self._live, self._tell = [*left, segment], segment, tell
-        self._log = folder / "upload.log"
-        self._lock = filelock.FileLock(folder / ".upload.lock")
+        self._segment, self._tell = segment, tell
+        self._left = [*unsynced(segment.parent, but=segment), segment]
+        self._current = segment
+        self._log = segment.parent / "upload.log"
+        self._lock = filelock.FileLock(segment.parent / ".upload.lock")
         self._process: subprocess.Popen[bytes] | None = None
         self._read = self._log.stat().st_size if self._log.exists() else 0
-        self.failed = self.connected = self.unanswered = False
-        self._started = time.monotonic()
+        self._started: float | None = None
+        self.connected = self.failed = self.silent = False
+        self._refused = False  # of the current log
 
     def poll(self) -> bool:
         """Goes on with what is to do; whether that is done.
 
-        Tells "url URL" when the server has the run, and "failed WHY" when it refuses or does not answer.
+        Tells "url URL" when the server has the run, "silent" when it does not answer, "failed WHY" when it
+        refuses.
         """
-        if self._process is None and not self._start():
-            return not self._segments
-        ended = self._process is not None and self._process.poll() is not None
+        if self._process is None and not (self._left and self._start()):
+            return not self._left
+        assert self._process
+        status = self._process.poll()
         self._listen()
-        late = time.monotonic() - self._started > _SECONDS_TO_CONNECT
-        if late and not (self.connected or self.failed or self.unanswered):
-            self._tell("failed", "the server does not answer")
-        self.unanswered = late and not self.connected
-        if ended:
+        self._check_silence()
+        if status is not None:
             self._process = None
-            if self.failed:
-                self._segments = []
-                for mark in self._live.glob("*.synced"):  # the client makes it also where it failed
-                    mark.unlink()
-        return self._process is None and not self._segments
+            self._check_outcome(status)
+        return self._process is None and not self._left
 
     def stop(self) -> None:
         """Ends the upload where it is."""
-        self._segments = []
+        self._left = []
         if self._process is not None:
             self._process.kill()
             self._process.wait()
         self._lock.release()
 
     def _start(self) -> bool:
-        if not self._segments:
-            return False
         try:
             self._lock.acquire(blocking=False)
         except filelock.Timeout:
             return False
-        segment = self._segments.pop(0)
+        self._current = self._left.pop(0)
+        if _synced(self._current):  # by the upload that was waited for
+            return False
         # Only of the log that is being written: it would wait for the end of one that was cut off.
-        live = ["--live"] if segment == self._live else []
+        live = ["--live"] if self._current == self._segment else []
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "wandb", "beta", "sync", "--yes", *live, str(segment)],
+                [sys.executable, "-m", "wandb", "beta", "sync", "--yes", *live, str(self._current)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
+        self._started, self._refused = self._started or time.monotonic(), False
         return True
 
     def _listen(self) -> None:
+        """Reads what the client printed."""
         with self._log.open("rb") as file:
             file.seek(self._read)
-            lines = file.read()
-        lines = lines[: lines.rfind(b"\n") + 1]
-        self._read += len(lines)
-        for line in lines.decode(errors="replace").splitlines():
+            printed = file.read()
+        printed = printed[: printed.rfind(b"\n") + 1]
+        self._read += len(printed)
+        for line in printed.decode(errors="replace").splitlines():
             if found := re.search(r"View run .* at (\S+)$", line):
-                self.connected = True
+                self.connected, self.silent = True, False
                 self._tell("url", found[1])
             elif found := re.search(r"wandb: ERROR (?:\[\S+\] )?(.*)", line):
-                self.failed = True
-                self._tell("failed", f"the upload failed ({found[1].rstrip('.')})")
+                self._fail(found[1])
+
+    def _check_silence(self) -> None:
+        late = self._started is not None and time.monotonic() - self._started > _SECONDS_TO_ANSWER
+        if late and not (self.connected or self.failed or self.silent):
+            self.silent = True
+            self._tell("silent", "")
+
+    def _check_outcome(self, status: int) -> None:
+        if self._refused:
+            for mark in self._current.glob("*.synced"):  # the client makes it also where it failed
+                mark.unlink()
+        elif status != 0 or not _synced(self._current):
+            self._fail(f"its process ended with status {status}")
+
+    def _fail(self, why: str) -> None:
+        self.failed = self._refused = True
+        self._tell("failed", f"the upload failed ({why.rstrip('.')})")
+
+
+def unsynced(folder: pathlib.Path, *, but: pathlib.Path | None = None) -> list[pathlib.Path]:
+    """The logs in a folder that were not uploaded, the oldest first."""
+    return [log for log in sorted(folder.glob("offline-run-*")) if log != but and not _synced(log)]
 
 
 def _synced(segment: pathlib.Path) -> bool:

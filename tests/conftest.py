@@ -24,6 +24,8 @@ REAL_MNIST = ROOT.parent / "shared" / "data" / "mnist"
 def _own_cache(tmp_path_factory: pytest.TempPathFactory):
     """Tests neither read nor fill the user's cache; programs they start share this one."""
     os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        del os.environ[name]  # nor do they log to the user's account
     devices.prepare_host()
 
 

@@ -5,6 +5,7 @@ from cases import predictions, predictions_from
 from hypothesis import given
 
 from mnist_jax.detailed import evaluate_in_detail, ranking_curves
+from mnist_jax.provenance import plain
 
 
 @pytest.mark.filterwarnings("ignore:No positive class found")
@@ -69,7 +70,10 @@ def test_one_example(labels):
     assert result.evaluation.accuracy == float(labels == [0])
     assert np.isnan(result.roc_auc).all()
     record = result.as_dict(["a", "b", "c"])
-    assert "class 'c' has no example: its recall, ROC-AUC and curves are undefined" in record["notes"]
+    assert (
+        "class 'c' has no example: its recall, ROC-AUC, average precision and curves are undefined"
+        in record["notes"]
+    )
     assert "class 'c' was never predicted: its precision is undefined" in record["notes"]
 
 
@@ -116,10 +120,26 @@ def test_every_metric_of_a_real_result_has_an_interval_that_holds_it():
     record = result.as_dict("abcd")
     names = [name for name, value in record.items() if isinstance(value, float) and "micro" not in name]
     assert len(names) > 12
-    for name in {*names} - {"calibration_error"}:  # which resampling overstates
+    for name in {*names} - {"calibration_error"}:  # which resampling would overstate
         low, high = result.intervals[name]
         assert low < record[name] < high, name
     for row_number, row in enumerate(record["per_class"]):
         for name in ("precision", "recall", "f1", "roc_auc", "average_precision"):
             low, high = result.intervals[f"{name}/{row_number}"]
             assert low < row[name] < high
+
+
+@given(case=predictions())
+def test_whatever_is_undefined_has_a_note(case):
+    names = [f"name{k}" for k in range(case.log_probabilities.shape[1])]
+    record = plain(evaluate_in_detail(case, bootstrap=False).as_dict(names))
+    notes = " ".join(record["notes"])
+    for key, words in (("cohen_kappa", "kappa"), ("matthews", "Matthews")):
+        if record[key] is None:
+            assert words in notes
+    for row in record["per_class"]:
+        for key, words in (("precision", "precision"), ("recall", "recall"), ("roc_auc", "ROC-AUC")):
+            if row[key] is None:
+                assert any(row["class"] in note and words in note for note in record["notes"])
+    if not record["notes"]:
+        assert None not in [*record.values()]

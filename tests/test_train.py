@@ -402,5 +402,7 @@ def test_a_reader_that_goes_away_does_not_stop_the_run(finished, tmp_path):
 
 
 def test_the_full_digits_run_is_accurate(tmp_path):
-    record = train_and_evaluate(digits.get_config(), tmp_path)
+    config = digits.get_config()
+    config.wandb.mode = "disabled"
+    record = train_and_evaluate(config, tmp_path)
     assert record["metrics"]["test"]["accuracy"] >= 0.975

@@ -1,3 +1,5 @@
+import os
+
 import ml_collections
 import pytest
 
@@ -60,3 +62,16 @@ def test_dotenv_adds_what_the_environment_lacks_and_nothing_else(tmp_path, monke
     assert found["WANDB_ENTITY"] == "mine"
     assert not {"AWS_SECRET", "WANDB_NOTES"} & found.keys()
     assert wandb_environment(tmp_path / "nowhere")["WANDB_ENTITY"] == "mine"
+
+
+@pytest.mark.parametrize("content", [b"# caf\xe9\nWANDB_API_KEY=secret", None])
+def test_a_dotenv_that_cannot_be_read_is_told_without_its_content(tmp_path, content):
+    if content is None:
+        pytest.skip("root reads everything") if os.getuid() == 0 else None
+        (tmp_path / ".env").touch(mode=0)
+    else:
+        (tmp_path / ".env").write_bytes(content)
+    with pytest.raises(UserError, match=r"\.env cannot be read: ") as raised:
+        wandb_environment(tmp_path)
+    assert "secret" not in str(raised.value)
+    assert raised.value.__context__ is None or raised.value.__suppress_context__
