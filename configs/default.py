@@ -87,6 +87,6 @@ def get_config() -> ml_collections.ConfigDict:
     config.wandb.name = ""  # the run's name; "": W&B makes one up
     config.wandb.notes = ""
     config.wandb.tags = ()
-    config.wandb.wait = 3.0  # seconds the end of a run waits for uploads, which go on behind it after that
+    config.wandb.wait = 2.0  # seconds the end of a run waits for uploads, which go on behind it after that
 
     return config.lock()

@@ -1,0 +1,140 @@
+"""Measurements of speed, each over interleaved repeats, since other work on a machine comes and goes."""
+
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+_ROOT = pathlib.Path(__file__).resolve().parent.parent
+_PEERS = _ROOT / "scripts" / "peers"
+_NOISY = 0.15  # spread beyond which a comparison means little
+
+
+class Timing(NamedTuple):
+    """The median of several repeats, and the lowest and highest."""
+
+    median: float
+    low: float
+    high: float
+
+    @property
+    def spread(self) -> float:
+        """The range as a share of the median."""
+        return (self.high - self.low) / self.median
+
+    @property
+    def noisy(self) -> bool:
+        return self.spread > _NOISY
+
+
+def timing(values: Sequence[float]) -> Timing:
+    return Timing(statistics.median(values), min(values), max(values))
+
+
+class Program(NamedTuple):
+    """A program of scripts/peers. needs: the modules without which it is left out."""
+
+    name: str
+    arguments: tuple[str, ...]
+    needs: tuple[str, ...] = ()
+    environment: Mapping[str, str] = {}
+
+
+PROGRAMS = (
+    Program("mnist_jax", ("mnist_jax_same_net.py",)),
+    Program("mnist_jax plain", ("mnist_jax_same_net.py", "--plain")),
+    Program("torch", ("torch_same_net.py",), ("torch",)),
+    Program("torch.compile", ("torch_same_net.py", "--compile"), ("torch",)),
+    Program(
+        "keras tensorflow",
+        ("keras_same_net.py",),
+        ("keras", "tensorflow"),
+        {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"},
+    ),
+)
+
+
+class Worker:
+    """A running program of scripts/peers, warm; see scripts/peers/worker.py."""
+
+    def __init__(self, program: Program, batch_size: int):
+        self.program = program
+        self._process = subprocess.Popen(
+            [sys.executable, str(_PEERS / program.arguments[0]), *program.arguments[1:], f"--batch={batch_size}"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **program.environment, "PYTHONPATH": str(_ROOT)},
+        )
+        self._read()
+
+    def images_per_second(self, steps: int) -> float:
+        assert self._process.stdin
+        self._process.stdin.write(f"{steps}\n")
+        self._process.stdin.flush()
+        return self._read()["images_per_second"]
+
+    def close(self) -> None:
+        assert self._process.stdin
+        self._process.stdin.close()
+        self._process.wait()
+
+    def _read(self) -> dict[str, Any]:
+        assert self._process.stdout
+        for line in self._process.stdout:
+            if line.startswith("{"):
+                return json.loads(line)
+        raise RuntimeError(f"{self.program.name} ended with status {self._process.wait()}")
+
+
+def throughput(
+    programs: Sequence[Program], *, batch_size: int, steps: int, repeats: int
+) -> dict[str, Timing]:
+    """Images a second of each program's training, in turns."""
+    workers = [Worker(program, batch_size) for program in programs]
+    found: dict[str, list[float]] = {program.name: [] for program in programs}
+    for _ in range(repeats):
+        for worker in workers:
+            found[worker.program.name].append(worker.images_per_second(steps))
+    for worker in workers:
+        worker.close()
+    return {name: timing(values) for name, values in found.items()}
+
+
+def matmul_peak(size: int = 2048, repeats: int = 10) -> float:
+    """FLOP/s of a float32 matrix product of this size, the best of several."""
+    matrix = jnp.ones((size, size))
+    product = jax.jit(jnp.matmul)
+    product(matrix, matrix).block_until_ready()
+    best = float("inf")
+    for _ in range(repeats):
+        started = time.perf_counter()
+        product(matrix, matrix).block_until_ready()
+        best = min(best, time.perf_counter() - started)
+    return 2 * size**3 / best
+
+
+def run_seconds(arguments: Sequence[str], repeats: int) -> list[tuple[float, dict[str, Any]]]:
+    """Wall seconds of `python main.py ARGUMENTS` in a fresh workdir, and its run.json, for each repeat."""
+    found = []
+    for _ in range(repeats):
+        with tempfile.TemporaryDirectory() as folder:
+            workdir = pathlib.Path(folder) / "run"
+            started = time.perf_counter()
+            subprocess.run(
+                [sys.executable, str(_ROOT / "main.py"), *arguments, f"--workdir={workdir}"],
+                check=True,
+                stdout=subprocess.DEVNULL,
+            )
+            seconds = time.perf_counter() - started
+            found.append((seconds, json.loads((workdir / "run.json").read_text())))
+    return found

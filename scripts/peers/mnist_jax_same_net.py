@@ -1,0 +1,54 @@
+"""This project's training throughput on the network of `scripts/benchmark.py throughput`; see `worker.py`.
+
+    python mnist_jax_same_net.py --batch=128 [--plain]
+
+The code that trains a run: the order of examples, the way to the device, the step. --plain: without the compiler
+option and allocator thresholds of `mnist_jax/devices.py`.
+"""
+
+import argparse
+import itertools
+
+import worker
+
+from configs import default
+from mnist_jax import devices
+from mnist_jax.cache import Arrays
+from mnist_jax.config import validate
+from mnist_jax.data import Dataset
+from mnist_jax.experiment import build
+from mnist_jax.feeding import make_feed, training_rows
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--batch", type=int, required=True)
+parser.add_argument("--plain", action="store_true")
+args = parser.parse_args()
+if args.plain:
+    devices.compiler_options = dict
+else:
+    devices.prepare_host()
+
+config = default.get_config()
+config.train.batch_size = args.batch
+config.optimizer.nesterov = False
+config.schedule.name = "constant"
+config.data.mean, config.data.std = (0.0,), (1.0,)
+config = validate(config)
+arrays = Arrays(*worker.examples())
+dataset = Dataset("random", "1", "", tuple("0123456789"), arrays, arrays, arrays)
+_, state, train_chunk, _ = build(config, dataset)
+feed = make_feed(arrays, config.data.placement)
+steps_per_call = devices.steps_per_call(0)
+
+
+def train(steps: int) -> None:
+    global state
+    chunks = itertools.repeat((int(state.step), steps_per_call), steps // steps_per_call)
+    chunks = [(first + n * count, count) for n, (first, count) in enumerate(chunks)]
+    rows = training_rows(feed, chunks, seed=0, batch_size=args.batch, size=len(arrays.labels))
+    for batch in rows:
+        state, metrics = train_chunk(state, *batch)
+    metrics["loss"].block_until_ready()
+
+
+worker.serve(train, args.batch)
