@@ -69,7 +69,12 @@ class Worker:
     def __init__(self, program: Program, batch_size: int):
         self.program = program
         self._process = subprocess.Popen(
-            [sys.executable, str(_PEERS / program.arguments[0]), *program.arguments[1:], f"--batch={batch_size}"],
+            [
+                sys.executable,
+                str(_PEERS / program.arguments[0]),
+                *program.arguments[1:],
+                f"--batch={batch_size}",
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

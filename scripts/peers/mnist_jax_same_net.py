@@ -2,8 +2,8 @@
 
     python mnist_jax_same_net.py --batch=128 [--plain]
 
-The code that trains a run: the order of examples, the way to the device, the step. --plain: without the compiler
-option and allocator thresholds of `mnist_jax/devices.py`.
+The code that trains a run: the order of examples, the way to the device, the step. --plain: without the
+compiler option and allocator thresholds of `mnist_jax/devices.py`.
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """PyTorch's training throughput on the network of `scripts/benchmark.py throughput`; see `worker.py`.
 
-    python torch_same_net.py --batch=128 [--compile]
+python torch_same_net.py --batch=128 [--compile]
 """
 
 import argparse
