@@ -1,5 +1,6 @@
 """Measurements of speed, each over interleaved repeats, since other work on a machine comes and goes."""
 
+import importlib.util
 import json
 import os
 import pathlib
@@ -61,6 +62,15 @@ PROGRAMS = (
         {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"},
     ),
 )
+
+
+def installed(*, peers: bool) -> list[Program]:
+    """This project's programs and, if asked for, those of the peers that are installed."""
+    return [
+        program
+        for program in PROGRAMS
+        if not program.needs or (peers and all(map(importlib.util.find_spec, program.needs)))
+    ]
 
 
 class Worker:
@@ -128,18 +138,34 @@ def matmul_peak(size: int = 2048, repeats: int = 10) -> float:
     return 2 * size**3 / best
 
 
-def run_seconds(arguments: Sequence[str], repeats: int) -> list[tuple[float, dict[str, Any]]]:
-    """Wall seconds of `python main.py ARGUMENTS` in a fresh workdir, and its run.json, for each repeat."""
-    found = []
+def flops_per_image() -> float:
+    """Of a training step on the reference network: three times the forward pass, but for the first layer,
+    which has no gradient of its input.
+    """
+    first, second = 28 * 28 * 9 * 32, 14 * 14 * 9 * 32 * 64
+    dense = 7 * 7 * 64 * 256 + 256 * 10
+    return 2.0 * (2 * first + 3 * second + 3 * dense)
+
+
+def runs(
+    flags: Sequence[str], variants: Mapping[str, Sequence[str]], repeats: int
+) -> dict[str, list[tuple[float, dict[str, Any]]]]:
+    """Whole runs of main.py in fresh workdirs, the variants in turns: wall seconds and run.json of each.
+
+    variants: name -> flags beside those of all.
+    """
+    found: dict[str, list[tuple[float, dict[str, Any]]]] = {name: [] for name in variants}
     for _ in range(repeats):
-        with tempfile.TemporaryDirectory() as folder:
-            workdir = pathlib.Path(folder) / "run"
-            started = time.perf_counter()
-            subprocess.run(
-                [sys.executable, str(_ROOT / "main.py"), *arguments, f"--workdir={workdir}"],
-                check=True,
-                stdout=subprocess.DEVNULL,
-            )
-            seconds = time.perf_counter() - started
-            found.append((seconds, json.loads((workdir / "run.json").read_text())))
+        for name, own in variants.items():
+            found[name].append(_run([*flags, *own]))
     return found
+
+
+def _run(flags: Sequence[str]) -> tuple[float, dict[str, Any]]:
+    with tempfile.TemporaryDirectory() as folder:
+        workdir = pathlib.Path(folder) / "run"
+        command = [sys.executable, str(_ROOT / "main.py"), *flags, f"--workdir={workdir}"]
+        started = time.perf_counter()
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        seconds = time.perf_counter() - started
+        return seconds, json.loads((workdir / "run.json").read_text())

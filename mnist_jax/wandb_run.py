@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import wandb
+
 from mnist_jax import data
 from mnist_jax.config import from_record
 from mnist_jax.galleries import as_picture

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import wandb
+
 from mnist_jax.detailed import Curves, ranking_curves
 from mnist_jax.predictions import Predictions
 
