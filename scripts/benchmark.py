@@ -4,12 +4,12 @@
     python scripts/benchmark.py startup
     python scripts/benchmark.py tracking
 
-throughput: training images a second on a reference network (two convolutions of 32 and 64 channels, each with
-relu and average pooling, dense layers of 256 and 10; SGD with momentum, float32), all programs warm and
+throughput: training images a second on a reference network (two convolutions of 32 and 64 channels, each
+with relu and average pooling, dense layers of 256 and 10; SGD with momentum, float32), all programs warm and
 taking turns. startup: from `python main.py` to its first step done, with the compile cache warm. tracking:
-the wall time of whole runs with W&B off and offline, in turns. Each figure is the median of --repeats, with the
-range; where that is wide, the machine was too busy to tell. --json: one object on standard output instead of
-the table. Flags such as --config.train.epochs=1 go to main.py.
+the wall time of whole runs with W&B off and offline, in turns. Each figure is the median of --repeats, with
+the range; where that is wide, the machine was too busy to tell. --json: one object on standard output instead
+of the table. Flags such as --config.train.epochs=1 go to main.py.
 """
 
 import argparse
