@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from mnist_jax.errors import UserError
+
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
 _PEERS = _ROOT / "scripts" / "peers"
 _NOISY = 0.15  # spread beyond which a comparison means little
@@ -166,6 +168,8 @@ def _run(flags: Sequence[str]) -> tuple[float, dict[str, Any]]:
         workdir = pathlib.Path(folder) / "run"
         command = [sys.executable, str(_ROOT / "main.py"), *flags, f"--workdir={workdir}"]
         started = time.perf_counter()
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        status = subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode
+        if status != 0:
+            raise UserError(f"a run to be timed ended with status {status}: {' '.join(command[1:])}")
         seconds = time.perf_counter() - started
         return seconds, json.loads((workdir / "run.json").read_text())

@@ -83,7 +83,7 @@ def throughput(arguments: argparse.Namespace, _: list[str]) -> tuple[dict, list[
 
 
 def startup(arguments: argparse.Namespace, overrides: list[str]) -> tuple[dict, list[tuple[str, ...]]]:
-    flags = [f"--config={arguments.config}", "--config.train.steps=20", "--config.schedule.name=constant"]
+    flags = [f"--config={arguments.config}", "--config.train.steps=20", "--config.schedule.warmup=0.1"]
     runs = benchmarks.runs(
         [*flags, *overrides], {"": ["--config.wandb.mode=disabled"]}, arguments.repeats + 1
     )

@@ -79,7 +79,7 @@ def test_whole_runs_take_turns():
     done = subprocess.run(
         [
             *(sys.executable, "scripts/benchmark.py", "tracking", "--repeats=1"),
-            *("--config.train.epochs=1", "--config.schedule.name=constant"),
+            *("--config.train.epochs=1", "--config.schedule.warmup=0.1"),
         ],
         cwd=ROOT,
         capture_output=True,
@@ -88,3 +88,15 @@ def test_whole_runs_take_turns():
     assert done.returncode == 0, done.stderr
     assert "W&B offline" in done.stdout
     assert "offline costs" in done.stdout
+
+
+def test_a_run_that_fails_is_told():
+    done = subprocess.run(
+        [sys.executable, "scripts/benchmark.py", "startup", "--repeats=1", "--config.train.batch_size=-1"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert "config.train.batch_size is -1" in done.stderr
+    assert "benchmark.py: a run to be timed ended with status 2" in done.stderr.splitlines()[-1]
