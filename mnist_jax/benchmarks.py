@@ -116,14 +116,16 @@ class Worker:
 def throughput(
     programs: Sequence[Program], *, batch_size: int, steps: int, repeats: int
 ) -> dict[str, Timing]:
-    """Images a second of each program's training, in turns."""
-    workers = [Worker(program, batch_size) for program in programs]
+    """Images a second of each program's training, in turns.
+
+    Each repeat is a new process: how its memory came to lie can make one a fifth slower for all its life.
+    """
     found: dict[str, list[float]] = {program.name: [] for program in programs}
     for _ in range(repeats):
-        for worker in workers:
-            found[worker.program.name].append(worker.images_per_second(steps))
-    for worker in workers:
-        worker.close()
+        for program in programs:
+            worker = Worker(program, batch_size)
+            found[program.name].append(statistics.median(worker.images_per_second(steps) for _ in range(3)))
+            worker.close()
     return {name: timing(values) for name, values in found.items()}
 
 

@@ -5,11 +5,11 @@
     python scripts/benchmark.py tracking
 
 throughput: training images a second on a reference network (two convolutions of 32 and 64 channels, each
-with relu and average pooling, dense layers of 256 and 10; SGD with momentum, float32), all programs warm and
-taking turns. startup: from `python main.py` to its first step done, with the compile cache warm. tracking:
-the wall time of whole runs with W&B off and offline, in turns. Each figure is the median of --repeats, with
-the range; where that is wide, the machine was too busy to tell. --json: one object on standard output instead
-of the table. Flags such as --config.train.epochs=1 go to main.py.
+with relu and average pooling, dense layers of 256 and 10; SGD with momentum, float32), the programs in turns,
+each time in a new process and warmed up. startup: from `python main.py` to its first step done, with the
+compile cache warm. tracking: the wall time of whole runs with W&B off and offline, in turns. Each figure is
+the median of --repeats, with the range; where that is wide, the machine was too busy to tell. --json: one
+object on standard output instead of the table. Flags such as --config.train.epochs=1 go to main.py.
 """
 
 import argparse
@@ -77,9 +77,9 @@ def throughput(arguments: argparse.Namespace, _: list[str]) -> tuple[dict, list[
         (name, *shown(one, "{:,.0f}"), f"{ours.median / one.median:.2f}")
         for name, one in [("mnist_jax", ours), *timings.items()]
     ]
-    share = flops * ours.median / peak
-    rows.append((f"{flops / 1e6:.1f} MFLOP an image, {share:.0%} of a matrix product's", "", "", ""))
-    return found, [("program", "images/s", "range", "mnist_jax is x times as fast"), *rows]
+    share = f"{flops * ours.median / peak:.0%}"
+    rows.append(("of a matrix product's FLOP/s", share, f"{flops / 1e6:.1f} MFLOP an image", ""))
+    return found, [("program", "images/s", "range", "mnist_jax / it"), *rows]
 
 
 def startup(arguments: argparse.Namespace, overrides: list[str]) -> tuple[dict, list[tuple[str, ...]]]:

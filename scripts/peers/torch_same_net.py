@@ -16,7 +16,7 @@ args = parser.parse_args()
 
 device = "cuda" if torch.cuda.is_available() else "cpu"
 images, labels = worker.examples()
-images = torch.from_numpy(images).permute(0, 3, 1, 2).float().div_(255).to(device)
+images = torch.from_numpy(images[..., 0])[:, None].float().div_(255).to(device)
 labels = torch.from_numpy(labels).long().to(device)
 
 model = nn.Sequential(

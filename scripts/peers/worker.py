@@ -1,7 +1,7 @@
 """What the programs compared by `scripts/benchmark.py throughput` share: the data, and how they are timed.
 
 Each is a process that warms up, prints a line, and then, for each line with a number of steps on its standard
-input, trains so many and prints the images it took a second. So all are warm when they take turns.
+input, trains so many and prints the images it took a second.
 """
 
 import json
