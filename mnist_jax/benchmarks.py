@@ -19,6 +19,7 @@ from mnist_jax.errors import UserError
 
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
 _PEERS = _ROOT / "scripts" / "peers"
+_EXAMPLES = 60_000  # of scripts/peers/worker.py
 _NOISY = 0.15  # spread beyond which a comparison means little
 
 
@@ -90,7 +91,7 @@ class Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, **program.environment, "PYTHONPATH": str(_ROOT)},
+            env={**_environment(), **program.environment, "PYTHONPATH": str(_ROOT)},
         )
         self._read()
 
@@ -110,7 +111,7 @@ class Worker:
         for line in self._process.stdout:
             if line.startswith("{"):
                 return json.loads(line)
-        raise RuntimeError(f"{self.program.name} ended with status {self._process.wait()}")
+        raise UserError(f"{self.program.name} ended with status {self._process.wait()}")
 
 
 def throughput(
@@ -120,6 +121,8 @@ def throughput(
 
     Each repeat is a new process: how its memory came to lie can make one a fifth slower for all its life.
     """
+    if steps * batch_size > _EXAMPLES:
+        raise UserError(f"--steps times --batch is {steps * batch_size:,}; it may be at most {_EXAMPLES:,}")
     found: dict[str, list[float]] = {program.name: [] for program in programs}
     for _ in range(repeats):
         for program in programs:
@@ -175,3 +178,8 @@ def _run(flags: Sequence[str]) -> tuple[float, dict[str, Any]]:
             raise UserError(f"a run to be timed ended with status {status}: {' '.join(command[1:])}")
         seconds = time.perf_counter() - started
         return seconds, json.loads((workdir / "run.json").read_text())
+
+
+def _environment() -> dict[str, str]:
+    """The user's own, without what `quiet_libraries` set, which slows TensorFlow down."""
+    return {name: value for name, value in os.environ.items() if name != "TF_ENABLE_ONEDNN_OPTS"}

@@ -9,6 +9,7 @@ import json
 import netrc
 import os
 import pathlib
+import shlex
 import subprocess
 import sys
 import threading
@@ -19,10 +20,12 @@ import dotenv
 import ml_collections
 
 from mnist_jax.errors import UserError
+from mnist_jax.interrupts import Interrupted
 from mnist_jax.wandb_upload import unsynced
 
 _SECONDS_TO_WRITE = 60.0  # for the predictions of ten thousand examples one is enough
 _SECONDS_TO_STOP = 3.0  # where the person at the terminal waits for the end of an interrupted run
+_NOT_PASSED_ON = ("WANDB_MODE", "WANDB_RESUME", "WANDB_RUN_ID")  # which this program decides
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
@@ -75,6 +78,7 @@ class WandbProcess:
         self.mode = effective_mode(config, self._environment)
         self._process: subprocess.Popen[str] | None = None
         self._told: dict[str, str] = {}
+        self._warned = False
         self._news = threading.Condition()
 
     def start(self) -> None:
@@ -97,15 +101,18 @@ class WandbProcess:
             self._process.stdin.close()
         self._wait_for("logged", seconds=_SECONDS_TO_WRITE if finished else _SECONDS_TO_STOP)
         told = self._told
-        if finished and self.mode == "online" and ("silent" not in told or "url" in told):
-            self._wait_for("uploaded", "failed", "silent", seconds=self._config.wait)
+        if finished and self.mode == "online":
+            with contextlib.suppress(Interrupted):  # the run is done: a signal only ends the waiting
+                self._wait_for("uploaded", "failed", "silent", seconds=self._config.wait)
         if "uploaded" in told:
-            return told["url"]
+            return told.get("url", "uploaded")
         logs = unsynced(self._workdir / "wandb")
+        if "segment" in told and (own := self._workdir / "wandb" / told["segment"]) not in logs:
+            logs.append(own)  # the client also marks what it failed to upload
         if not logs:
             return "none: the run's own record in the workdir is complete"
-        command = " ".join(["wandb sync", *map(str, logs)])
-        if self.mode == "offline" or "failed" in told or ("silent" in told and "url" not in told):
+        command = shlex.join(["wandb", "sync", *map(str, logs)])
+        if self.mode == "offline" or told.keys() & {"failed", "silent"}:
             return command
         return f"{told.get('url', 'it')} is being uploaded; where that is cut off: {command}"
 
@@ -113,6 +120,7 @@ class WandbProcess:
         folder = self._workdir.resolve() / "wandb"
         folder.mkdir(exist_ok=True)
         job = {"workdir": str(folder.parent), "online": self.mode == "online"}
+        inherited = {name: value for name, value in self._environment.items() if name not in _NOT_PASSED_ON}
         path = os.pathsep.join(filter(None, [str(_ROOT), self._environment.get("PYTHONPATH")]))
         with (folder / "writer.log").open("ab") as log:
             return subprocess.Popen(
@@ -121,8 +129,8 @@ class WandbProcess:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
-                env={**self._environment, **_settings(folder), "PYTHONPATH": path},
-                start_new_session=True,  # Ctrl-C is for the training
+                env={**inherited, **_settings(folder), "PYTHONPATH": path},
+                process_group=0,  # Ctrl-C is for the training; in another session niceness would not count
             )
 
     def _wait_for(self, *words: str, seconds: float) -> None:
@@ -146,11 +154,14 @@ class WandbProcess:
     def _take(self, word: str, rest: str) -> None:
         with self._news:
             self._told[word] = rest
+            if word == "url":  # late, but it answers
+                self._told.pop("silent", None)
             self._news.notify_all()
 
     def _warn(self, what: str) -> None:
         """Says what is wrong, once."""
-        if not self._told.keys() & {"failed", "silent"}:
+        if not self._warned:
+            self._warned = True
             self._say(f"W&B: {what}; the run goes on, and its own record is complete")
 
 

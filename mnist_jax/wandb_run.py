@@ -24,9 +24,9 @@ _SECONDS_TO_DISK = 2.0  # the client writes what it was given within one
 class WandbRun:
     """One process's part of a W&B run, a folder `offline-run-...` in the workdir's `wandb`.
 
-    Each split has its own step axis, such as `train/step`, and W&B's own step is the training's, so that a
-    run that goes on is the same W&B run, whose steps never go back. What was logged, by any process of the
-    run, is kept in `wandb/logged.json`, split -> last step.
+    Training and validation have their own axes, `train/step` and `validation/epoch`, and W&B's own step is
+    the training's, so that a run that goes on is the same W&B run, whose steps never go back. What was
+    logged, by any process of the run, is kept in `wandb/logged.json`, split -> last step.
     """
 
     def __init__(self, workdir: pathlib.Path):
@@ -37,6 +37,9 @@ class WandbRun:
         self._logged: dict[str, int] = {}
         if (self._folder / "logged.json").exists():
             self._logged = read_json(self._folder / "logged.json")
+        # The client keeps the newest step to itself until a later one comes.
+        self._given = dict(self._logged)  # what came before that step
+        self._newest = max(self._logged.values(), default=0)
         self._unsure: deque[tuple[float, dict[str, int]]] = deque()
         self._run = wandb.init(
             mode="offline",
@@ -55,13 +58,13 @@ class WandbRun:
                 disable_git=True,
                 git_commit=code["commit"],
                 git_remote_url=code["remote"],
-                program=record["command"][0],
+                program=(record["command"] or [None])[0],
             ),
             **{name: config["wandb"][name] or None for name in _SETTINGS},
         )
-        for split in ("train", "validation"):
-            self._run.define_metric(f"{split}/step")
-            self._run.define_metric(f"{split}/*", step_metric=f"{split}/step")
+        for split, axis in (("train", "train/step"), ("validation", "validation/epoch")):
+            self._run.define_metric(axis)
+            self._run.define_metric(f"{split}/*", step_metric=axis)
         if patch := code["patch_sha256"]:
             self._save(f"code-{patch[:12]}.patch")
         self._examples = data.load(from_record(config).data).test
@@ -79,11 +82,13 @@ class WandbRun:
         if split != "test" and step > self._logged.get(split, 0):
             values = {f"{split}/{key}": value for key, value in row.items() if key != "split"}
             self._run.log(values, step=step)
+            if step > self._newest:
+                self._newest, self._given = step, dict(self._logged)
             self._logged[split] = step
 
     def remember(self) -> None:
         """Notes what was logged and is on the disk by now."""
-        self._unsure.append((time.monotonic(), dict(self._logged)))
+        self._unsure.append((time.monotonic(), self._given))
         while self._unsure[0][0] < time.monotonic() - _SECONDS_TO_DISK:
             self._note(self._unsure.popleft()[1])
 

@@ -27,7 +27,7 @@ class Upload:
         self._log = segment.parent / "upload.log"
         self._lock = filelock.FileLock(segment.parent / ".upload.lock")
         self._process: subprocess.Popen[bytes] | None = None
-        self._read = self._log.stat().st_size if self._log.exists() else 0
+        self._read = 0
         self._started: float | None = None
         self.connected = self.failed = self.silent = False
         self._refused = False  # of the current log
@@ -65,17 +65,22 @@ class Upload:
         self._current = self._left.pop(0)
         if _synced(self._current):  # by the upload that was waited for
             return False
+        self._read = self._log.stat().st_size if self._log.exists() else 0  # after what others were told
         # Only of the log that is being written: it would wait for the end of one that was cut off.
         live = ["--live"] if self._current == self._segment else []
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "wandb", "beta", "sync", "--yes", *live, str(self._current)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-        self._started, self._refused = self._started or time.monotonic(), False
-        return True
+        self._refused = False
+        try:
+            with self._log.open("ab") as log:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", "wandb", "beta", "sync", "--yes", *live, str(self._current)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                )
+        except OSError as error:
+            self._left = []
+            self._fail(str(error))
+        return self._process is not None
 
     def _listen(self) -> None:
         """Reads what the client printed."""
@@ -84,6 +89,8 @@ class Upload:
             printed = file.read()
         printed = printed[: printed.rfind(b"\n") + 1]
         self._read += len(printed)
+        if printed and self._started is None:  # from here on it tries, however long its start took
+            self._started = time.monotonic()
         for line in printed.decode(errors="replace").splitlines():
             if found := re.search(r"View run .* at (\S+)$", line):
                 self.connected, self.silent = True, False
@@ -111,7 +118,8 @@ class Upload:
 
 def unsynced(folder: pathlib.Path, *, but: pathlib.Path | None = None) -> list[pathlib.Path]:
     """The logs in a folder that were not uploaded, the oldest first."""
-    return [log for log in sorted(folder.glob("offline-run-*")) if log != but and not _synced(log)]
+    logs = sorted(folder.glob("offline-run-*"))
+    return [log for log in logs if log != but and any(log.glob("*.wandb")) and not _synced(log)]
 
 
 def _synced(segment: pathlib.Path) -> bool:

@@ -27,7 +27,7 @@ _SECONDS_FOR_THE_FORMER = 60.0  # to end what it logs, for the process of a trai
 
 
 def main(workdir: pathlib.Path, *, online: bool) -> None:
-    os.nice(19)  # the training goes first
+    os.nice(10)  # the training goes first
     quiet_libraries()
     # Opened at once: a training that goes on in the workdir replaces it, and this is the one to follow.
     with (workdir / "metrics.jsonl").open("rb") as rows:

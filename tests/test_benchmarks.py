@@ -9,6 +9,7 @@ from conftest import ROOT
 
 from mnist_jax import benchmarks, models
 from mnist_jax.config import validate
+from mnist_jax.errors import UserError
 
 
 def test_a_timing_is_the_median_and_the_range():
@@ -47,7 +48,7 @@ def test_peers_are_left_out_unless_asked_for_and_installed(monkeypatch):
 
 def test_a_worker_that_dies_is_named(monkeypatch):
     program = benchmarks.Program("broken", ("no_such_file.py",))
-    with pytest.raises(RuntimeError, match="broken ended with status 2"):
+    with pytest.raises(UserError, match="broken ended with status 2"):
         benchmarks.Worker(program, 8)
 
 

@@ -4,9 +4,12 @@ import io
 import json
 import os
 import pathlib
+import shlex
+import shutil
 import signal
 import struct
 import subprocess
+import sys
 import time
 import zlib
 
@@ -21,6 +24,7 @@ from wandb_backend import KEY, WandbBackend
 from mnist_jax import data
 from mnist_jax.config import from_record
 from mnist_jax.history import read_metrics
+from mnist_jax.wandb_process import _settings
 
 OFFLINE = (
     *TINY,
@@ -171,7 +175,7 @@ def test_the_log_holds_the_run(logged):
     assert config["dataset"] == record["data"]
     assert config["environment"]["cpu"] == record["environment"]["cpu"]
     axes = {metric.glob_name: metric.step_metric for metric in only(records, "metric") if metric.glob_name}
-    assert axes == {"train/*": "train/step", "validation/*": "validation/step"}
+    assert axes == {"train/*": "train/step", "validation/*": "validation/epoch"}
     assert [done.exit_code for done in only(records, "exit")] == [0]
 
 
@@ -235,7 +239,7 @@ def sync(line: str, folder: pathlib.Path, backend: WandbBackend) -> subprocess.C
     """Runs the command of a run's last line, as a user would in a shell."""
     path = f"{pathlib.Path(command()[0]).parent}:{os.environ['PATH']}"
     return subprocess.run(
-        line[line.index("wandb sync") :].split(),
+        shlex.split(line[line.index("wandb sync") :]),
         env={**os.environ, **backend.environment(), "PATH": path},
         cwd=folder,
         capture_output=True,
@@ -448,3 +452,28 @@ def test_a_process_that_fails_is_told_once(tmp_path, in_the_way):
     assert done.stdout.count("File exists") == 1
     assert done.stdout.count("the run goes on, and its own record is complete") == 1
     assert record_of(tmp_path)["status"] == "finished"
+
+
+def test_what_the_client_keeps_to_itself_is_not_noted_as_logged(logged, tmp_path):
+    """A program that is killed with W&B's own: the newest step is in neither log nor note."""
+    shutil.copy(logged[0] / "run.json", tmp_path)
+    (tmp_path / "wandb").mkdir()
+    program = """
+import os, pathlib, signal, sys, time
+from mnist_jax.wandb_run import WandbRun
+run = WandbRun(pathlib.Path(sys.argv[1]))
+for step in (10, 20, 30):
+    run.log({"split": "train", "step": step, "loss": 1.0})
+until = time.monotonic() + 4
+while time.monotonic() < until:
+    run.remember()
+    time.sleep(0.2)
+os.killpg(0, signal.SIGKILL)
+"""
+    environment = {**os.environ, **_settings(tmp_path / "wandb")}
+    run = [sys.executable, "-c", program, str(tmp_path)]
+    subprocess.run(run, cwd=ROOT, env=environment, process_group=0, timeout=60, check=False)
+    (records,) = segments(tmp_path)
+    noted = json.loads((tmp_path / "wandb" / "logged.json").read_text())["train"]
+    assert noted == 20
+    assert [row["train/step"] for row in history(records)][: noted // 10] == [10, 20]

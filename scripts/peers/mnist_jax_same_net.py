@@ -7,7 +7,6 @@ compiler option and allocator thresholds of `mnist_jax/devices.py`.
 """
 
 import argparse
-import itertools
 
 import worker
 
@@ -43,8 +42,9 @@ steps_per_call = devices.steps_per_call(0)
 
 def train(steps: int) -> None:
     global state
-    chunks = itertools.repeat((int(state.step), steps_per_call), steps // steps_per_call)
-    chunks = [(first + n * count, count) for n, (first, count) in enumerate(chunks)]
+    first = int(state.step)
+    starts = range(first, first + steps, steps_per_call)
+    chunks = [(start, min(steps_per_call, first + steps - start)) for start in starts]
     rows = training_rows(feed, chunks, seed=0, batch_size=args.batch, size=len(arrays.labels))
     for batch in rows:
         state, metrics = train_chunk(state, *batch)
