@@ -2,11 +2,11 @@
 
 import json
 import math
-import os
 import pathlib
 from typing import Any
 
 from mnist_jax.errors import UserError
+from mnist_jax.files import write_whole
 
 Row = dict[str, Any]
 
@@ -17,9 +17,7 @@ class MetricsFile:
     def __init__(self, path: pathlib.Path, step: int):
         """Opens the file for a run that goes on after `step` steps; what comes later is written anew."""
         kept = [line for line in _whole_rows(path) if _is_before(json.loads(line), step)]
-        partial = path.with_name(path.name + ".partial")
-        partial.write_bytes(b"".join(kept))
-        os.replace(partial, path)
+        write_whole(path, b"".join(kept))
         self._file = path.open("ab", buffering=0)
 
     def log(self, row: Row) -> None:

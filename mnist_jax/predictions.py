@@ -1,12 +1,13 @@
 """What a model said of every example of a split, and the file that keeps it."""
 
-import os
+import io
 import pathlib
 from typing import NamedTuple
 
 import numpy as np
 
 from mnist_jax.errors import UserError
+from mnist_jax.files import write_whole
 
 
 class Predictions(NamedTuple):
@@ -41,10 +42,9 @@ def predictions_of(log_probabilities: np.ndarray, labels: np.ndarray) -> Predict
 
 def save_predictions(path: pathlib.Path, predictions: Predictions, step: int) -> None:
     """Writes the file whole or not at all: `labels`, `log_probabilities` and the `step` of the checkpoint."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        np.savez(file, step=step, labels=predictions.labels, log_probabilities=predictions.log_probabilities)
-    os.replace(partial, path)
+    file = io.BytesIO()
+    np.savez(file, step=step, labels=predictions.labels, log_probabilities=predictions.log_probabilities)
+    write_whole(path, file.getvalue())
 
 
 def load_predictions(path: pathlib.Path) -> tuple[int, Predictions]:

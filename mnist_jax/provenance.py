@@ -29,6 +29,7 @@ import numpy as np
 from mnist_jax import __version__, devices
 from mnist_jax.config import differences
 from mnist_jax.data import ROLES, Dataset
+from mnist_jax.files import write_whole
 from mnist_jax.interrupts import Interrupted
 
 SCHEMA = 1
@@ -114,9 +115,7 @@ class RunRecord:
     def update(self, **fields: Any) -> None:
         """Sets top-level keys and writes the file; numbers that are not finite become null."""
         self.fields.update(plain(fields))
-        partial = self._path.with_name(self._path.name + ".partial")
-        partial.write_text(json.dumps(self.fields, indent=2, allow_nan=False) + "\n")
-        os.replace(partial, self._path)
+        write_whole(self._path, (json.dumps(self.fields, indent=2, allow_nan=False) + "\n").encode())
 
 
 def now() -> str:

@@ -1,7 +1,6 @@
 """report.html: what a run came to, on one page that needs nothing beside itself."""
 
 import functools
-import os
 import pathlib
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +14,7 @@ from mnist_jax.charts import Axis, Line, axis_of, bar_chart, line_chart
 from mnist_jax.config import flatten
 from mnist_jax.data import Dataset
 from mnist_jax.detailed import Detailed, evaluate_in_detail
+from mnist_jax.files import write_whole
 from mnist_jax.galleries import gallery, samples, worst_mistakes
 from mnist_jax.history import read_metrics
 from mnist_jax.predictions import Predictions
@@ -95,9 +95,7 @@ def write_report(workdir: pathlib.Path, name: str, record: Mapping[str, Any], re
         samples=pictures(samples(len(results.predictions.labels), _GALLERY)),
         config=_config_rows(record["config"]),
     )
-    partial = workdir / (name + ".partial")
-    partial.write_text(page, encoding="utf-8")
-    os.replace(partial, workdir / name)
+    write_whole(workdir / name, page.encode())
 
 
 @functools.cache

@@ -2,7 +2,6 @@
 
 import importlib
 import json
-import os
 import pathlib
 import time
 from collections import deque
@@ -13,6 +12,7 @@ import wandb
 
 from mnist_jax import data
 from mnist_jax.config import from_record
+from mnist_jax.files import write_whole
 from mnist_jax.galleries import as_picture
 from mnist_jax.predictions import load_predictions
 from mnist_jax.wandb_tables import predictions_table, result_plots
@@ -132,9 +132,7 @@ class WandbRun:
         self._note(self._logged)
 
     def _note(self, logged: Mapping[str, int]) -> None:
-        partial = self._folder / "logged.json.partial"
-        partial.write_text(json.dumps(logged))
-        os.replace(partial, self._folder / "logged.json")
+        write_whole(self._folder / "logged.json", json.dumps(logged).encode())
 
     def _save(self, name: str) -> None:
         if (path := self._workdir / name).exists():

@@ -61,6 +61,12 @@ def run_main(*arguments: str, **options) -> subprocess.CompletedProcess:
     )
 
 
+def start_main(*arguments: str, **options) -> subprocess.Popen:
+    """Starts main.py as a user would, its output in pipes."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command(*arguments), cwd=ROOT, **pipes, **options)
+
+
 TINY = (
     "--config=configs/digits.py",
     "--config.model.widths=(8,8)",

@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 import pytest
-from conftest import ROOT, TINY, command, run_main
+from conftest import ROOT, TINY, command, run_main, start_main
 
 from configs import digits
 from mnist_jax import data, models, provenance, steps
@@ -237,13 +237,7 @@ def test_a_run_killed_three_times_ends_with_the_same_bits(uninterrupted, tmp_pat
 
 @pytest.mark.parametrize(("signum", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_stopped_run_saves_its_step_and_goes_on_to_the_same_bits(uninterrupted, tmp_path, signum, status):
-    process = subprocess.Popen(
-        command(*LONGER, f"--workdir={tmp_path}"),
-        cwd=ROOT,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
+    process = start_main(*LONGER, f"--workdir={tmp_path}")
     wait_for_step(process, tmp_path, 50)
     process.send_signal(signum)
     _, err = process.communicate()
@@ -387,13 +381,7 @@ def test_on_a_terminal_there_is_a_bar(tmp_path):
 
 
 def test_a_reader_that_goes_away_does_not_stop_the_run(finished, tmp_path):
-    process = subprocess.Popen(
-        command(*TINY, f"--workdir={tmp_path}"),
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = start_main(*TINY, f"--workdir={tmp_path}")
     process.stdout.readline()
     process.stdout.close()
     assert process.stderr.read() == ""

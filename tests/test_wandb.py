@@ -15,7 +15,7 @@ import zlib
 
 import numpy as np
 import pytest
-from conftest import ROOT, TINY, command, run_main
+from conftest import ROOT, TINY, command, run_main, start_main
 from PIL import Image
 from test_train import wait_for_step
 from wandb.proto import wandb_internal_pb2
@@ -338,14 +338,8 @@ def no_survivors(tmp_path):
 def start_online(workdir: pathlib.Path, backend: WandbBackend) -> subprocess.Popen:
     """A run of some seconds, whose W&B run is on the server already."""
     arguments = (*TINY, "--config.train.epochs=60", "--config.wandb.mode=online", "--config.wandb.wait=1.0")
-    process = subprocess.Popen(
-        command(*arguments, f"--workdir={workdir}"),
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, **backend.environment()},
-    )
+    environment = {**os.environ, **backend.environment()}
+    process = start_main(*arguments, f"--workdir={workdir}", env=environment)
     while not backend.runs:
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.05)
@@ -383,15 +377,7 @@ def test_a_stopped_run_goes_on_as_the_same_run_and_logs_no_step_twice(tmp_path, 
     """Ctrl-C as a terminal sends it: to every process of the group."""
     environment = {**os.environ, **backend.environment()}
     arguments = (*ONLINE, LONGER, f"--workdir={tmp_path}")
-    process = subprocess.Popen(
-        command(*arguments),
-        cwd=ROOT,
-        start_new_session=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment,
-    )
+    process = start_main(*arguments, start_new_session=True, env=environment)
     wait_for_step(process, tmp_path, 60)
     os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate()
