@@ -30,16 +30,23 @@ def get_config() -> ml_collections.ConfigDict:
     config.augment.shift = 0.0  # at most so many pixels along each axis
     config.augment.rotation = 0.0  # at most so many degrees either way
     config.augment.scale = 0.0  # at most this fraction larger or smaller
+    config.augment.shear = 0.0  # at most so many pixels sideways for each pixel up
+    config.augment.elastic = 0.0  # deviation in pixels of displacements on a smooth random field
+    config.augment.crop = 0  # at most so many whole pixels along each axis, the border filled by reflection
     config.augment.flip = False  # mirrored left to right half of the time
     config.augment.cutout = 0  # side in pixels of a square blacked out at a random place; 0: none
 
     config.model = ml_collections.ConfigDict()
-    config.model.widths = (32, 64)  # channels of each convolution; every one halves the image
+    config.model.name = "cnn"  # cnn or airbench, see mnist_jax/cnn.py and mnist_jax/airbench.py
+    config.model.widths = (32, 64)  # channels of each convolution or block; every one halves the image
     config.model.kernel = 3  # side of the convolutions in pixels
-    config.model.dense = 256  # width of the dense layer before the last
+    config.model.depth = 2  # airbench: convolutions a block
+    config.model.residual = False  # airbench: the first convolution's output is added to the last's
+    config.model.dense = 256  # cnn: width of the dense layer before the last
+    config.model.activation = "relu"  # relu, gelu or silu
     config.model.pooling = "average"  # average or max
     config.model.norm = "none"  # after each convolution: none, batch or group
-    config.model.dropout = 0.0  # rate before each of the two dense layers
+    config.model.dropout = 0.0  # rate before each dense layer
 
     config.optimizer = ml_collections.ConfigDict()
     config.optimizer.name = "sgd"  # sgd, adam, adamw, adadelta, lamb or lion
@@ -72,6 +79,10 @@ def get_config() -> ml_collections.ConfigDict:
 
     config.evaluation = ml_collections.ConfigDict()
     config.evaluation.batch_size = 1000  # examples a forward pass
+    config.evaluation.shift = (
+        0  # pixels; probabilities are averaged over nine images so far apart; 0: one image
+    )
+    config.evaluation.flip = False  # probabilities are averaged over each image and its mirror image
     config.evaluation.every_steps = 0  # on the validation split; 0: after every epoch
 
     config.checkpoint = ml_collections.ConfigDict()

@@ -7,14 +7,16 @@ from jax.scipy.ndimage import map_coordinates
 
 
 def augment(key: jax.Array, images: jax.Array, config: ml_collections.FrozenConfigDict) -> jax.Array:
-    """Randomly moves, turns, scales, mirrors and cuts each image, as `config.augment` says.
+    """Randomly moves, warps, crops, mirrors and cuts each image, as `config.augment` says.
 
-    images: float (B, H, W, C) in [0, 1]; what comes in from outside the image is 0.
+    images: float (B, H, W, C) in [0, 1]; what comes in from outside the image is 0, but for crop.
     Returns: the same shape and dtype; the same images where every strength is 0.
     """
-    warp_key, flip_key, cutout_key = jax.random.split(key, 3)
-    if config.shift or config.rotation or config.scale:
-        images = _warp(warp_key, images, config.shift, config.rotation, config.scale)
+    warp_key, crop_key, flip_key, cutout_key = jax.random.split(key, 4)
+    if config.shift or config.rotation or config.scale or config.shear or config.elastic:
+        images = _warp(warp_key, images, config)
+    if config.crop:
+        images = _crop(crop_key, images, config.crop)
     if config.flip:
         mirrored = jax.random.bernoulli(flip_key, shape=(images.shape[0], 1, 1, 1))
         images = jnp.where(mirrored, images[:, :, ::-1], images)
@@ -23,23 +25,61 @@ def augment(key: jax.Array, images: jax.Array, config: ml_collections.FrozenConf
     return images
 
 
-def _warp(key: jax.Array, images: jax.Array, shift: float, rotation: float, scale: float) -> jax.Array:
-    """One bilinear resampling of each image under a random similarity about its centre."""
+def views(images: jax.Array, config: ml_collections.FrozenConfigDict) -> list[jax.Array]:
+    """The images as `config.evaluation` has them looked at several times: moved, and each also mirrored.
+
+    images: float (B, H, W, C) in [0, 1]; what comes in from outside the image is 0. The first is as given.
+    """
+    _, height, width, _ = images.shape
+    side = config.shift
+    moves = [(0, 0), *((y, x) for y in (-side, 0, side) for x in (-side, 0, side) if (y, x) != (0, 0))]
+    padded = jnp.pad(images, ((0, 0), (side, side), (side, side), (0, 0)))
+    moved = [padded[:, side + y : side + y + height, side + x : side + x + width] for y, x in moves]
+    return [*moved, *(image[:, :, ::-1] for image in moved if config.flip)]
+
+
+def _warp(key: jax.Array, images: jax.Array, config: ml_collections.FrozenConfigDict) -> jax.Array:
+    """One bilinear resampling of each image under a random affine map about its centre, and a smooth field.
+
+    The field of displacements is normal on a grid of 4 x 4 points and cubic between them, as in
+    https://arxiv.org/abs/1505.04597; elastic distortions of digits: https://doi.org/10.1109/ICDAR.2003.1227801.
+    """
     batch, height, width, _ = images.shape
-    shift_key, angle_key, scale_key = jax.random.split(key, 3)
-    shifts = jax.random.uniform(shift_key, (batch, 2), minval=-shift, maxval=shift)
-    angles = jnp.radians(jax.random.uniform(angle_key, (batch,), minval=-rotation, maxval=rotation))
-    factors = 1 / jax.random.uniform(scale_key, (batch,), minval=1 - scale, maxval=1 + scale)
+    keys = iter(jax.random.split(key, 5))
+
+    def uniform(limit: float, shape: tuple[int, ...] = (batch,)) -> jax.Array:
+        return jax.random.uniform(next(keys), shape, minval=-limit, maxval=limit)
+
+    shifts = uniform(config.shift, (batch, 2))
+    angles, factors = jnp.radians(uniform(config.rotation)), 1 / (1 + uniform(config.scale))
+    shears = uniform(config.shear)
+    if config.elastic:
+        coarse = config.elastic * jax.random.normal(next(keys), (batch, 4, 4, 2))
+        field = jax.image.resize(coarse, (batch, height, width, 2), "cubic")
+    else:
+        field = jnp.zeros((batch, 1, 1, 2))
 
     centre_y, centre_x = (height - 1) / 2, (width - 1) / 2
     y, x = jnp.meshgrid(jnp.arange(height) - centre_y, jnp.arange(width) - centre_x, indexing="ij")
 
-    def warp_one(image, offset, angle, factor):
-        cos, sin = factor * jnp.cos(angle), factor * jnp.sin(angle)
-        source = (cos * y - sin * x + offset[0] + centre_y, sin * y + cos * x + offset[1] + centre_x)
-        return jax.vmap(lambda channel: map_coordinates(channel, source, order=1), -1, -1)(image)
+    def warp_one(image, offset, angle, factor, shear, moved):
+        cos, sin, slanted = factor * jnp.cos(angle), factor * jnp.sin(angle), x + shear * y
+        rows = cos * y - sin * slanted + offset[0] + moved[..., 0] + centre_y
+        columns = sin * y + cos * slanted + offset[1] + moved[..., 1] + centre_x
+        return jax.vmap(lambda channel: map_coordinates(channel, (rows, columns), order=1), -1, -1)(image)
 
-    return jax.vmap(warp_one)(images, shifts, angles, factors).astype(images.dtype)
+    return jax.vmap(warp_one)(images, shifts, angles, factors, shears, field).astype(images.dtype)
+
+
+def _crop(key: jax.Array, images: jax.Array, most: int) -> jax.Array:
+    """Moves each image by whole pixels; what comes in is the image reflected at its border."""
+    padded = jnp.pad(images, ((0, 0), (most, most), (most, most), (0, 0)), "reflect")
+    corners = jax.random.randint(key, (images.shape[0], 2), 0, 2 * most + 1)
+
+    def cut(image, corner):
+        return jax.lax.dynamic_slice(image, (*corner, 0), images.shape[1:])
+
+    return jax.vmap(cut)(padded, corners)
 
 
 def _cutout(key: jax.Array, images: jax.Array, side: int) -> jax.Array:

@@ -36,7 +36,7 @@ def build(config: ml_collections.FrozenConfigDict, dataset: Dataset) -> Experime
     plan = make_plan(config, len(dataset.train.labels))
     schedule = create_schedule(config, plan.steps_per_epoch, plan.total_steps)
     optimizer = create_optimizer(config, schedule)
-    graphdef, state = create_state(config, dataset.image_shape, len(dataset.class_names), optimizer)
+    graphdef, state = create_state(config, dataset.train.images, len(dataset.class_names), optimizer)
     predict_batch = make_predict(config, graphdef)
 
     def predict(split: Arrays, state: TrainState) -> Predictions:

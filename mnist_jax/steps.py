@@ -6,13 +6,15 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import ml_collections
+import numpy as np
 import optax
 from flax import nnx
 
 from mnist_jax import devices
-from mnist_jax.augment import augment
+from mnist_jax.augment import augment, views
 from mnist_jax.feeding import Rows
 from mnist_jax.models import apply_model, create_model
+from mnist_jax.pixels import normalize, to_float
 
 PyTree = Any
 
@@ -40,13 +42,16 @@ class TrainState(NamedTuple):
 
 def create_state(
     config: ml_collections.FrozenConfigDict,
-    image_shape: tuple[int, int, int],
+    images: np.ndarray,
     num_classes: int,
     optimizer: optax.GradientTransformation,
 ) -> tuple[nnx.GraphDef, TrainState]:
-    """The model's graphdef, and the state before the first step, a pure function of the config."""
+    """The model's graphdef, and the state before the first step, a pure function of config and data.
+
+    images: uint8 (N, H, W, C), those of the training split.
+    """
     init_key, key = jax.random.split(jax.random.key(config.seed))
-    graphdef, params, model_state = create_model(config, image_shape, num_classes, init_key)
+    graphdef, params, model_state = create_model(config, images, num_classes, init_key)
     state = TrainState(
         step=jnp.zeros((), jnp.int32),
         key=jax.random.key_data(key),
@@ -122,26 +127,20 @@ def make_predict(config: ml_collections.FrozenConfigDict, graphdef: nnx.GraphDef
     (B,). counted: bool (B,), which of them the matrix counts. log-probabilities: float32 (B, K).
     """
 
+    def log_probabilities_of(params: PyTree, model_state: PyTree, batch: jax.Array) -> jax.Array:
+        logits, _ = apply_model(graphdef, params, model_state, batch, train=False)
+        return jax.nn.log_softmax(logits)
+
     def predict(
         params: PyTree, model_state: PyTree, confusion: jax.Array, rows: Rows, counted: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
-        batch = normalize(to_float(rows.images[rows.indices]), config)
-        logits, _ = apply_model(graphdef, params, model_state, batch, train=False)
-        log_probabilities = jax.nn.log_softmax(logits)
+        looks = views(to_float(rows.images[rows.indices]), config.evaluation)
+        each = [log_probabilities_of(params, model_state, normalize(look, config)) for look in looks]
+        log_probabilities = jax.nn.logsumexp(jnp.stack(each), axis=0) - jnp.log(len(each))
         cells = rows.labels[rows.indices], log_probabilities.argmax(-1)
         return confusion.at[cells].add(counted.astype(confusion.dtype)), log_probabilities
 
     return jax.jit(predict, donate_argnums=2, compiler_options=devices.compiler_options())
-
-
-def to_float(images: jax.Array) -> jax.Array:
-    """uint8 images as float32 in [0, 1]."""
-    return images.astype(jnp.float32) / 255
-
-
-def normalize(images: jax.Array, config: ml_collections.FrozenConfigDict) -> jax.Array:
-    """Float images in [0, 1] less the config's mean, divided by its deviation, per channel."""
-    return (images - jnp.asarray(config.data.mean)) / jnp.asarray(config.data.std)
 
 
 def _update_ema(state: TrainState, params: PyTree, decay: float) -> PyTree:

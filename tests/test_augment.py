@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from configs import default
-from mnist_jax.augment import augment
+from mnist_jax.augment import augment, views
 
 KEY = jax.random.key(3)
 
@@ -25,7 +25,17 @@ def test_without_strength_images_stay_as_they_are():
 
 
 @pytest.mark.parametrize(
-    "strengths", [{"shift": 2.0}, {"rotation": 20.0}, {"scale": 0.3}, {"cutout": 5}, {"flip": True}]
+    "strengths",
+    [
+        {"shift": 2.0},
+        {"rotation": 20.0},
+        {"scale": 0.3},
+        {"cutout": 5},
+        {"flip": True},
+        {"shear": 0.3},
+        {"elastic": 1.0},
+        {"crop": 4},
+    ],
 )
 def test_each_image_is_changed_in_its_own_way_by_the_key_alone(strengths):
     images = jnp.repeat(random_images(batch=1, channels=3), 64, axis=0)
@@ -97,3 +107,54 @@ def test_cutout_blacks_out_one_square():
     assert areas.min() >= 4  # a corner
     rows, columns = cut[..., 0].any(axis=2).sum(axis=1), cut[..., 0].any(axis=1).sum(axis=1)
     np.testing.assert_array_equal(rows * columns, areas)
+
+
+def test_a_crop_is_the_image_moved_by_whole_pixels_and_reflected_at_its_border():
+    images = np.asarray(random_images(batch=64))
+    padded = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)), "reflect")
+    found = set()
+    for number, cropped in enumerate(np.asarray(augment(KEY, images, settings(crop=1)))):
+        cuts = {(y, x): padded[number, y : y + 12, x : x + 10] for y in range(3) for x in range(3)}
+        (corner,) = [corner for corner, cut in cuts.items() if np.array_equal(cut, cropped)]
+        found.add(corner)
+    assert len(found) == 9
+
+
+def displacements(**strengths):
+    """Where each pixel of 200 warped images comes from, less where it is: (200, 9, 9, 2) of the middle."""
+    y, x = jnp.meshgrid(jnp.arange(21.0), jnp.arange(21.0), indexing="ij")
+    coordinates = jnp.stack([y, x], axis=-1)
+    warped = augment(KEY, jnp.repeat(coordinates[None], 200, axis=0), settings(**strengths))
+    return np.asarray(warped - coordinates)[:, 6:15, 6:15]
+
+
+def test_shear_moves_rows_sideways_in_proportion_to_their_height():
+    moved = displacements(shear=0.3)
+    np.testing.assert_allclose(moved[..., 0], 0, atol=1e-4)
+    slopes = moved[:, 0, 0, 1] / -4
+    expected = slopes[:, None, None] * np.arange(-4, 5)[:, None]
+    np.testing.assert_allclose(moved[..., 1], np.broadcast_to(expected, (200, 9, 9)), atol=1e-4)
+    assert 0.27 < np.abs(slopes).max() <= 0.3
+
+
+def test_elastic_displacements_are_smooth_and_as_large_as_asked():
+    moved = displacements(elastic=0.5)
+    assert 0.3 < moved.std() < 0.6
+    assert abs(moved.mean()) < 0.05
+    assert np.abs(np.diff(moved, axis=1)).std() < 0.3 * moved.std()
+    assert np.array_equal(displacements(elastic=0.0), np.zeros_like(moved))
+
+
+def test_views_are_the_image_moved_and_mirrored():
+    images = random_images(batch=3)
+    config = default.get_config().evaluation
+    (same,) = views(images, config)
+    np.testing.assert_array_equal(same, images)
+    config.update(shift=2, flip=True)
+    looks = np.asarray(views(images, config))
+    assert looks.shape == (18, *images.shape)
+    np.testing.assert_array_equal(looks[0], images)
+    np.testing.assert_array_equal(looks[9:], looks[:9, :, :, ::-1])
+    padded = np.pad(images, ((0, 0), (2, 2), (2, 2), (0, 0)))
+    expected = {padded[:, y : y + 12, x : x + 10].tobytes() for y in (0, 2, 4) for x in (0, 2, 4)}
+    assert {look.tobytes() for look in looks[:9]} == expected

@@ -4,6 +4,7 @@ import sys
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from conftest import ROOT
 
@@ -23,7 +24,9 @@ def test_a_timing_is_the_median_and_the_range():
 def test_the_flops_of_a_step_are_those_that_xla_counts(tiny_config):
     tiny_config.model.update(widths=(32, 64), dense=256, norm="none", kernel=3, dropout=0.0)
     config = validate(tiny_config)
-    graphdef, params, state = models.create_model(config, (28, 28, 1), 10, jax.random.key(0))
+    graphdef, params, state = models.create_model(
+        config, np.zeros((1, 28, 28, 1), np.uint8), 10, jax.random.key(0)
+    )
 
     def loss(params, images):
         return models.apply_model(graphdef, params, state, images, train=True)[0].sum()

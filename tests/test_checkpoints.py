@@ -18,7 +18,7 @@ def state(request, tiny_config):
     tiny_config.train.ema_decay = 0.9
     config = validate(tiny_config)
     optimizer = optimizers.create_optimizer(config, optimizers.create_schedule(config, 10, 100))
-    return steps.create_state(config, (8, 8, 1), 10, optimizer)[1]
+    return steps.create_state(config, np.zeros((1, 8, 8, 1), np.uint8), 10, optimizer)[1]
 
 
 def at(state, step):

@@ -18,11 +18,11 @@ def test_device_and_host_placement_train_to_the_same_bits(tiny_config, chunk):
     config = validate(tiny_config)
     schedule = optimizers.create_schedule(config, 10, 100)
     optimizer = optimizers.create_optimizer(config, schedule)
-    graphdef, _ = steps.create_state(config, (8, 8, 1), 10, optimizer)
+    graphdef, _ = steps.create_state(config, np.zeros((1, 8, 8, 1), np.uint8), 10, optimizer)
     train_chunk = steps.make_train_chunk(config, graphdef, optimizer, schedule)
 
     def train(placement):
-        _, state = steps.create_state(config, (8, 8, 1), 10, optimizer)
+        _, state = steps.create_state(config, np.zeros((1, 8, 8, 1), np.uint8), 10, optimizer)
         chunks = [(start, chunk) for start in range(0, 12, chunk)]
         for rows in training_rows(make_feed(ARRAYS, placement), chunks, seed=0, batch_size=16, size=50):
             state, _ = train_chunk(state, *rows)

@@ -5,7 +5,7 @@ import pytest
 from flax import nnx
 
 from configs import default
-from mnist_jax import models, provenance
+from mnist_jax import layers, models, provenance
 from mnist_jax.config import validate
 
 IMAGES = jax.random.normal(jax.random.key(1), (6, 28, 28, 1))
@@ -14,7 +14,7 @@ IMAGES = jax.random.normal(jax.random.key(1), (6, 28, 28, 1))
 def create(shape=(28, 28, 1), **changes):
     config = default.get_config()
     config.update_from_flattened_dict(changes)
-    return models.create_model(validate(config), shape, 10, jax.random.key(0))
+    return models.create_model(validate(config), np.zeros((1, *shape), np.uint8), 10, jax.random.key(0))
 
 
 def apply(model, images=IMAGES, **options):
@@ -69,7 +69,7 @@ def test_any_size_of_image(shape):
 def test_pooling_is_that_of_reduce_window(name, reduce, start, side):
     x = jax.random.normal(jax.random.key(2), (2, side, side, 3))
     expected = jax.lax.reduce_window(x, start, reduce, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
-    pooled = models._pool(x, {"average": jnp.mean, "max": jnp.max}[name])
+    pooled = layers.pool(x, name)
     np.testing.assert_allclose(pooled, expected / 4 if name == "average" else expected, rtol=1e-6)
 
 

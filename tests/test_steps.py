@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from mnist_jax import models, optimizers, steps
+from mnist_jax.augment import views
 from mnist_jax.config import validate
 from mnist_jax.feeding import Rows
+from mnist_jax.pixels import normalize, to_float
 from mnist_jax.predictions import predictions_of
 
 RNG = np.random.default_rng(0)
@@ -20,7 +22,7 @@ def setup(config, **changes):
     config = validate(config)
     schedule = optimizers.create_schedule(config, 10, 100)
     optimizer = optimizers.create_optimizer(config, schedule)
-    graphdef, state = steps.create_state(config, (8, 8, 1), 10, optimizer)
+    graphdef, state = steps.create_state(config, np.zeros((1, 8, 8, 1), np.uint8), 10, optimizer)
     return config, graphdef, state, steps.make_train_chunk(config, graphdef, optimizer, schedule)
 
 
@@ -114,6 +116,21 @@ def test_predictions_are_log_probabilities_of_the_normalized_images(tiny_config)
     np.testing.assert_allclose(np.exp(log_probabilities).sum(1), 1, atol=1e-5)
     expected = predictions_of(np.asarray(log_probabilities)[counted], np.asarray(LABELS[:5])[counted])
     np.testing.assert_array_equal(confusion, expected.confusion)
+
+
+def test_probabilities_are_averaged_over_the_views_of_an_image(tiny_config):
+    config, graphdef, state, _ = setup(tiny_config, **{"evaluation.shift": 1, "evaluation.flip": True})
+    counted, confusion = np.ones(5, bool), jnp.zeros((10, 10), jnp.int32)
+    rows = Rows(IMAGES, LABELS, np.arange(5))
+    predict = steps.make_predict(config, graphdef)
+    _, log_probabilities = predict(state.params, state.model_state, confusion, rows, counted)
+    looks = views(to_float(IMAGES[:5]), config.evaluation)
+    logits = [
+        models.apply_model(graphdef, state.params, state.model_state, normalize(look, config), train=False)[0]
+        for look in looks
+    ]
+    expected = np.mean([jax.nn.softmax(each) for each in logits], axis=0)
+    np.testing.assert_allclose(np.exp(log_probabilities), expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("changes", [{"augment.shift": 2.0}, {"model.dropout": 0.5}])

@@ -96,7 +96,7 @@ def test_the_metrics_are_those_of_the_saved_model(finished, tiny_config):
     config = validate(tiny_config)
     dataset = data.load(config.data)
     optimizer = create_optimizer(config, create_schedule(config, 37.4, 75))
-    graphdef, state = steps.create_state(config, (8, 8, 1), 10, optimizer)
+    graphdef, state = steps.create_state(config, np.zeros((1, 8, 8, 1), np.uint8), 10, optimizer)
     with Checkpoints(workdir / "checkpoints", config.checkpoint) as store:
         best = store.restore(read(workdir)["best"]["step"], state)
         last = store.restore(75, state)
