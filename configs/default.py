@@ -79,9 +79,7 @@ def get_config() -> ml_collections.ConfigDict:
 
     config.evaluation = ml_collections.ConfigDict()
     config.evaluation.batch_size = 1000  # examples a forward pass
-    config.evaluation.shift = (
-        0  # pixels; probabilities are averaged over nine images so far apart; 0: one image
-    )
+    config.evaluation.shift = 0  # pixels between nine views whose probabilities are averaged; 0: one view
     config.evaluation.flip = False  # probabilities are averaged over each image and its mirror image
     config.evaluation.every_steps = 0  # on the validation split; 0: after every epoch
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import ml_collections
 from flax import nnx
 
-from mnist_jax.layers import ACTIVATIONS, apply_norm, create_norm, pool
+from mnist_jax.layers import ACTIVATIONS, apply_norm, create_conv, create_norm, pool
 
 
 class Fixed(nnx.Variable):
@@ -71,15 +71,7 @@ class Block(nnx.Module):
     ):
         model = config.model
         self.convs = nnx.List(
-            nnx.Conv(
-                features if number else channels,
-                features,
-                (model.kernel, model.kernel),
-                use_bias=model.norm == "none",
-                kernel_init=nnx.initializers.he_normal(),
-                dtype=jnp.dtype(config.dtype),
-                rngs=rngs,
-            )
+            create_conv(config, features if number else channels, features, rngs=rngs)
             for number in range(model.depth)
         )
         self.norms = nnx.List(create_norm(config, features, rngs=rngs) for _ in range(model.depth))

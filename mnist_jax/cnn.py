@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import ml_collections
 from flax import nnx
 
-from mnist_jax.layers import ACTIVATIONS, apply_norm, create_norm, pool
+from mnist_jax.layers import ACTIVATIONS, apply_norm, create_conv, create_norm, pool
 
 
 class CNN(nnx.Module):
@@ -27,18 +27,7 @@ class CNN(nnx.Module):
         height, width, channels = examples.shape[1:]
         convs, norms = [], []
         for features in model.widths:
-            convs.append(
-                nnx.Conv(
-                    channels,
-                    features,
-                    (model.kernel, model.kernel),
-                    # A convolution's bias before a norm would be subtracted again.
-                    use_bias=model.norm == "none",
-                    kernel_init=nnx.initializers.he_normal(),
-                    dtype=dtype,
-                    rngs=rngs,
-                )
-            )
+            convs.append(create_conv(config, channels, features, rngs=rngs))
             norms.append(create_norm(config, features, rngs=rngs))
             height, width, channels = max(height // 2, 1), max(width // 2, 1), features
         self.convs, self.norms = nnx.List(convs), nnx.List(norms)

@@ -25,6 +25,22 @@ def pool(x: jax.Array, name: str) -> jax.Array:
     return POOLINGS[name](x, axis=(2, 4))
 
 
+def create_conv(
+    config: ml_collections.FrozenConfigDict, channels: int, features: int, *, rngs: nnx.Rngs
+) -> nnx.Conv:
+    """A convolution with `config.model.kernel` that keeps the size of the image."""
+    return nnx.Conv(
+        channels,
+        features,
+        (config.model.kernel, config.model.kernel),
+        # A convolution's bias before a norm would be subtracted again.
+        use_bias=config.model.norm == "none",
+        kernel_init=nnx.initializers.he_normal(),
+        dtype=jnp.dtype(config.dtype),
+        rngs=rngs,
+    )
+
+
 def create_norm(config: ml_collections.FrozenConfigDict, features: int, *, rngs: nnx.Rngs) -> Callable:
     """The layer that `config.model.norm` names; one that changes nothing for "none"."""
     dtype = jnp.dtype(config.dtype)

@@ -55,11 +55,9 @@ def test_a_residual_adds_what_the_first_convolution_gives():
     jax.tree.map(np.testing.assert_array_equal, plain[1], residual[1])
     without_last = jax.tree.map(jnp.copy, residual[1])
     for number in (0, 1):
-        norm = without_last["blocks"][number]["norms"][1]
-        norm["scale"], norm["bias"] = (
-            0 * norm["scale"],
-            0 * norm["bias"],
-        )  # the last convolution gives nothing
+        # The last convolution gives nothing.
+        norms = without_last["blocks"][number]["norms"]
+        norms[1] = jax.tree.map(jnp.zeros_like, norms[1])
     shallow = create(depth=1)
     params = shallow[1] | {"shift": residual[1]["shift"], "output": residual[1]["output"]}
     for number in (0, 1):
