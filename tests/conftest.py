@@ -38,6 +38,7 @@ def tiny_config() -> ml_collections.ConfigDict:
     config.train.epochs = 2
     config.train.log_every_steps = 10
     config.schedule.warmup = 0.5
+    config.checkpoint.metric = "accuracy"
     config.wandb.mode = "disabled"
     return config
 
