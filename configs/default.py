@@ -42,6 +42,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.kernel = 3  # side of the convolutions in pixels
     config.model.depth = 2  # airbench: convolutions a block
     config.model.residual = False  # airbench: the first convolution's output is added to the last's
+    config.model.whitening = True  # airbench: patches of 2 x 2 pixels are whitened first
     config.model.dense = 256  # cnn: width of the dense layer before the last
     config.model.activation = "relu"  # relu, gelu or silu
     config.model.pooling = "average"  # average or max

@@ -10,7 +10,15 @@ import jax.numpy as jnp
 import ml_collections
 from flax import nnx
 
-from mnist_jax.layers import ACTIVATIONS, apply_norm, create_conv, create_norm, pool
+from mnist_jax.layers import (
+    ACTIVATIONS,
+    Conv,
+    apply_norm,
+    convolve_patches,
+    create_norm,
+    patches,
+    pool,
+)
 
 
 class Fixed(nnx.Variable):
@@ -18,7 +26,7 @@ class Fixed(nnx.Variable):
 
 
 class Airbench(nnx.Module):
-    """Patches of 2 x 2 pixels whitened, then blocks that each halve the image.
+    """With `config.model.whitening` patches of 2 x 2 pixels whitened; then blocks that each halve the image.
 
     examples: training images as the model will see them, for the whitening.
     `__call__` takes float images (B, H, W, C), already normalized, and gives float32 logits (B, K).
@@ -33,9 +41,11 @@ class Airbench(nnx.Module):
         rngs: nnx.Rngs,
     ):
         dtype = jnp.dtype(config.dtype)
-        self.whitening = Fixed(patch_whitening(examples))
-        channels = self.whitening.shape[-1]
-        self.shift = nnx.Param(jnp.zeros(channels))
+        self.whitening = Fixed(patch_whitening(examples)) if config.model.whitening else None
+        channels = examples.shape[-1]
+        if self.whitening is not None:
+            channels = self.whitening.shape[-1]
+            self.shift = nnx.Param(jnp.zeros(channels))
         blocks = []
         for features in config.model.widths:
             blocks.append(Block(config, channels, features, rngs=rngs))
@@ -46,14 +56,10 @@ class Airbench(nnx.Module):
         self.activation, self.dtype = ACTIVATIONS[config.model.activation], dtype
 
     def __call__(self, images: jax.Array, *, train: bool, rngs: nnx.Rngs | None = None) -> jax.Array:
-        x = jax.lax.conv_general_dilated(
-            images.astype(self.dtype),
-            self.whitening.get_value().astype(self.dtype),
-            window_strides=(1, 1),
-            padding="SAME",
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        )
-        x = self.activation(x + self.shift.astype(self.dtype))
+        x = images.astype(self.dtype)
+        if self.whitening is not None:
+            x = convolve_patches(x, self.whitening.get_value().astype(self.dtype))
+            x = self.activation(x + self.shift.astype(self.dtype))
         for block in self.blocks:
             x = block(x, train=train)
         x = self.dropout(x.max(axis=(1, 2)), deterministic=not train, rngs=rngs)
@@ -71,7 +77,7 @@ class Block(nnx.Module):
     ):
         model = config.model
         self.convs = nnx.List(
-            create_conv(config, features if number else channels, features, rngs=rngs)
+            Conv(config, features if number else channels, features, rngs=rngs)
             for number in range(model.depth)
         )
         self.norms = nnx.List(create_norm(config, features, rngs=rngs) for _ in range(model.depth))
@@ -99,9 +105,7 @@ def patch_whitening(images: jax.Array) -> jax.Array:
     """
     _, height, width, channels = images.shape
     size = min(2, height, width)
-    rows, columns = height - size + 1, width - size + 1
-    windows = [images[:, y : y + rows, x : x + columns] for y in range(size) for x in range(size)]
-    patches = jnp.concatenate(windows, axis=-1).reshape(-1, size * size * channels)
-    variances, vectors = jnp.linalg.eigh(patches.T @ patches / len(patches))
-    filters = (vectors / jnp.sqrt(variances + 5e-4))[:, ::-1].reshape(size, size, channels, -1)
+    vectors = patches(images, size, size).reshape(-1, size * size * channels)
+    variances, axes = jnp.linalg.eigh(vectors.T @ vectors / len(vectors))
+    filters = (axes / jnp.sqrt(variances + 5e-4))[:, ::-1].reshape(size, size, channels, -1)
     return jnp.concatenate([filters, -filters], axis=-1)

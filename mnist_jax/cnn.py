@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import ml_collections
 from flax import nnx
 
-from mnist_jax.layers import ACTIVATIONS, apply_norm, create_conv, create_norm, pool
+from mnist_jax import devices
+from mnist_jax.layers import ACTIVATIONS, Conv, apply_norm, create_norm, pool
 
 
 class CNN(nnx.Module):
@@ -27,27 +28,33 @@ class CNN(nnx.Module):
         height, width, channels = examples.shape[1:]
         convs, norms = [], []
         for features in model.widths:
-            convs.append(create_conv(config, channels, features, rngs=rngs))
+            convs.append(Conv(config, channels, features, rngs=rngs))
             norms.append(create_norm(config, features, rngs=rngs))
             height, width, channels = max(height // 2, 1), max(width // 2, 1), features
         self.convs, self.norms = nnx.List(convs), nnx.List(norms)
-        self.dense = nnx.Linear(
-            height * width * channels,
-            model.dense,
-            kernel_init=nnx.initializers.he_normal(),
+        # Outputs first: the gradient of its input is then a product of two matrices as they lie in memory.
+        self.dense = nnx.Einsum(
+            "bi,oi->bo",
+            (model.dense, height * width * channels),
+            (model.dense,),
+            kernel_init=nnx.initializers.he_normal(in_axis=1, out_axis=0),
             dtype=dtype,
             rngs=rngs,
         )
         self.output = nnx.Linear(model.dense, num_classes, dtype=dtype, rngs=rngs)
         self.dropout = nnx.Dropout(model.dropout)
         self.pooling, self.activation = model.pooling, ACTIVATIONS[model.activation]
+        self.across_batch = model.norm == "batch"
 
     def __call__(self, images: jax.Array, *, train: bool, rngs: nnx.Rngs | None = None) -> jax.Array:
-        x = images
-        for conv, norm in zip(self.convs, self.norms, strict=True):
-            x = pool(self.activation(apply_norm(norm, conv(x), train=train)), self.pooling)
-        x = x.reshape(x.shape[0], -1)
+        parts = jnp.array_split(images, 1 if self.across_batch else devices.batch_parts(len(images)))
+        x = jnp.concatenate([self._features(part, train=train) for part in parts])
         x = self.dropout(x, deterministic=not train, rngs=rngs)
         x = self.activation(self.dense(x))
         x = self.dropout(x, deterministic=not train, rngs=rngs)
         return self.output(x).astype(jnp.float32)
+
+    def _features(self, x: jax.Array, *, train: bool) -> jax.Array:
+        for conv, norm in zip(self.convs, self.norms, strict=True):
+            x = pool(self.activation(apply_norm(norm, conv(x), train=train)), self.pooling)
+        return x.reshape(len(x), -1)

@@ -93,6 +93,7 @@ RULES: Mapping[str, Rule] = {
     "model.kernel": _integer(1),
     "model.depth": _integer(1),
     "model.residual": _boolean(),
+    "model.whitening": _boolean(),
     "model.dense": _integer(1),
     "model.activation": _choice("relu", "gelu", "silu"),
     "model.pooling": _choice("average", "max"),

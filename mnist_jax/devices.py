@@ -1,7 +1,6 @@
 """What the host and the compiler need for speed, set before the first computation.
 
-Measured with the default model (float32, batch 128) on 2 cores of an x86-64 machine: 3,500 images/s as
-JAX comes, 4,100 with the allocator's thresholds, 7,400 with the compiler option as well.
+README.md ("How fast it is") has what each of them gives, and what was tried beside.
 """
 
 import ctypes
@@ -17,14 +16,16 @@ import platformdirs
 # threaded path.
 _THREADED_CONVOLUTIONS = {"xla_cpu_experimental_ynn_fusion_type": ""}
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # glibc's malloc.h
 
 
 def prepare_host() -> None:
     """Tunes the allocator and turns on the persistent compilation cache; call it before any computation."""
     if platform.libc_ver()[0] == "glibc":
-        # XLA's scratch memory of more than 32 MB is otherwise mapped and page-faulted anew at every step.
+        # XLA's scratch memory of more than 32 MB is otherwise mapped and page-faulted anew at every step, and
+        # with a heap for each thread its place makes one process a fifth slower than another.
         libc = ctypes.CDLL(None)
+        libc.mallopt(_M_ARENA_MAX, 1)
         libc.mallopt(_M_MMAP_THRESHOLD, 1 << 30)
         libc.mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
     if jax.config.values["jax_compilation_cache_dir"] is None:
@@ -41,7 +42,7 @@ def user_cache_dir() -> pathlib.Path:
 def compiler_options() -> dict[str, str]:
     """XLA options for this machine; none where the user has set the flag or the compiler does not know it."""
     (option,) = _THREADED_CONVOLUTIONS
-    if jax.default_backend() != "cpu" or option in os.environ.get("XLA_FLAGS", ""):
+    if not on_cpu() or option in os.environ.get("XLA_FLAGS", ""):
         return {}
     try:
         jax.jit(lambda: 0, compiler_options=_THREADED_CONVOLUTIONS).lower().compile()
@@ -52,7 +53,17 @@ def compiler_options() -> dict[str, str]:
 
 def steps_per_call(asked: int) -> int:
     """Steps in one dispatch: as asked, or for 0 one on CPU, where loops are slow, and 50 elsewhere."""
-    return asked or (1 if jax.default_backend() == "cpu" else 50)
+    return asked or (1 if on_cpu() else 50)
+
+
+def on_cpu() -> bool:
+    """Whether XLA computes on the CPU, where `layers` goes round what it is slow at."""
+    return jax.default_backend() == "cpu"
+
+
+def batch_parts(size: int) -> int:
+    """In how many parts a batch goes through convolutions: on CPU so many that results stay in the caches."""
+    return max(1, min(4, size // 32)) if on_cpu() else 1
 
 
 def fits_on_device(nbytes: int) -> bool:

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import ml_collections
 from flax import nnx
 
+from mnist_jax import devices
+
 POOLINGS: dict[str, Callable] = {"average": jnp.mean, "max": jnp.max}
 ACTIVATIONS: dict[str, Callable] = {"relu": nnx.relu, "gelu": nnx.gelu, "silu": nnx.silu}
 
@@ -25,20 +27,55 @@ def pool(x: jax.Array, name: str) -> jax.Array:
     return POOLINGS[name](x, axis=(2, 4))
 
 
-def create_conv(
-    config: ml_collections.FrozenConfigDict, channels: int, features: int, *, rngs: nnx.Rngs
-) -> nnx.Conv:
-    """A convolution with `config.model.kernel` that keeps the size of the image."""
-    return nnx.Conv(
-        channels,
-        features,
-        (config.model.kernel, config.model.kernel),
-        # A convolution's bias before a norm would be subtracted again.
-        use_bias=config.model.norm == "none",
-        kernel_init=nnx.initializers.he_normal(),
-        dtype=jnp.dtype(config.dtype),
-        rngs=rngs,
-    )
+def patches(x: jax.Array, height: int, width: int) -> jax.Array:
+    """All patches of images (B, H, W, C), as (B, H - height + 1, W - width + 1, height * width * C)."""
+    rows, columns = x.shape[1] - height + 1, x.shape[2] - width + 1
+    windows = [x[:, y : y + rows, z : z + columns] for y in range(height) for z in range(width)]
+    return jnp.concatenate(windows, axis=-1)
+
+
+def convolve_patches(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """The same as `convolve`, as a matrix product."""
+    height, width, _, features = kernel.shape
+    before, after = ((height - 1) // 2, (width - 1) // 2), (height // 2, width // 2)
+    padded = jnp.pad(x, ((0, 0), *zip(before, after, strict=True), (0, 0)))
+    matrix = patches(padded, height, width).reshape(-1, kernel.size // features)
+    return (matrix @ kernel.reshape(-1, features)).reshape(*x.shape[:-1], features)
+
+
+class Conv(nnx.Module):
+    """A convolution with `config.model.kernel` that keeps the size of images (B, H, W, C)."""
+
+    def __init__(
+        self, config: ml_collections.FrozenConfigDict, channels: int, features: int, *, rngs: nnx.Rngs
+    ):
+        shape = (config.model.kernel, config.model.kernel, channels, features)
+        self.kernel = nnx.Param(nnx.initializers.he_normal()(rngs.params(), shape))
+        # A bias before a norm would be subtracted again.
+        self.bias = nnx.Param(jnp.zeros(features)) if config.model.norm == "none" else None
+        self.dtype = jnp.dtype(config.dtype)
+        self.convolve = convolve_patches if channels == 1 and devices.on_cpu() else convolve
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = self.convolve(x.astype(self.dtype), self.kernel.get_value().astype(self.dtype))
+        return x if self.bias is None else add_bias(x, self.bias.get_value().astype(self.dtype))
+
+
+def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Images (B, H, W, C) under a kernel (h, w, C, D) at each pixel, with zeros around: (B, H, W, D)."""
+    return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+
+def add_bias(x: jax.Array, bias: jax.Array) -> jax.Array:
+    """x (..., D) + bias (D,).
+
+    On CPU as a product with ones, so that the gradient of the bias is a matrix product too: as a sum over all
+    pixels it takes XLA six times as long.
+    """
+    if not devices.on_cpu():
+        return x + bias
+    ones = jnp.ones((x.size // bias.size, 1), x.dtype)
+    return x + (ones @ bias[None]).reshape(x.shape)
 
 
 def create_norm(config: ml_collections.FrozenConfigDict, features: int, *, rngs: nnx.Rngs) -> Callable:

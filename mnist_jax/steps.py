@@ -101,7 +101,7 @@ def make_train_chunk(
             "loss": loss,
             "accuracy": (logits.argmax(-1) == batch_labels).mean(dtype=jnp.float32),
             "learning_rate": jnp.asarray(schedule(state.step), jnp.float32),
-            "grad_norm": optax.tree.norm(grads),
+            "grad_norm": jnp.sqrt(optax.tree.vdot(grads, grads)),  # on CPU faster than optax.tree.norm
         }
         return state._replace(
             step=state.step + 1,

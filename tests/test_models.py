@@ -35,7 +35,7 @@ def test_the_network_computes_what_numpy_does():
     windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2))
     conv = np.einsum("bhwcij,ijco->bhwo", windows, p["convs"][0]["kernel"]) + p["convs"][0]["bias"]
     pooled = np.maximum(conv, 0).reshape(6, 14, 2, 14, 2, 4).mean((2, 4)).reshape(6, -1)
-    hidden = np.maximum(pooled @ p["dense"]["kernel"] + p["dense"]["bias"], 0)
+    hidden = np.maximum(pooled @ p["dense"]["kernel"].T + p["dense"]["bias"], 0)
     np.testing.assert_allclose(logits, hidden @ p["output"]["kernel"] + p["output"]["bias"], atol=1e-4)
 
 
@@ -71,6 +71,24 @@ def test_pooling_is_that_of_reduce_window(name, reduce, start, side):
     expected = jax.lax.reduce_window(x, start, reduce, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
     pooled = layers.pool(x, name)
     np.testing.assert_allclose(pooled, expected / 4 if name == "average" else expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("kernel", [(3, 3), (2, 2), (5, 1)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_convolution_by_patches_is_a_convolution(kernel, channels):
+    x = jax.random.normal(jax.random.key(3), (4, 9, 7, channels))
+    weights = jax.random.normal(jax.random.key(4), (*kernel, channels, 5))
+    expected = jax.lax.conv_general_dilated(
+        x, weights, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    np.testing.assert_allclose(layers.convolve_patches(x, weights), expected, atol=1e-5)
+
+
+def test_parts_of_a_batch_are_that_batch():
+    model = create()
+    images = jax.random.normal(jax.random.key(5), (300, 28, 28, 1))
+    whole = jnp.concatenate([apply(model, images[start : start + 50])[0] for start in range(0, 300, 50)])
+    np.testing.assert_allclose(apply(model, images)[0], whole, atol=1e-4)
 
 
 def test_batch_norm_learns_its_statistics_in_training_only():

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mnist_jax import models, optimizers, steps
+from mnist_jax import devices, models, optimizers, steps
 from mnist_jax.augment import views
 from mnist_jax.config import validate
 from mnist_jax.feeding import Rows
@@ -48,6 +48,21 @@ def test_a_chunk_of_steps_is_those_steps_one_by_one(tiny_config, changes):
     assert int(chunked.step) == 6
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5), one_by_one, chunked)
     np.testing.assert_allclose(metrics["loss"], chunk_metrics["loss"], rtol=1e-4)
+
+
+@pytest.mark.parametrize("norm", ["none", "group", "batch"])
+def test_what_is_set_for_speed_changes_rounding_only(tiny_config, monkeypatch, norm):
+    monkeypatch.setattr(devices, "batch_parts", lambda size: 3)
+    _, _, state, train_chunk = setup(tiny_config, **{"model.norm": norm})
+    fast, fast_metrics = run(train_chunk, copy(state))
+    monkeypatch.setattr(devices, "compiler_options", dict)
+    monkeypatch.setattr(devices, "on_cpu", lambda: False)
+    monkeypatch.setattr(devices, "batch_parts", lambda size: 1)
+    _, _, state, train_chunk = setup(tiny_config, **{"model.norm": norm})
+    plain, metrics = run(train_chunk, copy(state))
+    assert not np.array_equal(fast.params["dense"]["kernel"], plain.params["dense"]["kernel"])
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5), fast, plain)
+    np.testing.assert_allclose(fast_metrics["loss"], metrics["loss"], rtol=1e-4)
 
 
 def test_steps_are_bit_for_bit_repeatable_and_follow_the_seed(tiny_config):
