@@ -1,26 +1,30 @@
-"""Measurements of speed, each over interleaved repeats, since other work on a machine comes and goes."""
+"""Measurements of speed, each over repeats in turns, since other work on a machine comes and goes."""
 
-import importlib.util
 import json
-import os
 import pathlib
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
+import ml_collections
 
+from mnist_jax import augment, data, detailed, experiment, feeding, pixels
 from mnist_jax.errors import UserError
 
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
-_PEERS = _ROOT / "scripts" / "peers"
-_EXAMPLES = 60_000  # of scripts/peers/worker.py
 _NOISY = 0.15  # spread beyond which a comparison means little
+
+
+STAGES = {
+    "the interpreter": "pass",
+    "import of JAX": "import jax",
+    "import of the program": "import mnist_jax.train",
+}
 
 
 class Timing(NamedTuple):
@@ -44,116 +48,6 @@ def timing(values: Sequence[float]) -> Timing:
     return Timing(statistics.median(values), min(values), max(values))
 
 
-class Program(NamedTuple):
-    """A program of scripts/peers. needs: the modules without which it is left out."""
-
-    name: str
-    arguments: tuple[str, ...]
-    needs: tuple[str, ...] = ()
-    environment: Mapping[str, str] = {}
-
-
-PROGRAMS = (
-    Program("mnist_jax", ("mnist_jax_same_net.py",)),
-    Program("mnist_jax plain", ("mnist_jax_same_net.py", "--plain")),
-    Program("torch", ("torch_same_net.py",), ("torch",)),
-    Program("torch.compile", ("torch_same_net.py", "--compile"), ("torch",)),
-    Program(
-        "keras tensorflow",
-        ("keras_same_net.py",),
-        ("keras", "tensorflow"),
-        {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"},
-    ),
-)
-
-
-def installed(*, peers: bool) -> list[Program]:
-    """This project's programs and, if asked for, those of the peers that are installed."""
-    return [
-        program
-        for program in PROGRAMS
-        if not program.needs or (peers and all(map(importlib.util.find_spec, program.needs)))
-    ]
-
-
-class Worker:
-    """A running program of scripts/peers, warm; see scripts/peers/worker.py."""
-
-    def __init__(self, program: Program, batch_size: int):
-        self.program = program
-        self._process = subprocess.Popen(
-            [
-                sys.executable,
-                str(_PEERS / program.arguments[0]),
-                *program.arguments[1:],
-                f"--batch={batch_size}",
-            ],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**_environment(), **program.environment, "PYTHONPATH": str(_ROOT)},
-        )
-        self._read()
-
-    def images_per_second(self, steps: int) -> float:
-        assert self._process.stdin
-        self._process.stdin.write(f"{steps}\n")
-        self._process.stdin.flush()
-        return self._read()["images_per_second"]
-
-    def close(self) -> None:
-        assert self._process.stdin
-        self._process.stdin.close()
-        self._process.wait()
-
-    def _read(self) -> dict[str, Any]:
-        assert self._process.stdout
-        for line in self._process.stdout:
-            if line.startswith("{"):
-                return json.loads(line)
-        raise UserError(f"{self.program.name} ended with status {self._process.wait()}")
-
-
-def throughput(
-    programs: Sequence[Program], *, batch_size: int, steps: int, repeats: int
-) -> dict[str, Timing]:
-    """Images a second of each program's training, in turns.
-
-    Each repeat is a new process: how its memory came to lie can make one a fifth slower for all its life.
-    """
-    if steps * batch_size > _EXAMPLES:
-        raise UserError(f"--steps times --batch is {steps * batch_size:,}; it may be at most {_EXAMPLES:,}")
-    found: dict[str, list[float]] = {program.name: [] for program in programs}
-    for _ in range(repeats):
-        for program in programs:
-            worker = Worker(program, batch_size)
-            found[program.name].append(statistics.median(worker.images_per_second(steps) for _ in range(3)))
-            worker.close()
-    return {name: timing(values) for name, values in found.items()}
-
-
-def matmul_peak(size: int = 2048, repeats: int = 10) -> float:
-    """FLOP/s of a float32 matrix product of this size, the best of several."""
-    matrix = jnp.ones((size, size))
-    product = jax.jit(jnp.matmul)
-    product(matrix, matrix).block_until_ready()
-    best = float("inf")
-    for _ in range(repeats):
-        started = time.perf_counter()
-        product(matrix, matrix).block_until_ready()
-        best = min(best, time.perf_counter() - started)
-    return 2 * size**3 / best
-
-
-def flops_per_image() -> float:
-    """Of a training step on the reference network: three times the forward pass, but for the first layer,
-    which has no gradient of its input.
-    """
-    first, second = 28 * 28 * 9 * 32, 14 * 14 * 9 * 32 * 64
-    dense = 7 * 7 * 64 * 256 + 256 * 10
-    return 2.0 * (2 * first + 3 * second + 3 * dense)
-
-
 def runs(
     flags: Sequence[str], variants: Mapping[str, Sequence[str]], repeats: int
 ) -> dict[str, list[tuple[float, dict[str, Any]]]]:
@@ -168,6 +62,73 @@ def runs(
     return found
 
 
+def startup(flags: Sequence[str], repeats: int) -> dict[str, Timing]:
+    """Seconds from a process's start to the end of each stage, the last the first training step of main.py.
+
+    The caches are warm: a first round is not counted.
+    """
+    found: dict[str, list[float]] = {name: [] for name in [*STAGES, "first step"]}
+    for _ in range(repeats + 1):
+        for name, code in STAGES.items():
+            started = time.perf_counter()
+            subprocess.run([sys.executable, "-c", code], cwd=_ROOT, check=True)
+            found[name].append(time.perf_counter() - started)
+        found["first step"].append(_run(flags)[1]["startup_seconds"])
+    return {name: timing(seconds[1:]) for name, seconds in found.items()}
+
+
+def input_pipeline(config: ml_collections.FrozenConfigDict, repeats: int) -> dict[str, Timing]:
+    """Images a second of what comes before the model, each part alone, over an epoch of training batches."""
+    dataset, batch_size = data.load(config.data).train, config.train.batch_size
+    size = len(dataset.labels)
+
+    @jax.jit
+    def augmented(rows: feeding.Rows) -> jax.Array:
+        images = pixels.to_float(rows.images[rows.indices[0]])
+        return pixels.normalize(augment.augment(jax.random.key(0), images, config.augment), config)
+
+    def epoch(placement: str, work: Callable[[feeding.Rows], jax.Array]) -> Callable[[], None]:
+        feed = feeding.make_feed(dataset, placement)
+
+        def run() -> None:
+            chunks = ((step, 1) for step in range(size // batch_size))
+            for rows in feeding.training_rows(
+                feed, chunks, seed=config.seed, batch_size=batch_size, size=size
+            ):
+                jax.block_until_ready(work(rows))
+
+        return run
+
+    parts = {
+        "from the host": epoch("host", lambda rows: rows.images),
+        "gathered and augmented on the device": epoch("device", augmented),
+    }
+    return _rates(parts, size // batch_size * batch_size, repeats)
+
+
+def evaluation(config: ml_collections.FrozenConfigDict, repeats: int) -> dict[str, Timing]:
+    """Images a second of the forward pass over the test split, and of all metrics with their intervals."""
+    dataset = data.load(config.data)
+    parts = experiment.build(config, dataset)
+    predictions = parts.predict(dataset.test, parts.state)
+    work = {
+        "predictions": lambda: parts.predict(dataset.test, parts.state),
+        "metrics, curves and intervals": lambda: detailed.evaluate_in_detail(predictions),
+    }
+    return _rates(work, len(dataset.test.labels), repeats)
+
+
+def _rates(work: Mapping[str, Callable[[], object]], images: int, repeats: int) -> dict[str, Timing]:
+    """Images a second of each piece of work, in turns; a first round, which may compile, is not counted."""
+    found: dict[str, list[float]] = {name: [] for name in work}
+    for _ in range(repeats + 1):
+        for name, run in work.items():
+            started = time.perf_counter()
+            run()
+            found[name].append(images / (time.perf_counter() - started))
+    return {name: timing(rates[1:]) for name, rates in found.items()}
+
+
 def _run(flags: Sequence[str]) -> tuple[float, dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         workdir = pathlib.Path(folder) / "run"
@@ -178,8 +139,3 @@ def _run(flags: Sequence[str]) -> tuple[float, dict[str, Any]]:
             raise UserError(f"a run to be timed ended with status {status}: {' '.join(command[1:])}")
         seconds = time.perf_counter() - started
         return seconds, json.loads((workdir / "run.json").read_text())
-
-
-def _environment() -> dict[str, str]:
-    """The user's own, without what `quiet_libraries` set, which slows TensorFlow down."""
-    return {name: value for name, value in os.environ.items() if name != "TF_ENABLE_ONEDNN_OPTS"}

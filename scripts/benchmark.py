@@ -1,109 +1,179 @@
 """Measures this project's speed, beside that of PyTorch and Keras where they are installed.
 
     python scripts/benchmark.py throughput --peers
+    python scripts/benchmark.py accuracy --config=configs/mnist_fast.py --repeats=10
     python scripts/benchmark.py startup
+    python scripts/benchmark.py input --config=configs/mnist.py
+    python scripts/benchmark.py evaluation --config=configs/mnist.py
     python scripts/benchmark.py tracking
 
 throughput: training images a second on a reference network (two convolutions of 32 and 64 channels, each
 with relu and average pooling, dense layers of 256 and 10; SGD with momentum, float32), the programs in turns,
-each time in a new process and warmed up. startup: from `python main.py` to its first step done, with the
-compile cache warm. tracking: the wall time of whole runs with W&B off and offline, in turns. Each figure is
-the median of --repeats, with the range; where that is wide, the machine was too busy to tell. --json: one
-object on standard output instead of the table. Flags such as --config.train.epochs=1 go to main.py.
+each time in a new process and warmed up. accuracy: whole runs with seeds 0, 1, 2, ..., their test accuracy
+and time. startup: from `python main.py` to its first step done, with the compile cache warm. input: what
+comes before the model, each part alone. evaluation: the forward pass over the test split, and its metrics.
+tracking: the wall time of whole runs with W&B off and offline, in turns. Each figure is the median of
+--repeats, with the range; where that is wide, the machine was too busy to tell. --json: one object on
+standard output instead of the table. Flags such as --config.train.epochs=1 change the config.
 """
 
 import argparse
 import json
 import pathlib
 import platform
+import statistics
 import sys
+from typing import Any
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
+import ml_collections
+from absl import flags
 from rich.console import Console
 from rich.table import Table
 
-from mnist_jax import benchmarks, command_line, devices
+from mnist_jax import benchmarks, command_line, devices, throughput
+from mnist_jax.config import validate
 from mnist_jax.provenance import describe_environment
+
+Row = tuple[str, ...]
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=sorted(MEASUREMENTS))
+    parser.add_argument("what", choices=list(MEASUREMENTS))
     parser.add_argument("--repeats", type=int, default=5, help="of each; default: %(default)s")
-    parser.add_argument("--batch", type=int, default=128, help="images a step; default: %(default)s")
-    parser.add_argument("--steps", type=int, default=200, help="a repeat; default: %(default)s")
+    parser.add_argument("--batch", type=int, default=128, help="throughput: images a step; %(default)s")
+    parser.add_argument("--steps", type=int, default=200, help="throughput: a repeat; %(default)s")
     parser.add_argument("--peers", action="store_true", help="with PyTorch and Keras, where installed")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parser.add_argument(
-        "--config", default="configs/digits.py", help="of startup and tracking; default: %(default)s"
-    )
+    parser.add_argument("--config", default="configs/digits.py", help="of whole runs; default: %(default)s")
     arguments, overrides = parser.parse_known_args()
     if unknown := [flag for flag in overrides if not flag.startswith("--config.")]:
         parser.error(f"unknown arguments: {' '.join(unknown)}")
+    if arguments.repeats < 1:
+        parser.error("--repeats has to be at least 1")
+    arguments.flags = [f"--config={arguments.config}", *overrides]
     command_line.quiet_libraries()
     devices.prepare_host()
-    found, rows = MEASUREMENTS[arguments.what](arguments, overrides)
-    environment = describe_environment()
-    machine = f"{environment['cpu']}, {environment['cores']} cores, Python {platform.python_version()}"
+    found, rows = MEASUREMENTS[arguments.what](arguments)
+    machine = describe_machine()
     if arguments.json:
-        print(json.dumps({**found, "machine": machine, "accelerator": environment["accelerator"]}))
+        print(json.dumps({**found, "machine": machine, "accelerator": devices.describe()}))
     else:
         show(arguments.what, rows, machine)
     return 0
 
 
-def throughput(arguments: argparse.Namespace, _: list[str]) -> tuple[dict, list[tuple[str, ...]]]:
-    programs = benchmarks.installed(peers=arguments.peers)
-    timings = benchmarks.throughput(
+def measure_throughput(arguments: argparse.Namespace) -> tuple[dict, list[Row]]:
+    programs = throughput.installed(peers=arguments.peers)
+    found = throughput.throughput(
         programs, batch_size=arguments.batch, steps=arguments.steps, repeats=arguments.repeats
     )
-    ours, peak = timings.pop("mnist_jax"), benchmarks.matmul_peak()
-    flops = benchmarks.flops_per_image()
-    peers = {name: timing for name, timing in timings.items() if name != "mnist_jax plain"}
-    best = max((timing.median for timing in peers.values()), default=None)
-    found = {
-        "mnist_jax": {"images_per_second": ours.median, **ours._asdict()},
-        "peers": {name: {"images_per_second": one.median, **one._asdict()} for name, one in peers.items()},
+    peak, flops = throughput.matmul_peak(), throughput.flops_per_image()
+    rates = {name: one.images_per_second for name, one in found.items()}
+    ours = rates["mnist_jax"]
+    peers = [name for name in rates if not name.startswith("mnist_jax")]
+    best = max((rates[name].median for name in peers), default=None)
+
+    def described(name: str) -> dict[str, Any]:
+        return {
+            "images_per_second": rates[name].median,
+            **rates[name]._asdict(),
+            "noisy": rates[name].noisy,
+            "peak_memory_bytes": found[name].peak_memory_bytes,
+        }
+
+    rows = [
+        (
+            name,
+            *shown(one.images_per_second, "{:,.0f}"),
+            f"{ours.median / one.images_per_second.median:.2f}",
+            f"{one.peak_memory_bytes / 2**30:.2f} GiB",
+        )
+        for name, one in found.items()
+    ]
+    share = f"{flops * ours.median / peak:.0%}"
+    rows.append(("of a matrix product's FLOP/s", share, f"{flops / 1e6:.1f} MFLOP an image", "", ""))
+    return {
+        "mnist_jax": described("mnist_jax"),
+        "peers": {name: described(name) for name in peers},
         "best_peer_ratio": ours.median / best if best else None,
-        "plain_jax": timings["mnist_jax plain"]._asdict(),
+        "plain_jax": described("mnist_jax plain"),
         "flops_per_image": flops,
         "flop_per_second": flops * ours.median,
         "matmul_flop_per_second": peak,
-    }
+    }, [("program", "images/s", "range", "mnist_jax / it", "memory"), *rows]
+
+
+def measure_accuracy(arguments: argparse.Namespace) -> tuple[dict, list[Row]]:
+    seeds = {str(seed): [f"--config.seed={seed}"] for seed in range(arguments.repeats)}
+    benchmarks.runs([*arguments.flags, "--config.wandb.mode=disabled"], {"warm": seeds["0"]}, 1)
+    runs = benchmarks.runs(arguments.flags, seeds, 1)
+    accuracies = [100 * runs[seed][0][1]["metrics"]["test"]["accuracy"] for seed in seeds]
+    wall = benchmarks.timing([runs[seed][0][0] for seed in seeds])
+    training = benchmarks.timing([runs[seed][0][1]["train_seconds"] for seed in seeds])
+    mean, deviation = statistics.mean(accuracies), statistics.stdev(accuracies) if len(seeds) > 1 else 0.0
     rows = [
-        (name, *shown(one, "{:,.0f}"), f"{ours.median / one.median:.2f}")
-        for name, one in [("mnist_jax", ours), *timings.items()]
+        (
+            "test accuracy",
+            f"{mean:.3f}% +- {deviation:.3f}%",
+            f"{min(accuracies):.2f} to {max(accuracies):.2f}%",
+        ),
+        ("whole process, seconds", *shown(wall, "{:.2f}")),
+        ("of that training", *shown(training, "{:.2f}")),
     ]
-    share = f"{flops * ours.median / peak:.0%}"
-    rows.append(("of a matrix product's FLOP/s", share, f"{flops / 1e6:.1f} MFLOP an image", ""))
-    return found, [("program", "images/s", "range", "mnist_jax / it"), *rows]
+    return {
+        "accuracies": accuracies,
+        "mean": mean,
+        "deviation": deviation,
+        "wall_seconds": wall._asdict(),
+        "train_seconds": training._asdict(),
+    }, [(f"seeds 0 to {len(seeds) - 1}", "", "range"), *rows]
 
 
-def startup(arguments: argparse.Namespace, overrides: list[str]) -> tuple[dict, list[tuple[str, ...]]]:
-    flags = [f"--config={arguments.config}", "--config.train.steps=20", "--config.schedule.warmup=0.1"]
-    runs = benchmarks.runs(
-        [*flags, *overrides], {"": ["--config.wandb.mode=disabled"]}, arguments.repeats + 1
-    )
-    seconds = benchmarks.timing([record["startup_seconds"] for _, record in runs[""][1:]])  # the first warms
-    rows = [("", "seconds", "range"), ("to the first step", *shown(seconds, "{:.2f}"))]
-    return {"startup_seconds": seconds._asdict()}, rows
+def measure_startup(arguments: argparse.Namespace) -> tuple[dict, list[Row]]:
+    short = ["--config.train.steps=20", "--config.schedule.warmup=0.1", "--config.wandb.mode=disabled"]
+    found = benchmarks.startup([*arguments.flags, *short], arguments.repeats)
+    rows = [(name, *shown(one, "{:.2f}")) for name, one in found.items()]
+    return as_json(found), [("until the end of", "seconds", "range"), *rows]
 
 
-def tracking(arguments: argparse.Namespace, overrides: list[str]) -> tuple[dict, list[tuple[str, ...]]]:
+def measure_input(arguments: argparse.Namespace) -> tuple[dict, list[Row]]:
+    return rates(benchmarks.input_pipeline(read_config(arguments.flags), arguments.repeats))
+
+
+def measure_evaluation(arguments: argparse.Namespace) -> tuple[dict, list[Row]]:
+    return rates(benchmarks.evaluation(read_config(arguments.flags), arguments.repeats))
+
+
+def measure_tracking(arguments: argparse.Namespace) -> tuple[dict, list[Row]]:
     modes = {mode: [f"--config.wandb.mode={mode}"] for mode in ("disabled", "offline")}
-    flags = [f"--config={arguments.config}", *overrides]
-    runs = benchmarks.runs(flags, modes, arguments.repeats + 1)
+    runs = benchmarks.runs(arguments.flags, modes, arguments.repeats + 1)
     seconds = {mode: [wall for wall, _ in runs[mode][1:]] for mode in modes}  # the first warms
     timings = {mode: benchmarks.timing(seconds[mode]) for mode in modes}
     pairs = zip(seconds["offline"], seconds["disabled"], strict=True)
     extra = benchmarks.timing([with_it - without for with_it, without in pairs])
     rows = [(f"W&B {mode}", *shown(one, "{:.1f}")) for mode, one in timings.items()]
     rows.append(("offline costs", f"{extra.median:.1f}", f"{extra.low:.1f} to {extra.high:.1f}"))
-    found = {mode: one._asdict() for mode, one in timings.items()}
-    return {**found, "extra_seconds": extra._asdict()}, [("", "seconds", "range"), *rows]
+    return {**as_json(timings), "extra_seconds": extra._asdict()}, [("", "seconds", "range"), *rows]
+
+
+def read_config(arguments: list[str]) -> ml_collections.FrozenConfigDict:
+    command_line.define_config()
+    command_line.parse([sys.argv[0], *arguments], required=("config",))
+    return validate(flags.FLAGS.config)
+
+
+def rates(found: dict[str, benchmarks.Timing]) -> tuple[dict, list[Row]]:
+    rows = [(name, *shown(one, "{:,.0f}")) for name, one in found.items()]
+    return as_json(found), [("", "images/s", "range"), *rows]
+
+
+def as_json(found: dict[str, benchmarks.Timing]) -> dict[str, dict[str, float]]:
+    return {name: one._asdict() for name, one in found.items()}
 
 
 def shown(timing: benchmarks.Timing, form: str) -> tuple[str, str]:
@@ -111,7 +181,24 @@ def shown(timing: benchmarks.Timing, form: str) -> tuple[str, str]:
     return form.format(timing.median), f"{form.format(timing.low)} to {form.format(timing.high)}{noise}"
 
 
-def show(what: str, rows: list[tuple[str, ...]], machine: str) -> None:
+def describe_machine() -> str:
+    environment = describe_environment()
+    names = ("jax", "flax", "torch", "keras", "tensorflow_cpu")
+    versions = [
+        f"{name} {environment['packages'][name]}" for name in names if name in environment["packages"]
+    ]
+    accelerator = environment["accelerator"]
+    return ", ".join(
+        [
+            f"{environment['cpu']} with {environment['cores']} cores",
+            f"{accelerator['count']} x {accelerator['kind']}",
+            f"Python {platform.python_version()}",
+            *versions,
+        ]
+    )
+
+
+def show(what: str, rows: list[Row], machine: str) -> None:
     table = Table(title=what, caption=machine)
     for column, heading in enumerate(rows[0]):
         table.add_column(heading, justify="right" if column else "left")
@@ -120,7 +207,14 @@ def show(what: str, rows: list[tuple[str, ...]], machine: str) -> None:
     Console().print(table)
 
 
-MEASUREMENTS = {"throughput": throughput, "startup": startup, "tracking": tracking}
+MEASUREMENTS = {
+    "throughput": measure_throughput,
+    "accuracy": measure_accuracy,
+    "startup": measure_startup,
+    "input": measure_input,
+    "evaluation": measure_evaluation,
+    "tracking": measure_tracking,
+}
 
 if __name__ == "__main__":
     sys.exit(command_line.run(main))

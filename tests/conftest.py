@@ -62,6 +62,13 @@ def run_main(*arguments: str, **options) -> subprocess.CompletedProcess:
     )
 
 
+def run_benchmark(*arguments: str) -> subprocess.CompletedProcess:
+    """Runs scripts/benchmark.py as a user would."""
+    return subprocess.run(
+        [sys.executable, "scripts/benchmark.py", *arguments], cwd=ROOT, capture_output=True, text=True
+    )
+
+
 def start_main(*arguments: str, **options) -> subprocess.Popen:
     """Starts main.py as a user would, its output in pipes."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}

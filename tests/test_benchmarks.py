@@ -1,16 +1,11 @@
 import json
-import subprocess
-import sys
 
-import jax
-import jax.numpy as jnp
-import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import run_benchmark
 
-from mnist_jax import benchmarks, models
-from mnist_jax.config import validate
-from mnist_jax.errors import UserError
+from mnist_jax import benchmarks
+
+SHORT = ("--config.train.steps=20", "--config.schedule.warmup=0.1", "--config.train.log_every_steps=10")
 
 
 def test_a_timing_is_the_median_and_the_range():
@@ -21,86 +16,56 @@ def test_a_timing_is_the_median_and_the_range():
     assert not benchmarks.timing([100, 101, 102]).noisy
 
 
-def test_the_flops_of_a_step_are_those_that_xla_counts(tiny_config):
-    tiny_config.model.update(widths=(32, 64), dense=256, norm="none", kernel=3, dropout=0.0)
-    config = validate(tiny_config)
-    graphdef, params, state = models.create_model(
-        config, np.zeros((1, 28, 28, 1), np.uint8), 10, jax.random.key(0)
-    )
-
-    def loss(params, images):
-        return models.apply_model(graphdef, params, state, images, train=True)[0].sum()
-
-    step = jax.jit(jax.grad(loss)).lower(params, jnp.zeros((8, 28, 28, 1))).compile()
-    counted = step.cost_analysis()["flops"] / 8
-    assert benchmarks.flops_per_image() == pytest.approx(counted, rel=0.1)
-
-
-def test_peers_are_left_out_unless_asked_for_and_installed(monkeypatch):
-    ours = ["mnist_jax", "mnist_jax plain"]
-    assert [program.name for program in benchmarks.installed(peers=False)] == ours
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert [program.name for program in benchmarks.installed(peers=True)] == ours
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
-    assert [program.name for program in benchmarks.installed(peers=True)][2:] == [
-        "torch",
-        "torch.compile",
-        "keras tensorflow",
-    ]
-
-
-def test_a_worker_that_dies_is_named(monkeypatch):
-    program = benchmarks.Program("broken", ("no_such_file.py",))
-    with pytest.raises(UserError, match="broken ended with status 2"):
-        benchmarks.Worker(program, 8)
-
-
-def test_throughput_is_measured_and_printed():
-    done = subprocess.run(
-        [
-            sys.executable,
-            "scripts/benchmark.py",
-            "throughput",
-            "--batch=8",
-            "--steps=4",
-            "--repeats=2",
-            "--json",
-        ],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
-    ours = found["mnist_jax"]
-    assert 0 < ours["low"] <= ours["images_per_second"] <= ours["high"]
-    assert found["peers"] == {}
-    assert found["best_peer_ratio"] is None
-    assert found["matmul_flop_per_second"] > 1e9
-
-
 def test_whole_runs_take_turns():
-    done = subprocess.run(
-        [
-            *(sys.executable, "scripts/benchmark.py", "tracking", "--repeats=1"),
-            *("--config.train.epochs=1", "--config.schedule.warmup=0.1"),
-        ],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
+    done = run_benchmark("tracking", "--repeats=1", *SHORT)
     assert done.returncode == 0, done.stderr
     assert "W&B offline" in done.stdout
     assert "offline costs" in done.stdout
 
 
 def test_a_run_that_fails_is_told():
-    done = subprocess.run(
-        [sys.executable, "scripts/benchmark.py", "startup", "--repeats=1", "--config.train.batch_size=-1"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
+    done = run_benchmark("startup", "--repeats=1", "--config.train.batch_size=-1")
     assert done.returncode == 2
     assert "config.train.batch_size is -1" in done.stderr
     assert "benchmark.py: a run to be timed ended with status 2" in done.stderr.splitlines()[-1]
+
+
+def test_accuracy_is_that_of_the_runs():
+    done = run_benchmark("accuracy", "--repeats=2", "--json", *SHORT)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    first, second = found["accuracies"]
+    assert first != second
+    assert 5 < first < 100
+    assert found["mean"] == pytest.approx((first + second) / 2)
+    assert found["deviation"] == pytest.approx(abs(first - second) / 2**0.5)
+    assert 0 < found["train_seconds"]["median"] < found["wall_seconds"]["median"]
+
+
+def test_stages_of_the_startup_follow_each_other():
+    done = run_benchmark("startup", "--repeats=1", "--json")
+    assert done.returncode == 0, done.stderr
+    stages = {name: one["median"] for name, one in json.loads(done.stdout).items() if "median" in one}
+    assert list(stages) == [*benchmarks.STAGES, "first step"]
+    assert sorted(stages.values()) == list(stages.values())
+
+
+@pytest.mark.parametrize(
+    ("what", "parts"),
+    [
+        ("input", {"from the host", "gathered and augmented on the device"}),
+        ("evaluation", {"predictions", "metrics, curves and intervals"}),
+    ],
+)
+def test_parts_are_timed_alone(what, parts):
+    done = run_benchmark(what, "--repeats=2", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    for part in parts:
+        assert 0 < found[part]["low"] <= found[part]["median"] <= found[part]["high"]
+
+
+def test_a_mistake_is_told_in_a_line():
+    done = run_benchmark("input", "--config=configs/nothing.py")
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == ["benchmark.py: --config=configs/nothing.py: there is no such file"]

@@ -1,10 +1,11 @@
 """What the programs compared by `scripts/benchmark.py throughput` share: the data, and how they are timed.
 
 Each is a process that warms up, prints a line, and then, for each line with a number of steps on its standard
-input, trains so many and prints the images it took a second.
+input, trains so many and prints the images it took a second and the most memory it held.
 """
 
 import json
+import resource
 import sys
 import time
 from collections.abc import Callable
@@ -27,4 +28,8 @@ def serve(train: Callable[[int], None], batch_size: int) -> None:
         started = time.perf_counter()
         train(steps)
         seconds = time.perf_counter() - started
-        print(json.dumps({"images_per_second": steps * batch_size / seconds}), flush=True)
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
+            1 if sys.platform == "darwin" else 1024
+        )
+        found = {"images_per_second": steps * batch_size / seconds, "peak_memory_bytes": memory}
+        print(json.dumps(found), flush=True)
