@@ -30,7 +30,7 @@ def prepare_host() -> None:
         libc.mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
     if jax.config.values["jax_compilation_cache_dir"] is None:
         jax.config.update("jax_compilation_cache_dir", str(user_cache_dir() / "xla"))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)  # many small ones add up
 
 
 def user_cache_dir() -> pathlib.Path:

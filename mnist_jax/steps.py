@@ -57,7 +57,7 @@ def create_state(
         key=jax.random.key_data(key),
         params=params,
         model_state=model_state,
-        opt_state=optimizer.init(params),
+        opt_state=jax.jit(optimizer.init)(params),
         ema=jax.tree.map(jnp.copy, params) if config.train.ema_decay else {},
     )
     return graphdef, state
