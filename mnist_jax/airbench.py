@@ -14,7 +14,7 @@ from mnist_jax.layers import (
     ACTIVATIONS,
     Conv,
     apply_norm,
-    convolve_patches,
+    convolve,
     create_norm,
     patches,
     pool,
@@ -58,7 +58,7 @@ class Airbench(nnx.Module):
     def __call__(self, images: jax.Array, *, train: bool, rngs: nnx.Rngs | None = None) -> jax.Array:
         x = images.astype(self.dtype)
         if self.whitening is not None:
-            x = convolve_patches(x, self.whitening.get_value().astype(self.dtype))
+            x = convolve(x, self.whitening.get_value().astype(self.dtype))
             x = self.activation(x + self.shift.astype(self.dtype))
         for block in self.blocks:
             x = block(x, train=train)

@@ -81,6 +81,7 @@ def input_pipeline(config: ml_collections.FrozenConfigDict, repeats: int) -> dic
     """Images a second of what comes before the model, each part alone, over an epoch of training batches."""
     dataset, batch_size = data.load(config.data).train, config.train.batch_size
     size = len(dataset.labels)
+    steps = -(-size // batch_size)
 
     @jax.jit
     def augmented(rows: feeding.Rows) -> jax.Array:
@@ -91,7 +92,7 @@ def input_pipeline(config: ml_collections.FrozenConfigDict, repeats: int) -> dic
         feed = feeding.make_feed(dataset, placement)
 
         def run() -> None:
-            chunks = ((step, 1) for step in range(size // batch_size))
+            chunks = ((step, 1) for step in range(steps))
             for rows in feeding.training_rows(
                 feed, chunks, seed=config.seed, batch_size=batch_size, size=size
             ):
@@ -103,7 +104,7 @@ def input_pipeline(config: ml_collections.FrozenConfigDict, repeats: int) -> dic
         "from the host": epoch("host", lambda rows: rows.images),
         "gathered and augmented on the device": epoch("device", augmented),
     }
-    return _rates(parts, size // batch_size * batch_size, repeats)
+    return _rates(parts, steps * batch_size, repeats)
 
 
 def evaluation(config: ml_collections.FrozenConfigDict, repeats: int) -> dict[str, Timing]:

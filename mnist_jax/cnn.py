@@ -47,7 +47,9 @@ class CNN(nnx.Module):
         self.across_batch = model.norm == "batch"
 
     def __call__(self, images: jax.Array, *, train: bool, rngs: nnx.Rngs | None = None) -> jax.Array:
-        parts = jnp.array_split(images, 1 if self.across_batch else devices.batch_parts(len(images)))
+        parts = jnp.array_split(
+            images, 1 if train and self.across_batch else devices.batch_parts(len(images))
+        )
         x = jnp.concatenate([self._features(part, train=train) for part in parts])
         x = self.dropout(x, deterministic=not train, rngs=rngs)
         x = self.activation(self.dense(x))

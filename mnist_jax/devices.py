@@ -1,6 +1,6 @@
 """What the host and the compiler need for speed, set before the first computation.
 
-README.md ("How fast it is") has what each of them gives, and what was tried beside.
+README.md ("What makes it fast on a CPU") has what each of them gives, and what was tried beside.
 """
 
 import ctypes

@@ -11,6 +11,7 @@ from flax import nnx
 from mnist_jax import devices
 
 POOLINGS: dict[str, Callable] = {"average": jnp.mean, "max": jnp.max}
+_PATCHED = 3  # channels up to which a convolution is faster on CPU as a product of patches
 ACTIVATIONS: dict[str, Callable] = {"relu": nnx.relu, "gelu": nnx.gelu, "silu": nnx.silu}
 
 
@@ -54,15 +55,16 @@ class Conv(nnx.Module):
         # A bias before a norm would be subtracted again.
         self.bias = nnx.Param(jnp.zeros(features)) if config.model.norm == "none" else None
         self.dtype = jnp.dtype(config.dtype)
-        self.convolve = convolve_patches if channels == 1 and devices.on_cpu() else convolve
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        x = self.convolve(x.astype(self.dtype), self.kernel.get_value().astype(self.dtype))
+        x = convolve(x.astype(self.dtype), self.kernel.get_value().astype(self.dtype))
         return x if self.bias is None else add_bias(x, self.bias.get_value().astype(self.dtype))
 
 
 def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Images (B, H, W, C) under a kernel (h, w, C, D) at each pixel, with zeros around: (B, H, W, D)."""
+    if devices.on_cpu() and x.shape[-1] <= _PATCHED:
+        return convolve_patches(x, kernel)
     return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 

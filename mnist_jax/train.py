@@ -99,7 +99,7 @@ def _run(
                 notes = {"config": config.to_dict(), "progress": meter.progress}
                 checkpoints.save(step, state, notes=notes, metrics=scores)
                 record.update(steps=step, **meter.progress)
-                if scores is not None and step < plan.total_steps:  # after the last, test follows at once
+                if scores is not None:
                     trackers.evaluated("validation", step, predictions)
                 if interrupts.requested is not None:
                     checkpoints.wait()

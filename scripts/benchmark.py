@@ -12,9 +12,10 @@ with relu and average pooling, dense layers of 256 and 10; SGD with momentum, fl
 each time in a new process and warmed up. accuracy: whole runs with seeds 0, 1, 2, ..., their test accuracy
 and time. startup: from `python main.py` to its first step done, with the compile cache warm. input: what
 comes before the model, each part alone. evaluation: the forward pass over the test split, and its metrics.
-tracking: the wall time of whole runs with W&B off and offline, in turns. Each figure is the median of
---repeats, with the range; where that is wide, the machine was too busy to tell. --json: one object on
-standard output instead of the table. Flags such as --config.train.epochs=1 change the config.
+tracking: the wall time of whole runs with W&B off and offline, in turns. Figures are the median of --repeats
+and the range, of accuracies the mean and deviation; where the range is wide, the machine was too busy to
+tell. --json: one object on standard output instead of the table. Flags such as --config.train.epochs=1 change
+the config.
 """
 
 import argparse
@@ -49,13 +50,15 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=200, help="throughput: a repeat; %(default)s")
     parser.add_argument("--peers", action="store_true", help="with PyTorch and Keras, where installed")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parser.add_argument("--config", default="configs/digits.py", help="of whole runs; default: %(default)s")
+    parser.add_argument(
+        "--config", default="configs/digits.py", help="not of throughput; default: %(default)s"
+    )
     arguments, overrides = parser.parse_known_args()
     if unknown := [flag for flag in overrides if not flag.startswith("--config.")]:
         parser.error(f"unknown arguments: {' '.join(unknown)}")
     if arguments.repeats < 1:
         parser.error("--repeats has to be at least 1")
-    arguments.flags = [f"--config={arguments.config}", *overrides]
+    arguments.overrides = overrides
     command_line.quiet_libraries()
     devices.prepare_host()
     found, rows = MEASUREMENTS[arguments.what](arguments)
@@ -105,13 +108,14 @@ def measure_throughput(arguments: argparse.Namespace) -> tuple[dict, list[Row]]:
         "flops_per_image": flops,
         "flop_per_second": flops * ours.median,
         "matmul_flop_per_second": peak,
-    }, [("program", "images/s", "range", "mnist_jax / it", "memory"), *rows]
+    }, [("program", "images/s", "range", "mnist_jax / it", "host memory"), *rows]
 
 
 def measure_accuracy(arguments: argparse.Namespace) -> tuple[dict, list[Row]]:
     seeds = {str(seed): [f"--config.seed={seed}"] for seed in range(arguments.repeats)}
-    benchmarks.runs([*arguments.flags, "--config.wandb.mode=disabled"], {"warm": seeds["0"]}, 1)
-    runs = benchmarks.runs(arguments.flags, seeds, 1)
+    run_flags = config_flags(arguments, "--config.wandb.mode=disabled")
+    benchmarks.runs(run_flags, {"warm": seeds["0"]}, 1)
+    runs = benchmarks.runs(run_flags, seeds, 1)
     accuracies = [100 * runs[seed][0][1]["metrics"]["test"]["accuracy"] for seed in seeds]
     wall = benchmarks.timing([runs[seed][0][0] for seed in seeds])
     training = benchmarks.timing([runs[seed][0][1]["train_seconds"] for seed in seeds])
@@ -135,23 +139,24 @@ def measure_accuracy(arguments: argparse.Namespace) -> tuple[dict, list[Row]]:
 
 
 def measure_startup(arguments: argparse.Namespace) -> tuple[dict, list[Row]]:
-    short = ["--config.train.steps=20", "--config.schedule.warmup=0.1", "--config.wandb.mode=disabled"]
-    found = benchmarks.startup([*arguments.flags, *short], arguments.repeats)
+    short = ("--config.train.steps=20", "--config.schedule.unit=steps", "--config.schedule.warmup=2")
+    run_flags = config_flags(arguments, *short, "--config.wandb.mode=disabled")
+    found = benchmarks.startup(run_flags, arguments.repeats)
     rows = [(name, *shown(one, "{:.2f}")) for name, one in found.items()]
     return as_json(found), [("until the end of", "seconds", "range"), *rows]
 
 
 def measure_input(arguments: argparse.Namespace) -> tuple[dict, list[Row]]:
-    return rates(benchmarks.input_pipeline(read_config(arguments.flags), arguments.repeats))
+    return rates(benchmarks.input_pipeline(read_config(arguments), arguments.repeats))
 
 
 def measure_evaluation(arguments: argparse.Namespace) -> tuple[dict, list[Row]]:
-    return rates(benchmarks.evaluation(read_config(arguments.flags), arguments.repeats))
+    return rates(benchmarks.evaluation(read_config(arguments), arguments.repeats))
 
 
 def measure_tracking(arguments: argparse.Namespace) -> tuple[dict, list[Row]]:
     modes = {mode: [f"--config.wandb.mode={mode}"] for mode in ("disabled", "offline")}
-    runs = benchmarks.runs(arguments.flags, modes, arguments.repeats + 1)
+    runs = benchmarks.runs(config_flags(arguments), modes, arguments.repeats + 1)
     seconds = {mode: [wall for wall, _ in runs[mode][1:]] for mode in modes}  # the first warms
     timings = {mode: benchmarks.timing(seconds[mode]) for mode in modes}
     pairs = zip(seconds["offline"], seconds["disabled"], strict=True)
@@ -161,9 +166,14 @@ def measure_tracking(arguments: argparse.Namespace) -> tuple[dict, list[Row]]:
     return {**as_json(timings), "extra_seconds": extra._asdict()}, [("", "seconds", "range"), *rows]
 
 
-def read_config(arguments: list[str]) -> ml_collections.FrozenConfigDict:
+def config_flags(arguments: argparse.Namespace, *defaults: str) -> list[str]:
+    """The config's file, what the measurement changes of it, and what the user does, which comes last."""
+    return [f"--config={arguments.config}", *defaults, *arguments.overrides]
+
+
+def read_config(arguments: argparse.Namespace) -> ml_collections.FrozenConfigDict:
     command_line.define_config()
-    command_line.parse([sys.argv[0], *arguments], required=("config",))
+    command_line.parse([sys.argv[0], *config_flags(arguments)], required=("config",))
     return validate(flags.FLAGS.config)
 
 
@@ -183,10 +193,9 @@ def shown(timing: benchmarks.Timing, form: str) -> tuple[str, str]:
 
 def describe_machine() -> str:
     environment = describe_environment()
-    names = ("jax", "flax", "torch", "keras", "tensorflow_cpu")
-    versions = [
-        f"{name} {environment['packages'][name]}" for name in names if name in environment["packages"]
-    ]
+    packages = environment["packages"]
+    names = ("jax", "flax", "torch", "keras", "tensorflow", "tensorflow_cpu")
+    versions = [f"{name} {packages[name]}" for name in names if name in packages]
     accelerator = environment["accelerator"]
     return ", ".join(
         [

@@ -13,7 +13,7 @@ PIXELS[..., 1] = PIXELS[..., 0] // 2 + PIXELS[..., 1] // 2  # channels that go t
 
 def create(images=PIXELS, **changes):
     config = default.get_config()
-    config.model.update(name="airbench", norm="batch", widths=(8, 16), pooling="max", **changes)
+    config.model.update({"name": "airbench", "norm": "batch", "widths": (8, 16), "pooling": "max", **changes})
     return models.create_model(validate(config), images, 10, jax.random.key(0))
 
 
@@ -36,6 +36,15 @@ def test_the_whitening_comes_from_the_images_and_is_not_trained():
     _, other, changed = create(255 - PIXELS // 3)
     assert not np.array_equal(state["whitening"], changed["whitening"])
     jax.tree.map(np.testing.assert_array_equal, params, other)
+
+
+def test_without_whitening_the_first_block_sees_the_pixels():
+    graphdef, params, state = create(whitening=False, norm="none")
+    assert state == {}
+    assert "shift" not in params
+    assert params["blocks"][0]["convs"][0]["kernel"].shape == (3, 3, 3, 8)
+    logits, _ = models.apply_model(graphdef, params, state, jnp.ones((2, 12, 12, 3)), train=True)
+    assert logits.shape == (2, 10)
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (3, 5, 2), (8, 8, 1)])

@@ -84,6 +84,18 @@ def test_a_convolution_by_patches_is_a_convolution(kernel, channels):
     np.testing.assert_allclose(layers.convolve_patches(x, weights), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("shape", [(5, 7, 3, 4), (300, 6)])
+def test_a_bias_is_added_and_its_gradient_is_the_sum_over_pixels(shape):
+    x, weights = jax.random.normal(jax.random.key(6), (2, *shape))
+    bias = jax.random.normal(jax.random.key(7), shape[-1:])
+    y, backward = jax.vjp(layers.add_bias, x, bias)
+    np.testing.assert_array_equal(y, x + bias)
+    x_gradient, bias_gradient = backward(weights)
+    np.testing.assert_array_equal(x_gradient, weights)
+    expected = np.asarray(weights, np.float64).reshape(-1, shape[-1]).sum(0)
+    np.testing.assert_allclose(bias_gradient, expected, atol=1e-4)
+
+
 def test_parts_of_a_batch_are_that_batch():
     model = create()
     images = jax.random.normal(jax.random.key(5), (300, 28, 28, 1))

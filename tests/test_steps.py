@@ -103,6 +103,9 @@ def test_one_step_is_the_gradient_of_smoothed_cross_entropy(tiny_config):
     np.testing.assert_allclose(new_state.params["output"]["bias"], -0.1 * slope, atol=1e-4)
     assert metrics["loss"][0] == pytest.approx(before, rel=1e-5)
     assert metrics["learning_rate"][0] == pytest.approx(0.1)
+    moved = jax.tree.leaves(jax.tree.map(lambda a, b: a - b, state.params, new_state.params))
+    norm = np.sqrt(sum(np.sum(np.asarray(part, np.float64) ** 2) for part in moved)) / 0.1
+    assert metrics["grad_norm"][0] == pytest.approx(norm, rel=1e-4)
 
 
 def test_the_moving_average_forgets_the_start(tiny_config):

@@ -1,10 +1,12 @@
 import json
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import run_benchmark
+from conftest import ROOT, run_benchmark
 
 from mnist_jax import models, throughput
 from mnist_jax.config import validate
@@ -50,8 +52,30 @@ def test_throughput_is_measured_and_printed():
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     ours = found["mnist_jax"]
-    assert ours["peak_memory_bytes"] > 1e8
+    assert ours["peak_memory_bytes"] > 1e8  # JAX alone takes that
     assert 0 < ours["low"] <= ours["images_per_second"] <= ours["high"]
     assert found["peers"] == {}
     assert found["best_peer_ratio"] is None
     assert found["matmul_flop_per_second"] > 1e9
+
+
+def test_the_memory_is_that_of_the_process_and_not_of_its_parent():
+    held = bytearray(500_000_000)  # in the parent
+    held[::4096] = b"x" * len(held[::4096])
+    code = """
+import worker
+before = worker.peak_memory_bytes()
+held = b"x" * 200_000_000
+del held
+print(before, worker.peak_memory_bytes())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT / "scripts" / "peers",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    before, after = map(int, done.stdout.split())
+    assert before < 200_000_000
+    assert after - before == pytest.approx(200_000_000, rel=0.05)
