@@ -82,5 +82,6 @@ TINY = (
     "--config.train.epochs=2",
     "--config.train.log_every_steps=10",
     "--config.schedule.warmup=0.5",
+    "--config.checkpoint.metric=accuracy",
     "--config.wandb.mode=disabled",
 )

@@ -129,7 +129,7 @@ def test_a_finished_run_says_so(finished):
 def test_another_config_is_refused_unless_forced(finished, tmp_path):
     workdir = tmp_path / "run"
     subprocess.run(["cp", "-r", finished[0], workdir], check=True)
-    longer = (*TINY[:-3], "--config.train.epochs=3", *TINY[-2:], f"--workdir={workdir}")
+    longer = (*TINY, "--config.train.epochs=3", f"--workdir={workdir}")
     done = run_main(*longer)
     assert done.returncode == 2
     assert "config.train.epochs was 2, now 3" in done.stderr
