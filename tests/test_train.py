@@ -196,7 +196,7 @@ def wait_for_step(process, workdir, step):
     raise AssertionError(f"the run ended with status {process.returncode} before step {step}")
 
 
-LONGER = (*TINY[:-3], "--config.train.epochs=6", "--config.checkpoint.every_steps=15", *TINY[-2:])
+LONGER = (*TINY, "--config.train.epochs=6", "--config.checkpoint.every_steps=15")
 
 
 @pytest.fixture(scope="module")
