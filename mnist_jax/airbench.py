@@ -10,15 +10,7 @@ import jax.numpy as jnp
 import ml_collections
 from flax import nnx
 
-from mnist_jax.layers import (
-    ACTIVATIONS,
-    Conv,
-    apply_norm,
-    convolve,
-    create_norm,
-    patches,
-    pool,
-)
+from mnist_jax.layers import ACTIVATIONS, Conv, add_bias, apply_norm, convolve, create_norm, patches, pool
 
 
 class Fixed(nnx.Variable):
@@ -59,7 +51,7 @@ class Airbench(nnx.Module):
         x = images.astype(self.dtype)
         if self.whitening is not None:
             x = convolve(x, self.whitening.get_value().astype(self.dtype))
-            x = self.activation(x + self.shift.astype(self.dtype))
+            x = self.activation(add_bias(x, self.shift.get_value().astype(self.dtype)))
         for block in self.blocks:
             x = block(x, train=train)
         x = self.dropout(x.max(axis=(1, 2)), deterministic=not train, rngs=rngs)

@@ -19,8 +19,7 @@ from mnist_jax.errors import UserError
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
 _NOISY = 0.15  # spread beyond which a comparison means little
 
-
-STAGES = {
+STAGES = {  # of a start, each a program that does what the one before does and more
     "the interpreter": "pass",
     "import of JAX": "import jax",
     "import of the program": "import mnist_jax.train",

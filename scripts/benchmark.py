@@ -62,9 +62,10 @@ def main() -> int:
     command_line.quiet_libraries()
     devices.prepare_host()
     found, rows = MEASUREMENTS[arguments.what](arguments)
-    machine = describe_machine()
+    environment = describe_environment()
+    machine = describe_machine(environment)
     if arguments.json:
-        print(json.dumps({**found, "machine": machine, "accelerator": devices.describe()}))
+        print(json.dumps({**found, "machine": machine, "accelerator": environment["accelerator"]}))
     else:
         show(arguments.what, rows, machine)
     return 0
@@ -76,16 +77,16 @@ def measure_throughput(arguments: argparse.Namespace) -> tuple[dict, list[Row]]:
         programs, batch_size=arguments.batch, steps=arguments.steps, repeats=arguments.repeats
     )
     peak, flops = throughput.matmul_peak(), throughput.flops_per_image()
-    rates = {name: one.images_per_second for name, one in found.items()}
-    ours = rates["mnist_jax"]
-    peers = [name for name in rates if not name.startswith("mnist_jax")]
-    best = max((rates[name].median for name in peers), default=None)
+    speeds = {name: one.images_per_second for name, one in found.items()}
+    ours = speeds["mnist_jax"]
+    peers = [name for name in speeds if not name.startswith("mnist_jax")]
+    best = max((speeds[name].median for name in peers), default=None)
 
     def described(name: str) -> dict[str, Any]:
         return {
-            "images_per_second": rates[name].median,
-            **rates[name]._asdict(),
-            "noisy": rates[name].noisy,
+            "images_per_second": speeds[name].median,
+            **speeds[name]._asdict(),
+            "noisy": speeds[name].noisy,
             "peak_memory_bytes": found[name].peak_memory_bytes,
         }
 
@@ -191,8 +192,7 @@ def shown(timing: benchmarks.Timing, form: str) -> tuple[str, str]:
     return form.format(timing.median), f"{form.format(timing.low)} to {form.format(timing.high)}{noise}"
 
 
-def describe_machine() -> str:
-    environment = describe_environment()
+def describe_machine(environment: dict[str, Any]) -> str:
     packages = environment["packages"]
     names = ("jax", "flax", "torch", "keras", "tensorflow", "tensorflow_cpu")
     versions = [f"{name} {packages[name]}" for name in names if name in packages]
