@@ -6,7 +6,11 @@ WORKDIR ?= runs/digits
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: train test lint format lock clean
+ENGINE ?= docker
+IMAGE ?= mnist_jax
+ACCELERATOR ?= cuda
+
+.PHONY: train test lint format lock image clean
 
 train: $(VENV)/.train
 	$(BIN)/python main.py --config=$(CONFIG) --workdir=$(WORKDIR)
@@ -18,6 +22,8 @@ lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/hadolint Dockerfile.gpu
+	$(BIN)/shellcheck scripts/*.sh .ci/run
 
 format: $(VENV)/.test
 	$(BIN)/ruff check --fix .
@@ -28,7 +34,15 @@ LOCK := uv pip compile pyproject.toml --universal --python-version=3.11 --fork-s
 	--no-header --no-annotate --upgrade --quiet
 lock: $(VENV)/.test
 	$(BIN)/$(LOCK) --output-file=requirements.lock
+	$(BIN)/$(LOCK) --extra=cuda --constraint=requirements.lock --output-file=requirements-cuda.lock
 	$(BIN)/$(LOCK) --extra=test --constraint=requirements.lock --output-file=requirements-test.lock
+
+# `docker build -f Dockerfile.gpu .` gives the same image, without the labels of commit, version and source.
+image:
+	commit=$$(scripts/git_commit.sh) && $(ENGINE) build --file=Dockerfile.gpu --tag=$(IMAGE) \
+		--build-arg ACCELERATOR=$(ACCELERATOR) --build-arg GIT_COMMIT="$$commit" \
+		--build-arg VERSION="$$(sed -n 's/^__version__ = "\(.*\)"/\1/p' mnist_jax/__init__.py)" \
+		--build-arg SOURCE="$$(git remote get-url origin 2>/dev/null | sed 's|//[^/]*@|//|')" .
 
 # The marks stand for the locks they were installed from; a newer lock is installed again.
 $(VENV)/.train: requirements.lock | $(BIN)/python
