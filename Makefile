@@ -10,7 +10,7 @@ ENGINE ?= docker
 IMAGE ?= mnist_jax
 ACCELERATOR ?= cuda
 
-.PHONY: train test lint format lock image clean
+.PHONY: train test lint format lock image test-image clean
 
 train: $(VENV)/.train
 	$(BIN)/python main.py --config=$(CONFIG) --workdir=$(WORKDIR)
@@ -43,6 +43,10 @@ image:
 		--build-arg ACCELERATOR=$(ACCELERATOR) --build-arg GIT_COMMIT="$$commit" \
 		--build-arg VERSION="$$(sed -n 's/^__version__ = "\(.*\)"/\1/p' mnist_jax/__init__.py)" \
 		--build-arg SOURCE="$$(git remote get-url origin 2>/dev/null | sed 's|//[^/]*@|//|')" .
+
+# Builds the image for CPUs, runs and stops it, and looks for keys in its layers.
+test-image: $(VENV)/.test
+	CONTAINER_ENGINE="$(ENGINE)" $(BIN)/python -m pytest tests/test_image.py
 
 # The marks stand for the locks they were installed from; a newer lock is installed again.
 $(VENV)/.train: requirements.lock | $(BIN)/python

@@ -17,7 +17,7 @@ parse_value() {
     if [[ $value =~ ^\'([^\']*)\'[[:space:]]*(#.*)?$ || $value =~ ^\"([^\"]*)\"[[:space:]]*(#.*)?$ ]]; then
         value=${BASH_REMATCH[1]}
     else
-        [[ $value =~ ^(.*[^[:space:]])?[[:space:]]+#.*$ ]] && value=${BASH_REMATCH[1]}
+        value=${value%%[[:space:]]#*}
         value=${value%"${value##*[![:space:]]}"}
     fi
 }

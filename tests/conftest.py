@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -51,6 +52,28 @@ def real_mnist() -> pathlib.Path:
     return REAL_MNIST
 
 
+def git(folder: pathlib.Path, *arguments: str) -> str:
+    """What git prints, of the repository in `folder`."""
+    return subprocess.run(["git", "-C", folder, *arguments], capture_output=True, text=True).stdout.strip()
+
+
+@pytest.fixture
+def checkout(tmp_path: pathlib.Path) -> pathlib.Path:
+    """A repository of the program's files as they lie here, all of them committed."""
+    listed = git(ROOT, "ls-files", "--cached", "--others", "--exclude-standard")
+    if not listed:
+        pytest.skip("the tests do not lie in a git checkout")
+    folder = tmp_path / "checkout"
+    for name in listed.splitlines():
+        if (ROOT / name).exists():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    git(folder, "init", "--quiet")
+    git(folder, "add", "--all")
+    git(folder, "-c", "user.name=n", "-c", "user.email=e", "commit", "--quiet", "--message=m")
+    return folder
+
+
 def command(*arguments: str) -> list[str]:
     return [sys.executable, str(ROOT / "main.py"), *arguments]
 
@@ -69,10 +92,11 @@ def run_benchmark(*arguments: str) -> subprocess.CompletedProcess:
     )
 
 
-def start_main(*arguments: str, **options) -> subprocess.Popen:
-    """Starts main.py as a user would, its output in pipes."""
+def start_main(*arguments: str, program: list[str] | None = None, **options) -> subprocess.Popen:
+    """Starts main.py as a user would, its output in pipes. program: what starts it, if not Python."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command(*arguments), cwd=ROOT, **pipes, **options)
+    started = [*program, *arguments] if program else command(*arguments)
+    return subprocess.Popen(started, cwd=ROOT, **pipes, **options)
 
 
 TINY = (
