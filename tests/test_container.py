@@ -1,4 +1,4 @@
-"""What goes into an image and how a container starts, where no engine is needed; test_image.py has the rest."""
+"""What goes into an image and how a container starts; test_image.py has what needs an engine."""
 
 import json
 import os
