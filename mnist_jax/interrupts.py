@@ -2,7 +2,11 @@
 
 import signal
 import threading
+import time
 from types import FrameType
+
+# What passes signals on (srun, apptainer, uv) gives a process again what the terminal or Slurm gave to all.
+_ONE_REQUEST_SECONDS = 0.5
 
 
 class Interrupted(BaseException):
@@ -16,6 +20,8 @@ class Interrupted(BaseException):
 class Interrupts:
     """A context manager that turns the first signal into a request; the second ends the run at once.
 
+    The same signal again within half a second is one request that came twice.
+
     Where `deferred` is False, the first does so too. Outside of the main thread it does nothing, since
     Python lets no other thread handle signals.
     """
@@ -25,6 +31,7 @@ class Interrupts:
     def __init__(self) -> None:
         self.deferred = False
         self.requested: int | None = None
+        self._requested_at = 0.0
         self._previous: dict[int, object] = {}
 
     def __enter__(self) -> "Interrupts":
@@ -46,6 +53,9 @@ class Interrupts:
             raise Interrupted(self.requested, hint)
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
-        first, self.requested = self.requested is None, signum
+        now = time.monotonic()
+        if signum == self.requested and now - self._requested_at < _ONE_REQUEST_SECONDS:
+            return
+        first, self.requested, self._requested_at = self.requested is None, signum, now
         if not (self.deferred and first):
             self.check()

@@ -2,9 +2,11 @@ import contextlib
 import os
 import signal
 import threading
+import time
 
 import pytest
 
+from mnist_jax import interrupts
 from mnist_jax.interrupts import Interrupted, Interrupts
 
 
@@ -17,22 +19,37 @@ def test_a_signal_ends_the_run_at_once_while_nothing_is_at_stake(signum):
 
 
 def test_in_training_the_first_is_a_request_and_the_second_ends_it():
-    with Interrupts() as interrupts:
-        interrupts.deferred = True
-        assert interrupts.requested is None
+    with Interrupts() as handlers:
+        handlers.deferred = True
+        assert handlers.requested is None
         os.kill(os.getpid(), signal.SIGTERM)
-        assert interrupts.requested == signal.SIGTERM
+        assert handlers.requested == signal.SIGTERM
         with pytest.raises(Interrupted):
             os.kill(os.getpid(), signal.SIGINT)
 
 
+@pytest.mark.parametrize("deferred", [False, True])
+def test_a_signal_that_comes_twice_at_once_is_one_request(monkeypatch, deferred):
+    monkeypatch.setattr(interrupts, "_ONE_REQUEST_SECONDS", 0.2)
+    with Interrupts() as handlers:
+        if not deferred:
+            with pytest.raises(Interrupted):
+                os.kill(os.getpid(), signal.SIGTERM)
+        handlers.deferred = deferred
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.3)
+        with pytest.raises(Interrupted):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
 def test_a_signal_counts_although_its_exception_was_lost():
     """As in a callback of the garbage collector, where Python drops what a handler raises."""
-    with Interrupts() as interrupts:
+    with Interrupts() as handlers:
         with contextlib.suppress(Interrupted):
             os.kill(os.getpid(), signal.SIGTERM)
         with pytest.raises(Interrupted, match="SIGTERM; saved"):
-            interrupts.check("saved")
+            handlers.check("saved")
 
 
 def test_handlers_are_put_back():
@@ -46,8 +63,8 @@ def test_another_thread_is_left_alone():
     result = []
 
     def use():
-        with Interrupts() as interrupts:
-            result.append(interrupts.requested)
+        with Interrupts() as handlers:
+            result.append(handlers.requested)
 
     thread = threading.Thread(target=use)
     thread.start()
