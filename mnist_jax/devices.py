@@ -12,6 +12,8 @@ import platform
 import jax
 import platformdirs
 
+from mnist_jax.errors import UserError
+
 # Convolutions of jaxlib 0.10 go to a library that uses one core; an empty value gives them back to the
 # threaded path.
 _THREADED_CONVOLUTIONS = {"xla_cpu_experimental_ynn_fusion_type": ""}
@@ -20,7 +22,10 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # glibc's mallo
 
 
 def prepare_host() -> None:
-    """Tunes the allocator and turns on the persistent compilation cache; call it before any computation."""
+    """Tunes the allocator and turns on the persistent compilation cache; call it before any computation.
+
+    Raises UserError: $JAX_PLATFORMS names an accelerator first that JAX does not start.
+    """
     if platform.libc_ver()[0] == "glibc":
         # XLA's scratch memory of more than 32 MB is otherwise mapped and page-faulted anew at every step, and
         # with a heap for each thread its place makes one process a fifth slower than another.
@@ -31,6 +36,21 @@ def prepare_host() -> None:
     if jax.config.values["jax_compilation_cache_dir"] is None:
         jax.config.update("jax_compilation_cache_dir", str(user_cache_dir() / "xla"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)  # many small ones add up
+    _require_named_platform()
+
+
+def _require_named_platform() -> None:
+    """JAX itself goes on on the CPU, or fails with an empty assertion, where its plugin did not load."""
+    names = os.environ.get("JAX_PLATFORMS", "")
+    try:
+        found = jax.default_backend()
+    except (RuntimeError, AssertionError):
+        found = None
+    if found is None or (found == "cpu" and names.split(",")[0] not in ("", "cpu")):
+        raise UserError(
+            f"JAX_PLATFORMS is {names!r}, but JAX cannot compute on that here; `python -c 'import jax; "
+            "jax.devices()'` says more, and JAX_PLATFORMS=cpu goes on on the CPU"
+        )
 
 
 def user_cache_dir() -> pathlib.Path:

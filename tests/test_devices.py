@@ -3,6 +3,7 @@ import subprocess
 import sys
 
 import pytest
+from conftest import TINY, run_main
 
 from mnist_jax import devices
 
@@ -39,3 +40,12 @@ def test_the_user_chooses_the_steps_of_a_call():
 @pytest.mark.parametrize(("nbytes", "fits"), [(1, True), (1 << 60, False)])
 def test_what_fits_on_the_device(nbytes, fits):
     assert devices.fits_on_device(nbytes) is fits
+
+
+@pytest.mark.skipif(devices.describe()["platform"] != "cpu", reason="this machine has an accelerator")
+@pytest.mark.parametrize("platforms", ["cuda,cpu", "cuda", "tpu"])
+def test_an_accelerator_that_was_asked_for_and_does_not_start_is_told(tmp_path, platforms):
+    done = run_main(*TINY, f"--workdir={tmp_path / 'run'}", env={**os.environ, "JAX_PLATFORMS": platforms})
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith(f"main.py: JAX_PLATFORMS is {platforms!r}, but JAX cannot")
+    assert not (tmp_path / "run" / "run.json").exists()
