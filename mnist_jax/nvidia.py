@@ -22,11 +22,11 @@ def missing_gpu() -> str | None:
             "--device=nvidia.com/gpu=all (Podman) or --nv (Apptainer)"
         )
     version, count = ctypes.c_int(), ctypes.c_int()
-    driver.cuDriverGetVersion(ctypes.byref(version))
+    error = driver.cuDriverGetVersion(ctypes.byref(version))
     major, minor = version.value // 1000, version.value % 1000 // 10
-    if major < _NEEDED:
+    if not error and major < _NEEDED:
         return f"the NVIDIA driver is of CUDA {major}.{minor}, not {_NEEDED}: install version 580 or later"
-    error = driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count))
+    error = error or driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count))
     if error == _NO_DEVICE or (not error and count.value == 0):
         return "the NVIDIA driver shows no GPU: see --gpus, $NVIDIA_VISIBLE_DEVICES and $CUDA_VISIBLE_DEVICES"
     return f"the NVIDIA driver fails with error {error}: see what nvidia-smi says" if error else None

@@ -16,6 +16,8 @@ from mnist_jax.experiment import build
 from mnist_jax.train import train_and_evaluate
 from mnist_jax.workdir import read_record
 
+_UNKNOWN = "unknown"  # changes of a tree that were made into an image, where git cannot tell them
+
 
 class Difference(NamedTuple):
     """One circumstance that is not what it was."""
@@ -52,13 +54,11 @@ def config_of(record: Mapping[str, Any], **data_fields: str) -> ml_collections.C
 
 
 def circumstances(record: Mapping[str, Any]) -> list[Difference]:
-    """What of code, packages and machine is not as a run.json has it."""
+    """What of code, packages and machine is not as a run.json has it, or cannot be told."""
     code, then, now = provenance.describe_code(), record["environment"], provenance.describe_environment()
     pairs = {
         "code: commit": (record["code"]["commit"], code["commit"]),
-        "code: uncommitted changes": tuple(
-            "none" if one["dirty"] is False else one["patch_sha256"] for one in (record["code"], code)
-        ),
+        "code: uncommitted changes": (_changes(record["code"]), _changes(code)),
         "Python": (then["python"], now["python"]),
         "operating system": (then["os"], now["os"]),
         "processor": (then["cpu"], now["cpu"]),
@@ -71,7 +71,14 @@ def circumstances(record: Mapping[str, Any]) -> list[Difference]:
             for name in sorted(then["packages"].keys() | now["packages"].keys())
         },
     }
-    return [Difference(what, str(old), str(new)) for what, (old, new) in pairs.items() if old != new]
+    different = {what: pair for what, pair in pairs.items() if pair[0] != pair[1] or _UNKNOWN in pair}
+    return [Difference(what, str(old), str(new)) for what, (old, new) in different.items()]
+
+
+def _changes(code: Mapping[str, Any]) -> str | None:
+    if code["dirty"]:
+        return code["patch_sha256"] or _UNKNOWN
+    return "none" if code["dirty"] is False else None
 
 
 def run_again(workdir: pathlib.Path, config: ml_collections.ConfigDict, into: pathlib.Path) -> Outcome:

@@ -51,11 +51,11 @@ def effective_mode(config: ml_collections.FrozenConfigDict, environment: Mapping
 def wandb_environment(folder: pathlib.Path | None = None) -> dict[str, str]:
     """The environment, with what it lacks of the WANDB_ variables in `.env`, of `folder` or this one.
 
-    $PYTHON_DOTENV_DISABLED, the library's own switch, leaves the file out: the container's entrypoint, which
+    $PYTHON_DOTENV_DISABLED, a switch of the library, leaves the file out: the container's entrypoint, which
     reads it itself, sets that.
     Raises UserError: the file cannot be read.
     """
-    if os.environ.get("PYTHON_DOTENV_DISABLED"):
+    if os.environ.get("PYTHON_DOTENV_DISABLED", "").casefold() in ("1", "true", "t", "yes", "y"):
         return dict(os.environ)
     path = (folder or pathlib.Path()) / ".env"
     try:

@@ -14,10 +14,12 @@ say() { printf 'docker_entrypoint.sh: %s\n' "$1" >&2; }
 # Sets `value` to what python-dotenv takes $1, the right side of a line of .env, to be.
 parse_value() {
     value=$1
-    if [[ $value =~ ^\'([^\']*)\'[[:space:]]*(#.*)?$ || $value =~ ^\"([^\"]*)\"[[:space:]]*(#.*)?$ ]]; then
+    if [[ $value =~ ^[[:space:]]*\'([^\']*)\'[[:space:]]*(#.*)?$ ||
+        $value =~ ^[[:space:]]*\"([^\"]*)\"[[:space:]]*(#.*)?$ ]]; then
         value=${BASH_REMATCH[1]}
     else
         value=${value%%[[:space:]]#*}
+        value=${value#"${value%%[![:space:]]*}"}
         value=${value%"${value##*[![:space:]]}"}
     fi
 }
@@ -28,7 +30,7 @@ load_dotenv() {
     while IFS= read -r line || [[ -n $line ]]; do
         number=$((number + 1))
         line=${line%$'\r'}
-        if [[ $line =~ ^[[:space:]]*(export[[:space:]]+)?([A-Za-z_][A-Za-z0-9_]*)[[:space:]]*=[[:space:]]*(.*)$ ]]; then
+        if [[ $line =~ ^[[:space:]]*(export[[:space:]]+)?([A-Za-z_][A-Za-z0-9_]*)[[:space:]]*=(.*)$ ]]; then
             name=${BASH_REMATCH[2]}
             parse_value "${BASH_REMATCH[3]}"
             [[ $name != WANDB_* || -z $value || -n ${!name-} ]] || export "$name=$value"
@@ -42,7 +44,7 @@ if [[ -d .env ]]; then
     say "$PWD/.env is a folder, which an engine makes where the file to mount is not on the host; left out"
 elif [[ -e .env && ! -r .env ]]; then
     say "$PWD/.env cannot be read by user $(id -u); left out: give it by --env-file instead"
-elif [[ -e .env ]] && (( 8#$(stat --dereference --format=%a .env) & 4 )); then
+elif [[ -e .env && -z $(find -L .env -prune ! -perm -004) ]]; then
     say "$PWD/.env can be read by every user of the host; left out: chmod 600 .env, and give it by --env-file"
 elif [[ -e .env ]]; then
     load_dotenv
@@ -55,9 +57,9 @@ for name in WANDB_API_KEY WANDB_BASE_URL WANDB_ENTITY WANDB_MODE; do
 done
 
 # Without a GPU, JAX would go on on the CPU with a line that is easily missed.
-if [[ ${MNIST_JAX_ACCELERATOR-} == cuda && ${JAX_PLATFORMS-cuda} == *cuda* && " $* " != *" --help "* ]]; then
+if [[ ${MNIST_JAX_ACCELERATOR-} == cuda && ${JAX_PLATFORMS:-cuda} == *cuda* && ! " $* " =~ " "(-h|--help.*)" " ]]; then
     if missing=$(python -m mnist_jax.nvidia); then
-        export JAX_PLATFORMS=${JAX_PLATFORMS-cuda,cpu} # named, it has to work
+        export JAX_PLATFORMS=${JAX_PLATFORMS:-cuda,cpu} # what is named has to work, see devices.py
     elif [[ ${ALLOW_CPU-} == 1 ]]; then
         say "$missing; goes on on the CPU, since ALLOW_CPU is 1"
         export JAX_PLATFORMS=cpu
@@ -67,5 +69,9 @@ if [[ ${MNIST_JAX_ACCELERATOR-} == cuda && ${JAX_PLATFORMS-cuda} == *cuda* && " 
     fi
 fi
 
-[[ $# != 0 && $1 != -* ]] || set -- python main.py "$@"
+if [[ $# == 0 || $1 == -* ]]; then
+    set -- python main.py "$@"
+    # Uploads that go on behind a run for ten minutes would end with the container.
+    [[ $* == *--config.wandb.wait* ]] || set -- "$@" --config.wandb.wait=600
+fi
 exec "$@"

@@ -65,6 +65,11 @@ def context(folder: pathlib.Path) -> set[str]:
     return {path for path in paths if (folder / path).is_file()}
 
 
+def all_files(folder: pathlib.Path) -> set[str]:
+    paths = [path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()]
+    return {str(path.relative_to(folder)) for path in paths}
+
+
 PRIVATE = (".env", ".env.local", "configs/.env", "scripts/.env", "mnist_jax/.env.production")
 LEFT_OUT = (
     *PRIVATE,
@@ -74,10 +79,12 @@ LEFT_OUT = (
     "venv/bin/python",
     "wandb/run.log",
     "mnist_jax/__pycache__/train.pyc",
+    "scripts/x.egg-info/PKG-INFO",
 )
 
 
 def test_neither_git_nor_a_build_takes_keys_runs_data_or_environments(checkout):
+    git(checkout, "remote", "add", "origin", f"https://me:{KEY}@example.org/mnist_jax.git")
     for name in LEFT_OUT:
         (checkout / name).parent.mkdir(parents=True, exist_ok=True)
         (checkout / name).write_text(KEY)
@@ -90,7 +97,10 @@ def test_a_build_sees_all_that_git_tracks_and_the_history(checkout):
     """Else the commit would be called dirty, or not be known."""
     seen = context(checkout)
     assert set(git(checkout, "ls-files").splitlines()) <= seen
-    assert ".git/HEAD" in seen
+    (checkout / "runs").symlink_to("/scratch")
+    for name in sorted(set(all_files(checkout)) - seen):
+        (checkout / name).unlink()
+    assert commit_of(checkout).stdout == f"{git(checkout, 'rev-parse', 'HEAD')}\n"
 
 
 def test_the_example_of_dotenv_has_no_value_and_names_that_are_taken():
@@ -124,10 +134,17 @@ def commit_of(folder: pathlib.Path, **environment: str) -> subprocess.CompletedP
     )
 
 
-def test_the_commit_of_a_clean_and_of_a_changed_tree(checkout):
+def test_the_commit_of_a_clean_and_of_a_changed_tree(checkout, tmp_path):
     commit = git(checkout, "rev-parse", "HEAD")
     assert commit_of(checkout).stdout == f"{commit}\n"
     assert commit_of(checkout, GIT_COMMIT=commit).stdout == f"{commit}\n"
+    (checkout / "main.py").chmod(0o700)
+    (checkout / ".DS_Store").touch()
+    (tmp_path / "ignored").write_text(".DS_Store\n")
+    git(checkout, "config", "core.excludesFile", str(tmp_path / "ignored"))
+    assert commit_of(checkout).stdout == f"{commit}-dirty\n"
+    (checkout / ".DS_Store").unlink()
+    assert commit_of(checkout).stdout == f"{commit}\n"
     (checkout / "new.py").touch()
     assert commit_of(checkout).stdout == f"{commit}-dirty\n"
 
@@ -192,10 +209,10 @@ def test_the_environment_overrules_dotenv_where_it_says_something(app):
     assert (found["WANDB_API_KEY"], found["WANDB_ENTITY"]) == ("given", "file")
 
 
-@pytest.mark.parametrize("given", [f'"{KEY}"', f"'{KEY}'", f"{KEY}  # mine", f" {KEY} "])
+@pytest.mark.parametrize("given", [f'"{KEY}"', f"'{KEY}'", f"{KEY}  # mine", f" {KEY} ", f" '{KEY}' # x"])
 def test_quotes_and_comments_that_an_env_file_of_docker_keeps_are_no_part_of_the_key(app, given):
     found = environment_of(app, WANDB_API_KEY=given, WANDB_NOTES='"as given" # too')
-    assert (found["WANDB_API_KEY"].strip(), found["WANDB_NOTES"]) == (KEY, '"as given" # too')
+    assert (found["WANDB_API_KEY"], found["WANDB_NOTES"]) == (KEY, '"as given" # too')
 
 
 def test_a_dotenv_that_others_may_read_is_left_out_with_a_warning(app):
@@ -235,10 +252,16 @@ def test_a_line_that_is_no_setting_is_told_without_its_content(app, content):
 
 
 def test_flags_go_to_main_and_anything_else_is_a_command_of_its_own(app):
-    assert enter(app, "--a=b c", "-d", "*").stdout == "['main.py', '--a=b c', '-d', '*']\n"
-    assert enter(app).stdout == "['main.py']\n"
+    assert enter(app, "--a=b c", "-d", "*").stdout.startswith("['main.py', '--a=b c', '-d', '*', ")
+    assert enter(app).stdout.startswith("['main.py', ")
     assert enter(app, "printf", "%s|", "a b", "").stdout == "a b||"
     assert enter(app, "sh", "-c", "exit 7").returncode == 7
+
+
+def test_uploads_are_waited_for_where_the_user_does_not_say_otherwise(app):
+    assert enter(app, "--config=x").stdout == "['main.py', '--config=x', '--config.wandb.wait=600']\n"
+    given = "--config.wandb.wait=0"
+    assert enter(app, "--config=x", given).stdout == f"['main.py', '--config=x', '{given}']\n"
 
 
 def test_a_signal_reaches_the_program_which_ends_with_a_checkpoint(tmp_path):
@@ -250,7 +273,8 @@ def test_a_signal_reaches_the_program_which_ends_with_a_checkpoint(tmp_path):
         env={**os.environ, "PATH": f"{pathlib.Path(sys.executable).parent}:{os.environ['PATH']}"},
     )
     deadline = time.monotonic() + 120
-    while not (tmp_path / "run" / "metrics.jsonl").exists() and time.monotonic() < deadline:
+    rows = tmp_path / "run" / "metrics.jsonl"
+    while process.poll() is None and not rows.exists() and time.monotonic() < deadline:
         time.sleep(0.1)
     process.send_signal(signal.SIGTERM)
     _, told = process.communicate(timeout=60)
@@ -266,7 +290,10 @@ def test_a_signal_reaches_the_program_which_ends_with_a_checkpoint(tmp_path):
 
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory):
-    """Makes a libcuda.so.1 that answers as told, and returns the environment in which it is found."""
+    """Makes a libcuda.so.1 that answers as told, and returns the environment in which it is found.
+
+    A version below 0: asked for it, the driver fails.
+    """
     compiler = shutil.which("cc")
     if sys.platform != "linux" or compiler is None:
         pytest.skip("needs a C compiler, on Linux, to stand in for the driver")
@@ -274,7 +301,7 @@ def driver(tmp_path_factory):
     def make(version: int, error: int, count: int) -> dict[str, str]:
         folder = tmp_path_factory.mktemp("driver")
         (folder / "driver.c").write_text(
-            f"int cuDriverGetVersion(int *version) {{ *version = {version}; return 0; }}\n"
+            f"int cuDriverGetVersion(int *v) {{ *v = {version}; return {version} < 0 ? 999 : 0; }}\n"
             f"int cuInit(unsigned flags) {{ return {error}; }}\n"
             f"int cuDeviceGetCount(int *count) {{ *count = {count}; return 0; }}\n"
         )
@@ -298,6 +325,7 @@ def test_with_a_gpu_jax_has_to_use_it(app, driver):
         ((13010, 100, 0), "the NVIDIA driver shows no GPU"),
         ((13010, 0, 0), "the NVIDIA driver shows no GPU"),
         ((13010, 999, 0), "the NVIDIA driver fails with error 999"),
+        ((-1, 0, 0), "the NVIDIA driver fails with error 999"),
     ],
 )
 def test_what_keeps_the_gpu_away_is_told_in_a_line(app, driver, answers, told):
@@ -315,7 +343,7 @@ def test_what_keeps_the_gpu_away_is_told_in_a_line(app, driver, answers, told):
 def test_without_a_driver_the_image_for_gpus_says_how_to_show_it_one(app):
     if pathlib.Path("/proc/driver/nvidia").exists():
         pytest.skip("this machine has a driver")
-    done = enter(app, "--config=x", MNIST_JAX_ACCELERATOR="cuda")
+    done = enter(app, "--config=x", MNIST_JAX_ACCELERATOR="cuda", JAX_PLATFORMS="")
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert "no NVIDIA driver is visible here" in done.stderr
     assert "--gpus=all" in done.stderr
@@ -327,6 +355,7 @@ def test_without_a_driver_the_image_for_gpus_says_how_to_show_it_one(app):
         ("--config=x", {"MNIST_JAX_ACCELERATOR": "cpu"}),
         ("--config=x", {"MNIST_JAX_ACCELERATOR": "cuda", "JAX_PLATFORMS": "cpu"}),
         ("--help", {"MNIST_JAX_ACCELERATOR": "cuda"}),
+        ("-h", {"MNIST_JAX_ACCELERATOR": "cuda"}),
     ],
 )
 def test_where_no_gpu_is_meant_to_be_used_none_is_looked_for(app, command, environment):

@@ -52,6 +52,15 @@ def test_what_differs_is_shown(finished, tmp_path):
     assert found == {"package: jax": "0.1.2", "accelerator: kind": "TPU v9", "code: commit": "abcdef"}
 
 
+def test_changes_that_no_patch_tells_are_never_taken_for_the_same(finished, tmp_path, monkeypatch):
+    """As in two images of changed trees."""
+    stamped = {"version": "1", "commit": "abc", "dirty": True, "patch_sha256": None, "remote": None}
+    workdir = copy_of(finished, tmp_path, lambda record: record.update(code=stamped))
+    monkeypatch.setattr(reproduce.provenance, "describe_code", lambda: stamped)
+    (found,) = reproduce.circumstances(read_record(workdir))
+    assert found.what == "code: uncommitted changes"
+
+
 @pytest.mark.parametrize(
     ("accuracy_gap", "status", "verdict"), [(0.001, 0, "equal within"), (0.1, 1, "different")]
 )
