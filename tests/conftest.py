@@ -109,3 +109,12 @@ TINY = (
     "--config.checkpoint.metric=accuracy",
     "--config.wandb.mode=disabled",
 )
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """The workdir of a finished run of TINY, which nobody writes to."""
+    workdir = tmp_path_factory.mktemp("runs") / "tiny"
+    done = run_main(*TINY, f"--workdir={workdir}")
+    assert done.returncode == 0, done.stderr
+    return workdir

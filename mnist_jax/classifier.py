@@ -1,0 +1,78 @@
+"""The model of a finished run, or of one under way, as something to ask."""
+
+import pathlib
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from mnist_jax import devices
+from mnist_jax.cache import Arrays
+from mnist_jax.checkpoints import Checkpoints
+from mnist_jax.config import from_record, validate
+from mnist_jax.data import Dataset
+from mnist_jax.errors import UserError
+from mnist_jax.experiment import build
+from mnist_jax.workdir import read_record
+
+BATCH = 256  # images a forward pass: one shape, so one program
+
+
+class Classifier(NamedTuple):
+    """data_name: the set it learned from, without version. image_shape: (H, W, C). step: of the checkpoint.
+
+    probabilities: of uint8 images (N, H, W, C), float64 (N, K).
+    """
+
+    data_name: str
+    class_names: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+    step: int
+    probabilities: Callable[[np.ndarray], np.ndarray]
+
+
+def load_classifier(workdir: pathlib.Path, *, step: int | None = None) -> Classifier:
+    """The model of a workdir; its data are not needed.
+
+    step: of the checkpoint; None for the best by validation so far.
+    Raises UserError: no run there, or no such checkpoint.
+    """
+    record = read_record(workdir)
+    config = from_record(record["config"])
+    config.evaluation.batch_size = BATCH
+    config = validate(config)
+    devices.prepare_host()
+    experiment = build(config, _like(record["data"]))
+    with Checkpoints(workdir / "checkpoints", config.checkpoint, read_only=True) as checkpoints:
+        step = checkpoints.best if step is None else step
+        if step not in checkpoints.steps:
+            kept = ", ".join(map(str, checkpoints.steps)) or "none"
+            raise UserError(f"--checkpoint={step} is not in {workdir / 'checkpoints'}, which has: {kept}")
+        state = checkpoints.restore(step, experiment.state)
+
+    def probabilities(images: np.ndarray) -> np.ndarray:
+        filled = np.zeros((-(-len(images) // BATCH) * BATCH, *images.shape[1:]), np.uint8)
+        filled[: len(images)] = images
+        labels = np.zeros(len(filled), np.int32)  # nobody knows them
+        return experiment.predict(Arrays(filled, labels), state).probabilities[: len(images)]
+
+    data = record["data"]
+    return Classifier(
+        data_name=data["name"].split("/")[0],
+        class_names=tuple(data["classes"]),
+        image_shape=tuple(data["image_shape"]),
+        step=step,
+        probabilities=probabilities,
+    )
+
+
+def _like(data: dict) -> Dataset:
+    """A data set of the shapes and sizes that a run.json has, all black and taking no memory."""
+
+    def split(role: str) -> Arrays:
+        examples = data["splits"][role]["examples"]
+        images = np.broadcast_to(np.uint8(0), (examples, *data["image_shape"]))
+        return Arrays(images, np.broadcast_to(np.int32(0), examples))
+
+    splits = {role: split(role) for role in ("train", "validation", "test")}
+    return Dataset(data["name"], data["version"], data["fingerprint"], tuple(data["classes"]), **splits)

@@ -1,0 +1,145 @@
+"""Says what is on images, by the model of a run.
+
+    python scripts/predict.py --workdir=runs/mnist photo.jpg scans/ 'more/*.png'
+    cat digit.png | python scripts/predict.py --workdir=runs/mnist -
+    find . -name '*.png' | python scripts/predict.py --workdir=runs/mnist --json -
+
+IMAGE is a file, a folder with all below it, a pattern, or - for standard input: an image, or a name a line.
+PNG, JPEG, GIF, BMP and WebP of any size; digits dark on light or light on dark, drawn, scanned or
+photographed.
+Exit status: 0 done; 1 an image could not be read, and the others were; 2 a mistake in the command.
+"""
+
+import argparse
+import csv
+import io
+import itertools
+import json
+import pathlib
+import signal
+import sys
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from mnist_jax import command_line
+from mnist_jax.errors import UserError
+
+
+class Answer(NamedTuple):
+    """file: as named. ink: "dark" or "light" of a digit. top: (class, probability), likeliest first."""
+
+    file: str
+    ink: str | None
+    top: list[tuple[str, float]]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="file, folder, pattern, or -")
+    parser.add_argument("--workdir", type=pathlib.Path, required=True, help="the folder of the run")
+    parser.add_argument("--checkpoint", type=int, help="its step; default: the best by validation")
+    parser.add_argument("--top", type=int, default=3, help="so many classes; default: %(default)s")
+    form = parser.add_mutually_exclusive_group()
+    for name, show in (("--csv", show_csv), ("--json", show_json)):
+        form.add_argument(name, dest="show", action="store_const", const=show, help="on standard output")
+    parser.set_defaults(show=show_table)
+    arguments = parser.parse_args()
+    command_line.quiet_libraries()
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `head` may close what it has enough of
+    return command_line.run(lambda: predict(arguments))
+
+
+def predict(arguments: argparse.Namespace) -> int:
+    from mnist_jax.classifier import load_classifier
+
+    if arguments.top < 1:
+        raise UserError(f"--top is {arguments.top}; it has to be at least 1")
+    files = iter(list(named_files(arguments.images)))  # a mistake shows before the model is loaded
+    classifier = load_classifier(arguments.workdir, step=arguments.checkpoint)
+    broken: list[str] = []
+    arguments.show(answers(classifier, files, arguments.top, broken))
+    return 1 if broken else 0
+
+
+def named_files(names: list[str]) -> Iterator[tuple[str, str | io.BytesIO]]:
+    """Name and content, or path, of each image."""
+    from mnist_jax.pictures import find
+
+    for name in names:
+        if name != "-":
+            yield from ((path, path) for path in find([name]))
+            continue
+        given = sys.stdin.buffer.read()
+        try:
+            lines = given.decode().splitlines()
+        except UnicodeDecodeError:  # no image is text
+            yield "standard input", io.BytesIO(given)
+        else:
+            yield from ((path, path) for path in find(line for line in lines if line))
+
+
+def answers(
+    classifier: Any, files: Iterator[tuple[str, Any]], top: int, broken: list[str]
+) -> Iterator[Answer]:
+    """What is on each image, in order; one that cannot be read is told, noted in `broken` and passed over."""
+    from mnist_jax.classifier import BATCH
+    from mnist_jax.pictures import decode, fit
+
+    while batch := list(itertools.islice(files, BATCH)):
+        read: list[tuple[str, np.ndarray, str | None]] = []
+        for name, file in batch:
+            try:
+                read.append((name, *fit(decode(file), classifier.image_shape, classifier.data_name)))
+            except UserError as error:
+                broken.append(name)
+                print(f"predict.py: {name}: {error}", file=sys.stderr)
+        if not read:
+            continue
+        probabilities = classifier.probabilities(np.stack([pixels for _, pixels, _ in read]))
+        for (name, _, ink), row in zip(read, probabilities, strict=True):
+            likeliest = np.argsort(-row, kind="stable")[:top]
+            yield Answer(name, ink, [(classifier.class_names[k], float(row[k])) for k in likeliest])
+
+
+def show_table(found: Iterator[Answer]) -> None:
+    console = Console(highlight=False)
+    table = Table()
+    for column in ("image", "class", "probability", "next", "ink"):
+        table.add_column(column, overflow="fold", justify="right" if column == "probability" else "left")
+    for answer in found:
+        (label, probability), *others = answer.top
+        rest = ", ".join(f"{name} {chance:.3f}" for name, chance in others)
+        table.add_row(answer.file, label, f"{probability:.3f}", rest, answer.ink or "")
+    if table.row_count:
+        console.print(table)
+
+
+def show_csv(found: Iterator[Answer]) -> None:
+    writer = csv.writer(sys.stdout)
+    for number, answer in enumerate(found):
+        if number == 0:
+            ranks = range(1, len(answer.top) + 1)
+            columns = (f"{what}_{rank}" for rank in ranks for what in ("label", "probability"))
+            writer.writerow(["file", *columns, "ink"])
+        cells = [cell for label, probability in answer.top for cell in (label, f"{probability:.6f}")]
+        writer.writerow([answer.file, *cells, answer.ink])
+
+
+def show_json(found: Iterator[Answer]) -> None:
+    for answer in found:
+        label, probability = answer.top[0]
+        top = [{"label": name, "probability": chance} for name, chance in answer.top]
+        line = {"file": answer.file, "label": label, "probability": probability, "top": top}
+        print(json.dumps({**line, "ink": answer.ink}, ensure_ascii=False))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

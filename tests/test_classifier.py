@@ -1,0 +1,55 @@
+import json
+
+import numpy as np
+import pytest
+from conftest import TINY, run_main
+
+from mnist_jax import data
+from mnist_jax.classifier import BATCH, load_classifier
+from mnist_jax.config import from_record, validate
+from mnist_jax.errors import UserError
+from mnist_jax.predictions import load_predictions
+
+
+@pytest.fixture(scope="module")
+def airbench_run(tmp_path_factory):
+    """Of a model that keeps more than its parameters: whitened patches and the statistics of batch norm."""
+    folder = tmp_path_factory.mktemp("runs") / "airbench"
+    flags = ("--config.model.name=airbench", "--config.model.norm=batch", "--config.evaluation.flip")
+    done = run_main(*TINY, *flags, f"--workdir={folder}")
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(params=["tiny_run", "airbench_run"])
+def workdir(request):
+    return request.getfixturevalue(request.param)
+
+
+def test_it_says_what_the_run_said_of_its_test_split_without_the_data(workdir):
+    record = json.loads((workdir / "run.json").read_text())
+    test = data.load(validate(from_record(record["config"])).data).test
+    step, expected = load_predictions(workdir / "predictions.npz")
+    classifier = load_classifier(workdir)
+    assert (classifier.step, classifier.data_name) == (step, "digits")
+    assert classifier.class_names == tuple("0123456789")
+    found = classifier.probabilities(test.images)
+    np.testing.assert_allclose(found, expected.probabilities, atol=1e-6)
+    np.testing.assert_array_equal(found.argmax(axis=1), expected.predicted)
+
+
+def test_an_image_has_the_same_answer_alone_and_among_others(workdir):
+    classifier = load_classifier(workdir)
+    images = np.random.default_rng(0).integers(0, 256, (BATCH + 3, *classifier.image_shape), np.uint8)
+    together = classifier.probabilities(images)
+    for place in (0, BATCH - 1, BATCH + 2):
+        np.testing.assert_array_equal(classifier.probabilities(images[place : place + 1])[0], together[place])
+    np.testing.assert_allclose(together.sum(axis=1), 1, atol=1e-6)
+
+
+def test_a_checkpoint_that_is_not_there_and_a_folder_without_a_run(workdir, tmp_path):
+    with pytest.raises(UserError, match=r"--checkpoint=7 is not in .*, which has: 38, 75"):
+        load_classifier(workdir, step=7)
+    assert load_classifier(workdir, step=38).step == 38
+    with pytest.raises(UserError, match="holds no run"):
+        load_classifier(tmp_path)
