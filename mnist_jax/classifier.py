@@ -42,7 +42,13 @@ def load_classifier(workdir: pathlib.Path, *, step: int | None = None) -> Classi
     config.evaluation.batch_size = BATCH
     config = validate(config)
     devices.prepare_host()
-    experiment = build(config, _like(record["data"]))
+    try:
+        dataset = _like(record["data"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{workdir / 'run.json'} is damaged: its data lack {error}") from error
+    if not (workdir / "checkpoints").is_dir():
+        raise UserError(f"{workdir} has no checkpoints, which a model is read from")
+    experiment = build(config, dataset)
     with Checkpoints(workdir / "checkpoints", config.checkpoint, read_only=True) as checkpoints:
         step = checkpoints.best if step is None else step
         if step not in checkpoints.steps:
@@ -56,14 +62,8 @@ def load_classifier(workdir: pathlib.Path, *, step: int | None = None) -> Classi
         labels = np.zeros(len(filled), np.int32)  # nobody knows them
         return experiment.predict(Arrays(filled, labels), state).probabilities[: len(images)]
 
-    data = record["data"]
-    return Classifier(
-        data_name=data["name"].split("/")[0],
-        class_names=tuple(data["classes"]),
-        image_shape=tuple(data["image_shape"]),
-        step=step,
-        probabilities=probabilities,
-    )
+    name = dataset.name.split("/")[0]
+    return Classifier(name, dataset.class_names, dataset.image_shape, step, probabilities)
 
 
 def _like(data: dict) -> Dataset:

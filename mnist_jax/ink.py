@@ -17,6 +17,7 @@ from mnist_jax.errors import UserError
 _WORKING_SIDE = 256  # pixels; what a photograph has beyond is noise here
 _LEAST_CONTRAST = 0.1  # of black to white
 _EVEN = 0.03  # deviation of a ground without shadows, of black to white
+_NOTHING = "it shows nothing that stands out from its ground"
 _SPECK = 0.05  # of the largest part's mass: less is dust
 _THINNEST = 0.1  # stroke width per longer side; of MNIST 98% are thicker than 0.08, the median is 0.134
 
@@ -53,8 +54,9 @@ def fit_ink(grey: np.ndarray, side: int, style: Style) -> tuple[np.ndarray, str]
     comes out as it is.
     Raises UserError: there is no ink on it.
     """
-    grey = grey.astype(np.float32) / 255
-    if np.ptp(grey) < _LEAST_CONTRAST:
+    grey = _without_frame(grey.astype(np.float32) / 255)
+    smooth = ndimage.gaussian_filter(_shrunk(grey), min(max(grey.shape), _WORKING_SIDE) / 128)
+    if np.ptp(smooth) < _LEAST_CONTRAST:
         raise UserError("it shows nothing: all of it has one brightness")
     dark = _is_dark(grey)
     if _is_fitted(ink := 1 - grey if dark else grey, side, style):
@@ -85,12 +87,34 @@ def _shrunk(ink: np.ndarray) -> np.ndarray:
 
 def _is_dark(grey: np.ndarray) -> bool:
     """Whether the ink is darker than what it is on, which is what most of the border is."""
-    border = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
-    threshold = otsu(grey)
-    light = np.mean(border > threshold)
+    level = grey - _plane(grey)
+    threshold = otsu(level)
+    light = np.mean(_border(level) > threshold)
     if 0.4 < light < 0.6:  # the digit is cut off, and the border does not tell
-        light = np.mean(grey > threshold)
+        light = np.mean(level > threshold)
     return bool(light > 0.5)
+
+
+def _plane(grey: np.ndarray) -> np.ndarray:
+    """Light that falls from one side, as the border has it: the plane of least squares through it."""
+    rows, columns = np.indices(grey.shape) / max(grey.shape)
+    around = np.stack([_border(rows), _border(columns), np.ones(2 * sum(grey.shape))], axis=1)
+    (down, right, level), *_ = np.linalg.lstsq(around, _border(grey), rcond=None)
+    return down * rows + right * columns + level
+
+
+def _border(grey: np.ndarray) -> np.ndarray:
+    return np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
+
+
+def _without_frame(grey: np.ndarray) -> np.ndarray:
+    """Without lines of one brightness all around that are not the ground's."""
+    for _ in range(min(grey.shape) // 8):
+        border, inside = _border(grey), grey[1:-1, 1:-1]
+        if border.std() > _EVEN or abs(border.mean() - np.median(inside)) < 2 * _LEAST_CONTRAST:
+            break
+        grey = inside
+    return grey
 
 
 def _without_background(ink: np.ndarray) -> np.ndarray:
@@ -99,6 +123,8 @@ def _without_background(ink: np.ndarray) -> np.ndarray:
     ink = np.clip((ink - paper) / np.maximum(1 - paper, 0.05), 0, 1)  # ink's share of the light
     threshold = otsu(ink)
     ground, strokes = ink[ink <= threshold], ink[ink > threshold]
+    if strokes.size == 0:
+        raise UserError(_NOTHING)
     noise = np.median(ground) + 4 * np.median(np.abs(ground - np.median(ground)))
     full = np.percentile(strokes, 90)
     return np.clip((ink - noise) / max(full - noise, 1e-6), 0, 1)
@@ -121,7 +147,7 @@ def _without_specks(ink: np.ndarray) -> np.ndarray:
     """Without parts that are too small to belong to the digit."""
     parts, count = ndimage.label(ink > 0.2, structure=np.ones((3, 3)))
     if count == 0:
-        raise UserError("it shows nothing that stands out from its ground")
+        raise UserError(_NOTHING)
     masses = ndimage.sum_labels(ink, parts, range(1, count + 1))
     kept = 1 + np.flatnonzero(masses >= _SPECK * masses.max())
     return np.where(ndimage.binary_dilation(np.isin(parts, kept), iterations=2), ink, 0)

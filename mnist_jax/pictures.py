@@ -16,6 +16,7 @@ from mnist_jax.ink import STYLES, fit_ink
 SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp")
 
 _ENOUGH = 512  # pixels a side, more than any model here takes
+_ONE_COLOUR = 25  # deviation of levels, of 255, below which all that is visible is ink
 
 
 def find(names: Iterable[str]) -> Iterator[str]:
@@ -39,6 +40,17 @@ def find(names: Iterable[str]) -> Iterator[str]:
 
 def _is_image(path: pathlib.Path) -> bool:
     return path.suffix.lower() in SUFFIXES and path.is_file()
+
+
+def is_image(content: bytes) -> bool:
+    """Whether a file of this content is meant to be an image, damaged or not."""
+    try:
+        Image.open(io.BytesIO(content))
+    except Image.UnidentifiedImageError:
+        return False
+    except Exception:  # known, but not to be read
+        return True
+    return True
 
 
 def decode(file: str | io.BytesIO) -> Image.Image:
@@ -65,18 +77,28 @@ def decode(file: str | io.BytesIO) -> Image.Image:
 
 def _plain(image: Image.Image) -> Image.Image:
     if image.mode.startswith(("I", "F")):  # more than 8 bits
-        levels = np.asarray(image, np.float64)
-        white = next(white for white in (1, 255, 65535, np.inf) if levels.max() <= white)
-        image = Image.fromarray(np.uint8(np.clip(levels / white, 0, 1) * 255))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        pixels = np.asarray(image, np.float64)
-        opacity = pixels[..., 3].sum()
-        light = opacity and (pixels[..., :3].mean(-1) * pixels[..., 3]).sum() / opacity > 127
-        ground = Image.new("RGBA", image.size, "black" if light else "white")
-        image = Image.alpha_composite(ground, image)
+        levels = np.nan_to_num(np.asarray(image, np.float32), posinf=0, neginf=0)
+        image = Image.fromarray(np.uint8((levels - levels.min()) / max(np.ptp(levels), 1e-9) * 255))
     grey = image.mode in ("1", "L", "La", "LA")
-    return image.convert("L" if grey else "RGB")
+    transparent = image.has_transparency_data
+    image = image.convert("RGBA" if transparent else "L" if grey else "RGB")
+    image.thumbnail((2 * _ENOUGH, 2 * _ENOUGH))
+    return (_on_ground(image) if transparent else image).convert("L" if grey else "RGB")
+
+
+def _on_ground(image: Image.Image) -> Image.Image:
+    """A transparent image (RGBA) on the ground that its ink needs, or on more of its own paper."""
+    pixels = np.asarray(image, np.float32)
+    levels, opacity = pixels[..., :3].mean(axis=-1), pixels[..., 3]
+    if not opacity.any():
+        return Image.new("RGB", image.size)
+    mean = np.average(levels, weights=opacity)
+    if np.average((levels - mean) ** 2, weights=opacity) < _ONE_COLOUR**2:
+        ground = 0 if mean > 127 else 255
+    else:
+        counts, _ = np.histogram(levels, bins=16, range=(0, 256), weights=opacity)
+        ground = int(counts.argmax()) * 16 + 8
+    return Image.alpha_composite(Image.new("RGBA", image.size, (ground, ground, ground, 255)), image)
 
 
 def fit(image: Image.Image, shape: tuple[int, int, int], data_name: str) -> tuple[np.ndarray, str | None]:

@@ -15,6 +15,7 @@ import csv
 import io
 import itertools
 import json
+import os
 import pathlib
 import signal
 import sys
@@ -53,6 +54,8 @@ def main() -> int:
     parser.set_defaults(show=show_table)
     arguments = parser.parse_args()
     command_line.quiet_libraries()
+    for stream in (sys.stdout, sys.stderr):  # of names that the terminal cannot show
+        stream.reconfigure(errors="backslashreplace")
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `head` may close what it has enough of
     return command_line.run(lambda: predict(arguments))
 
@@ -71,19 +74,20 @@ def predict(arguments: argparse.Namespace) -> int:
 
 def named_files(names: list[str]) -> Iterator[tuple[str, str | io.BytesIO]]:
     """Name and content, or path, of each image."""
-    from mnist_jax.pictures import find
+    from mnist_jax.pictures import find, is_image
 
     for name in names:
         if name != "-":
             yield from ((path, path) for path in find([name]))
             continue
         given = sys.stdin.buffer.read()
-        try:
-            lines = given.decode().splitlines()
-        except UnicodeDecodeError:  # no image is text
+        if is_image(given):
             yield "standard input", io.BytesIO(given)
-        else:
-            yield from ((path, path) for path in find(line for line in lines if line))
+            continue
+        lines = [os.fsdecode(line) for line in given.replace(b"\0", b"\n").split(b"\n") if line]
+        if not lines:
+            raise UserError("standard input is empty; give it an image, or the names of some")
+        yield from ((path, path) for path in find(lines))
 
 
 def answers(
@@ -110,7 +114,7 @@ def answers(
 
 
 def show_table(found: Iterator[Answer]) -> None:
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False, emoji=False)  # names are names
     table = Table()
     for column in ("image", "class", "probability", "next", "ink"):
         table.add_column(column, overflow="fold", justify="right" if column == "probability" else "left")

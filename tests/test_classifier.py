@@ -53,3 +53,15 @@ def test_a_checkpoint_that_is_not_there_and_a_folder_without_a_run(workdir, tmp_
     assert load_classifier(workdir, step=38).step == 38
     with pytest.raises(UserError, match="holds no run"):
         load_classifier(tmp_path)
+
+
+def test_a_folder_whose_run_was_taken_apart_is_told_and_left_alone(tiny_run, tmp_path):
+    record = json.loads((tiny_run / "run.json").read_text())
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    with pytest.raises(UserError, match="has no checkpoints"):
+        load_classifier(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
+    del record["data"]["splits"]
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    with pytest.raises(UserError, match="is damaged: its data lack 'splits'"):
+        load_classifier(tmp_path)

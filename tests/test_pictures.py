@@ -53,6 +53,7 @@ def modes():
         "colour": (grey.convert("RGB"), "WEBP"),
         "CMYK": (grey.convert("CMYK"), "JPEG"),
         "16 bits": (Image.fromarray(wide), "PNG"),
+        "12 of 16 bits": (Image.fromarray(wide // 16), "PNG"),
         "float": (Image.fromarray(np.asarray(grey, np.float32) / 255), "TIFF"),
         "transparent": (ink, "PNG"),
         "transparent and light": (chalk, "WEBP"),
@@ -67,6 +68,17 @@ def test_the_same_digit_whatever_the_mode(mode):
     assert fitted.shape == (28, 28, 1)
     assert np.abs(fitted.astype(int) - expected).mean() < 12
     assert ink == ("dark" if mode == "transparent" else "light")
+
+
+@pytest.mark.parametrize("paper", [250, 10])
+def test_paper_with_a_transparent_margin_goes_on_more_paper(paper):
+    drawn = np.interp(seven(100), (0, 255), (paper, 255 - paper)).astype(np.uint8)
+    card = Image.new("RGBA", (160, 160), (0, 0, 0, 0))
+    card.paste(Image.fromarray(drawn).convert("RGBA"), (30, 30))
+    fitted, ink = pictures.fit(pictures.decode(file(card)), (28, 28, 1), "mnist")
+    expected, _ = pictures.fit(Image.fromarray(seven(100)), (28, 28, 1), "mnist")
+    assert ink == ("dark" if paper > 127 else "light")
+    assert np.abs(fitted.astype(int) - expected).mean() < 12
 
 
 def test_other_sets_are_scaled_and_cropped_about_the_middle():

@@ -65,6 +65,16 @@ def test_a_pattern_as_csv_says_the_same(tiny_run, images):
         assert float(row["probability_1"]) == pytest.approx(line["probability"], abs=1e-6)
 
 
+def test_names_are_shown_as_they_are(tiny_run, images, tmp_path):
+    first = sorted(images.iterdir())[0]
+    names = ["[red].png", ":smile:.png", "a b.png"]
+    for name in names:
+        (tmp_path / name).write_bytes(first.read_bytes())
+    done = predict(tiny_run, *names, text=True, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert all(name in done.stdout for name in names)
+
+
 def test_a_broken_file_is_told_and_the_rest_go_on(tiny_run, images, tmp_path):
     (tmp_path / "broken.png").write_bytes(b"\x89PNG broken")
     first = sorted(images.iterdir())[0]
@@ -83,6 +93,9 @@ def test_standard_input_is_an_image_or_names(tiny_run, images):
     assert json.loads(line)["file"] == "standard input"
     (by_name, _) = predict(tiny_run, "--json", "-", given=f"{first}\n{second}\n".encode()).stdout.splitlines()
     assert json.loads(by_name)["top"] == json.loads(line)["top"]
+    done = predict(tiny_run, "-", given=b"\n")
+    assert (done.returncode, done.stderr.count(b"\n")) == (2, 1)
+    assert b"standard input is empty" in done.stderr
 
 
 @pytest.mark.parametrize(
