@@ -14,7 +14,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.dtype = "float32"  # of the computation: float32 or bfloat16; parameters are always float32
 
     config.data = ml_collections.ConfigDict()
-    config.data.name = "mnist"  # a TFDS name such as "mnist" or "mnist:3.0.1", or "digits" (bundled)
+    config.data.name = "mnist"  # a TFDS name such as "mnist" or "mnist:3.0.1"; "digits" (bundled); "folder"
+    config.data.dir = ""  # folder: where your images are, as train/CLASS/IMAGE and test/CLASS/IMAGE
     config.data.train = "train[:-5000]"  # TFDS split expressions; no example may be in two of the three
     config.data.validation = "train[-5000:]"  # chooses the checkpoint
     config.data.test = "test"  # read once, at the end

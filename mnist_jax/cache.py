@@ -10,8 +10,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import filelock
+import ml_collections
 import numpy as np
 
+from mnist_jax import devices
 from mnist_jax.errors import UserError
 
 _SCHEMA = 1
@@ -22,6 +24,11 @@ class Arrays(NamedTuple):
 
     images: np.ndarray
     labels: np.ndarray
+
+
+def datasets_folder(config: ml_collections.FrozenConfigDict) -> pathlib.Path:
+    """Where decoded sets are kept, by `config.cache_dir` (of `config.data`)."""
+    return pathlib.Path(os.path.expanduser(config.cache_dir or devices.user_cache_dir())) / "datasets"
 
 
 def load_or_build(folder: pathlib.Path, build: Callable[[pathlib.Path], None]) -> tuple[Arrays, str]:

@@ -70,6 +70,7 @@ RULES: Mapping[str, Rule] = {
     "seed": _integer(0),
     "dtype": _choice("float32", "bfloat16"),
     "data.name": _text(required=True),
+    "data.dir": _text(),
     "data.train": _text(required=True),
     "data.validation": _text(required=True),
     "data.test": _text(required=True),
@@ -140,7 +141,7 @@ RULES: Mapping[str, Rule] = {
 }
 
 # These do not change what is computed: a run may be resumed with other values of them.
-_WHERE_THINGS_LIE = frozenset({"data.data_dir", "data.manual_dir", "data.cache_dir"})
+_WHERE_THINGS_LIE = frozenset({"data.dir", "data.data_dir", "data.manual_dir", "data.cache_dir"})
 _WHERE_THINGS_LIE |= {name for name in RULES if name.startswith("wandb.")}
 
 

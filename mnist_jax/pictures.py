@@ -1,9 +1,9 @@
 """Image files of any kind as a model takes them."""
 
+import contextlib
 import glob
 import io
 import os
-import pathlib
 import warnings
 from collections.abc import Iterable, Iterator
 
@@ -15,7 +15,10 @@ from mnist_jax.ink import STYLES, fit_ink
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp")
 
-_ENOUGH = 512  # pixels a side, more than any model here takes
+ENOUGH = 512  # pixels a side, more than most models here take
+
+_GREY = ("1", "L", "La", "LA")  # modes of Pillow
+_DEEP = ("I", "F")  # how those begin that are grey with more than 8 bits
 _ONE_COLOUR = 25  # deviation of levels, of 255, below which all that is visible is ink
 
 
@@ -26,7 +29,7 @@ def find(names: Iterable[str]) -> Iterator[str]:
     """
     for name in names:
         if os.path.isdir(name):
-            found = sorted(str(path) for path in pathlib.Path(name).rglob("*") if _is_image(path))
+            found = images_below(name)
             missing = f"{name} has no {', '.join(SUFFIXES)} files in it"
         elif not os.path.exists(name) and glob.has_magic(name):
             found = sorted(path for path in glob.iglob(name, recursive=True) if os.path.isfile(path))
@@ -38,8 +41,15 @@ def find(names: Iterable[str]) -> Iterator[str]:
         yield from found
 
 
-def _is_image(path: pathlib.Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and path.is_file()
+def images_below(folder: str) -> list[str]:
+    """The image files of a folder and of all folders in it, in order; hidden files are passed over."""
+    files = ((place, name) for place, _, names in os.walk(folder, followlinks=True) for name in names)
+    return sorted(os.path.join(place, name) for place, name in files if is_image_name(name))
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file is named as an image of a kind that can be read, and not hidden."""
+    return name.lower().endswith(SUFFIXES) and not name.startswith(".")
 
 
 def is_image(content: bytes) -> bool:
@@ -53,18 +63,38 @@ def is_image(content: bytes) -> bool:
     return True
 
 
-def decode(file: str | io.BytesIO) -> Image.Image:
+def decode(file: str | io.BytesIO, *, enough: int | None = ENOUGH) -> Image.Image:
     """The image in a file, upright, as mode L or RGB; of several frames the first.
 
     Transparent images are put on white, or on black where they are light themselves.
+    enough: pixels a side that are of use: images much larger are shrunk at once; None: never.
     Raises UserError: it is no image that can be read.
     """
+    with _opened(file) as image:
+        if enough:
+            image.draft(None, (enough, enough))  # a photograph as JPEG is decoded to a part of its size
+        return _plain(ImageOps.exif_transpose(image), enough)
+
+
+def is_grey(file: str | io.BytesIO) -> bool:
+    """Whether an image can have no colour, by the head of its file alone.
+
+    Raises UserError: it is no image.
+    """
+    with _opened(file) as image:
+        if image.mode == "P":
+            colours = np.reshape(image.getpalette("RGB") or [0, 1, 2], (-1, 3))
+            return bool((colours == colours[:, :1]).all())
+        return image.mode in _GREY or image.mode.startswith(_DEEP)
+
+
+@contextlib.contextmanager
+def _opened(file: str | io.BytesIO) -> Iterator[Image.Image]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(file) as image:
-                image.draft(None, (_ENOUGH, _ENOUGH))  # a photograph as JPEG is decoded to a part of its size
-                return _plain(ImageOps.exif_transpose(image))
+                yield image
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise UserError(f"it has more than {Image.MAX_IMAGE_PIXELS:,} pixels; make it smaller") from error
     except Image.UnidentifiedImageError as error:
@@ -75,14 +105,15 @@ def decode(file: str | io.BytesIO) -> Image.Image:
         raise UserError(f"it is damaged: {type(error).__name__}: {error}") from error
 
 
-def _plain(image: Image.Image) -> Image.Image:
-    if image.mode.startswith(("I", "F")):  # more than 8 bits
+def _plain(image: Image.Image, enough: int | None) -> Image.Image:
+    if image.mode.startswith(_DEEP):
         levels = np.nan_to_num(np.asarray(image, np.float32), posinf=0, neginf=0)
         image = Image.fromarray(np.uint8((levels - levels.min()) / max(np.ptp(levels), 1e-9) * 255))
-    grey = image.mode in ("1", "L", "La", "LA")
+    grey = image.mode in _GREY
     transparent = image.has_transparency_data
     image = image.convert("RGBA" if transparent else "L" if grey else "RGB")
-    image.thumbnail((2 * _ENOUGH, 2 * _ENOUGH))
+    if enough:
+        image.thumbnail((2 * enough, 2 * enough))
     return (_on_ground(image) if transparent else image).convert("L" if grey else "RGB")
 
 

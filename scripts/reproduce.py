@@ -18,6 +18,8 @@ from rich.table import Table
 
 from mnist_jax import command_line
 
+PLACES = ("dir", "data_dir", "manual_dir", "cache_dir")
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(
@@ -28,7 +30,7 @@ def main() -> int:
     parser.add_argument(
         "--tolerance", type=float, default=0.002, help="on each test metric; default: %(default)s"
     )
-    for field in ("data_dir", "manual_dir", "cache_dir"):
+    for field in PLACES:
         parser.add_argument(f"--{field}", default="", help=f"config.data.{field} on this machine")
     arguments = parser.parse_args()
     command_line.quiet_libraries()
@@ -42,7 +44,7 @@ def reproduce(arguments: argparse.Namespace) -> int:
     workdir = arguments.workdir.resolve()
     into = arguments.into or workdir.with_name(workdir.name + "-reproduced")
     record = read_record(workdir)
-    places = {name: getattr(arguments, name) for name in ("data_dir", "manual_dir", "cache_dir")}
+    places = {name: getattr(arguments, name) for name in PLACES}
     config = config_of(record, **places)
     show_differences(circumstances(record))
     outcome = run_again(workdir, config, into)

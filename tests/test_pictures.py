@@ -127,3 +127,10 @@ def test_files_are_found_by_name_folder_and_pattern(tmp_path):
         (tmp_path / "empty").mkdir(exist_ok=True)
         with pytest.raises(UserError, match=told):
             found(name)
+
+
+@pytest.mark.parametrize("kind", modes())
+def test_grey_is_told_by_the_head_of_the_file(kind):
+    image, form = modes()[kind]
+    grey = kind not in ("colour", "CMYK", "transparent", "transparent and light")
+    assert pictures.is_grey(file(image, form)) == grey
