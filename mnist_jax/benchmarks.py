@@ -11,9 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.export
 import ml_collections
+import numpy as np
 
-from mnist_jax import augment, data, detailed, experiment, feeding, pixels
+from mnist_jax import augment, data, detailed, devices, experiment, export, feeding, pixels
 from mnist_jax.errors import UserError
 
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -107,12 +109,23 @@ def input_pipeline(config: ml_collections.FrozenConfigDict, repeats: int) -> dic
 
 
 def evaluation(config: ml_collections.FrozenConfigDict, repeats: int) -> dict[str, Timing]:
-    """Images a second of the forward pass over the test split, and of all metrics with their intervals."""
+    """Images a second of the forward pass over the test split, as it is and exported, and of all metrics."""
     dataset = data.load(config.data)
     parts = experiment.build(config, dataset)
     predictions = parts.predict(dataset.test, parts.state)
+    size = config.evaluation.batch_size
+    batches = [dataset.test.images[start:][:size] for start in range(0, len(dataset.test.labels), size)]
+    program = export.program(parts, parts.state, dataset.image_shape)
+    exported = jax.export.deserialize(bytearray(program))
+
+    def classify(compiler_options: dict[str, str]) -> Callable[[], object]:
+        model = jax.jit(exported.call, compiler_options=compiler_options)
+        return lambda: [np.asarray(model(batch)) for batch in batches]
+
     work = {
         "predictions": lambda: parts.predict(dataset.test, parts.state),
+        "predictions, exported": classify({}),
+        "predictions, exported, with the compiler option": classify(devices.compiler_options()),
         "metrics, curves and intervals": lambda: detailed.evaluate_in_detail(predictions),
     }
     return _rates(work, len(dataset.test.labels), repeats)

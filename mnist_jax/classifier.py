@@ -2,7 +2,7 @@
 
 import pathlib
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,7 +12,8 @@ from mnist_jax.checkpoints import Checkpoints
 from mnist_jax.config import from_record, validate
 from mnist_jax.data import Dataset
 from mnist_jax.errors import UserError
-from mnist_jax.experiment import build
+from mnist_jax.experiment import Experiment, build
+from mnist_jax.steps import TrainState
 from mnist_jax.workdir import read_record
 
 BATCH = 256  # images a forward pass: one shape, so one program
@@ -31,12 +32,36 @@ class Classifier(NamedTuple):
     probabilities: Callable[[np.ndarray], np.ndarray]
 
 
+class Trained(NamedTuple):
+    """A run's record, what the run is made of, and a checkpoint. dataset: its shapes and names alone."""
+
+    record: dict[str, Any]
+    dataset: Dataset
+    experiment: Experiment
+    step: int
+    state: TrainState
+
+
 def load_classifier(workdir: pathlib.Path, *, step: int | None = None) -> Classifier:
     """The model of a workdir; its data are not needed.
 
     step: of the checkpoint; None for the best by validation so far.
     Raises UserError: no run there, or no such checkpoint.
     """
+    _, dataset, experiment, step, state = load_trained(workdir, step=step)
+
+    def probabilities(images: np.ndarray) -> np.ndarray:
+        filled = np.zeros((-(-len(images) // BATCH) * BATCH, *images.shape[1:]), np.uint8)
+        filled[: len(images)] = images
+        labels = np.zeros(len(filled), np.int32)  # nobody knows them
+        return experiment.predict(Arrays(filled, labels), state).probabilities[: len(images)]
+
+    name = dataset.name.split("/")[0]
+    return Classifier(name, dataset.class_names, dataset.image_shape, step, probabilities)
+
+
+def load_trained(workdir: pathlib.Path, *, step: int | None = None) -> Trained:
+    """A checkpoint of a workdir with all that it is of; see `load_classifier`."""
     record = read_record(workdir)
     config = from_record(record["config"])
     config.evaluation.batch_size = BATCH
@@ -54,16 +79,7 @@ def load_classifier(workdir: pathlib.Path, *, step: int | None = None) -> Classi
         if step not in checkpoints.steps:
             kept = ", ".join(map(str, checkpoints.steps)) or "none"
             raise UserError(f"--checkpoint={step} is not in {workdir / 'checkpoints'}, which has: {kept}")
-        state = checkpoints.restore(step, experiment.state)
-
-    def probabilities(images: np.ndarray) -> np.ndarray:
-        filled = np.zeros((-(-len(images) // BATCH) * BATCH, *images.shape[1:]), np.uint8)
-        filled[: len(images)] = images
-        labels = np.zeros(len(filled), np.int32)  # nobody knows them
-        return experiment.predict(Arrays(filled, labels), state).probabilities[: len(images)]
-
-    name = dataset.name.split("/")[0]
-    return Classifier(name, dataset.class_names, dataset.image_shape, step, probabilities)
+        return Trained(record, dataset, experiment, step, checkpoints.restore(step, experiment.state))
 
 
 def _like(data: dict) -> Dataset:

@@ -47,9 +47,8 @@ class CNN(nnx.Module):
         self.across_batch = model.norm == "batch"
 
     def __call__(self, images: jax.Array, *, train: bool, rngs: nnx.Rngs | None = None) -> jax.Array:
-        parts = jnp.array_split(
-            images, 1 if train and self.across_batch else devices.batch_parts(len(images))
-        )
+        count = 1 if train and self.across_batch else devices.batch_parts(images.shape[0])
+        parts = jnp.array_split(images, count) if count > 1 else [images]
         x = jnp.concatenate([self._features(part, train=train) for part in parts])
         x = self.dropout(x, deterministic=not train, rngs=rngs)
         x = self.activation(self.dense(x))
@@ -59,4 +58,4 @@ class CNN(nnx.Module):
     def _features(self, x: jax.Array, *, train: bool) -> jax.Array:
         for conv, norm in zip(self.convs, self.norms, strict=True):
             x = pool(self.activation(apply_norm(norm, conv(x), train=train)), self.pooling)
-        return x.reshape(len(x), -1)
+        return x.reshape(x.shape[0], -1)

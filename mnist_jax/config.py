@@ -203,6 +203,11 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tup
     }
 
 
+def shareable(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields by dotted name, without where things lie on one machine and in one account."""
+    return {name: value for name, value in flatten(config) if name not in _WHERE_THINGS_LIE}
+
+
 def require_same(old: Mapping[str, Any], new: Mapping[str, Any], where: object) -> None:
     """Raises UserError, with the fields that differ, unless two configs are the same run.
 

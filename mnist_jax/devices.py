@@ -82,8 +82,11 @@ def on_cpu() -> bool:
 
 
 def batch_parts(size: int) -> int:
-    """In how many parts a batch goes through convolutions: on CPU so many that results stay in the caches."""
-    return max(1, min(4, size // 32)) if on_cpu() else 1
+    """In how many parts a batch goes through convolutions: on CPU so many that results stay in the caches.
+
+    A size that is not known yet, as in an export, is one part.
+    """
+    return max(1, min(4, size // 32)) if on_cpu() and isinstance(size, int) else 1
 
 
 def fits_on_device(nbytes: int) -> bool:

@@ -13,19 +13,21 @@ from mnist_jax.feeding import predict_split
 from mnist_jax.optimizers import create_optimizer, create_schedule
 from mnist_jax.plan import Plan, make_plan
 from mnist_jax.predictions import Predictions
-from mnist_jax.steps import TrainState, create_state, make_predict, make_train_chunk
+from mnist_jax.steps import TrainState, create_state, make_classify, make_predict, make_train_chunk
 
 
 class Experiment(NamedTuple):
     """state: before the first step. train_chunk: see `steps.make_train_chunk`.
 
-    predict: from a split and a state to the predictions of every example, in order.
+    predict: from a split and a state to the predictions of every example, in order. classify, to be traced:
+    from a state and uint8 images (B, H, W, C) to log-probabilities, float32 (B, K).
     """
 
     plan: Plan
     state: TrainState
     train_chunk: Callable[..., tuple[TrainState, dict[str, jax.Array]]]
     predict: Callable[[Arrays, TrainState], Predictions]
+    classify: Callable[[TrainState, jax.Array], jax.Array]
 
 
 def build(config: ml_collections.FrozenConfigDict, dataset: Dataset) -> Experiment:
@@ -48,4 +50,10 @@ def build(config: ml_collections.FrozenConfigDict, dataset: Dataset) -> Experime
             config.evaluation.batch_size,
         )
 
-    return Experiment(plan, state, make_train_chunk(config, graphdef, optimizer, schedule), predict)
+    classify_with = make_classify(config, graphdef)
+
+    def classify(state: TrainState, images: jax.Array) -> jax.Array:
+        return classify_with(state.evaluated_params, state.model_state, images)
+
+    train_chunk = make_train_chunk(config, graphdef, optimizer, schedule)
+    return Experiment(plan, state, train_chunk, predict, classify)

@@ -120,6 +120,27 @@ def make_train_chunk(
     return jax.jit(train_chunk, donate_argnums=0, compiler_options=devices.compiler_options())
 
 
+def make_classify(
+    config: ml_collections.FrozenConfigDict, graphdef: nnx.GraphDef
+) -> Callable[..., jax.Array]:
+    """`(params, model_state, images) -> log-probabilities`, to be traced.
+
+    images: uint8 (B, H, W, C); log-probabilities: float32 (B, K). Several views of an image, where
+    `config.evaluation` has them, are averaged as probabilities.
+    """
+
+    def log_probabilities_of(params: PyTree, model_state: PyTree, batch: jax.Array) -> jax.Array:
+        logits, _ = apply_model(graphdef, params, model_state, batch, train=False)
+        return jax.nn.log_softmax(logits)
+
+    def classify(params: PyTree, model_state: PyTree, images: jax.Array) -> jax.Array:
+        looks = views(to_float(images), config.evaluation)
+        each = [log_probabilities_of(params, model_state, normalize(look, config)) for look in looks]
+        return jax.nn.logsumexp(jnp.stack(each), axis=0) - jnp.log(len(each))
+
+    return classify
+
+
 def make_predict(config: ml_collections.FrozenConfigDict, graphdef: nnx.GraphDef) -> Callable[..., Any]:
     """A jitted `(params, model_state, confusion, rows, counted) -> (confusion, log-probabilities)`.
 
@@ -127,16 +148,12 @@ def make_predict(config: ml_collections.FrozenConfigDict, graphdef: nnx.GraphDef
     (B,). counted: bool (B,), which of them the matrix counts. log-probabilities: float32 (B, K).
     """
 
-    def log_probabilities_of(params: PyTree, model_state: PyTree, batch: jax.Array) -> jax.Array:
-        logits, _ = apply_model(graphdef, params, model_state, batch, train=False)
-        return jax.nn.log_softmax(logits)
+    classify = make_classify(config, graphdef)
 
     def predict(
         params: PyTree, model_state: PyTree, confusion: jax.Array, rows: Rows, counted: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
-        looks = views(to_float(rows.images[rows.indices]), config.evaluation)
-        each = [log_probabilities_of(params, model_state, normalize(look, config)) for look in looks]
-        log_probabilities = jax.nn.logsumexp(jnp.stack(each), axis=0) - jnp.log(len(each))
+        log_probabilities = classify(params, model_state, rows.images[rows.indices])
         cells = rows.labels[rows.indices], log_probabilities.argmax(-1)
         return confusion.at[cells].add(counted.astype(confusion.dtype)), log_probabilities
 

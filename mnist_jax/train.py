@@ -60,7 +60,7 @@ def _run(
     if not force:
         check_same_data(record.fields, dataset, workdir)
 
-    plan, state, train_chunk, predict = build(config, dataset)
+    plan, state, train_chunk, predict, _ = build(config, dataset)
     with Checkpoints(workdir / "checkpoints", config.checkpoint) as checkpoints:
         state, notes = checkpoints.restore_latest(state, config, warn, force=force)
         step = int(state.step)

@@ -118,3 +118,13 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     done = run_main(*TINY, f"--workdir={workdir}")
     assert done.returncode == 0, done.stderr
     return workdir
+
+
+@pytest.fixture(scope="session")
+def airbench_run(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """Of a model that keeps more than its parameters: whitened patches and the statistics of batch norm."""
+    folder = tmp_path_factory.mktemp("runs") / "airbench"
+    flags = ("--config.model.name=airbench", "--config.model.norm=batch", "--config.evaluation.flip")
+    done = run_main(*TINY, *flags, f"--workdir={folder}")
+    assert done.returncode == 0, done.stderr
+    return folder

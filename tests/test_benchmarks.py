@@ -66,7 +66,7 @@ def test_rates_leave_the_first_round_out():
     ("what", "parts"),
     [
         ("input", {"from the host", "gathered and augmented on the device"}),
-        ("evaluation", {"predictions", "metrics, curves and intervals"}),
+        ("evaluation", {"predictions", "predictions, exported", "metrics, curves and intervals"}),
     ],
 )
 def test_parts_are_timed_alone(what, parts):

@@ -2,23 +2,12 @@ import json
 
 import numpy as np
 import pytest
-from conftest import TINY, run_main
 
 from mnist_jax import data
 from mnist_jax.classifier import BATCH, load_classifier
 from mnist_jax.config import from_record, validate
 from mnist_jax.errors import UserError
 from mnist_jax.predictions import load_predictions
-
-
-@pytest.fixture(scope="module")
-def airbench_run(tmp_path_factory):
-    """Of a model that keeps more than its parameters: whitened patches and the statistics of batch norm."""
-    folder = tmp_path_factory.mktemp("runs") / "airbench"
-    flags = ("--config.model.name=airbench", "--config.model.norm=batch", "--config.evaluation.flip")
-    done = run_main(*TINY, *flags, f"--workdir={folder}")
-    assert done.returncode == 0, done.stderr
-    return folder
 
 
 @pytest.fixture(params=["tiny_run", "airbench_run"])
