@@ -15,7 +15,7 @@ import jax.export
 import ml_collections
 import numpy as np
 
-from mnist_jax import augment, data, detailed, devices, experiment, export, feeding, pixels
+from mnist_jax import augment, data, detailed, experiment, export, feeding, pixels
 from mnist_jax.errors import UserError
 
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -117,15 +117,10 @@ def evaluation(config: ml_collections.FrozenConfigDict, repeats: int) -> dict[st
     batches = [dataset.test.images[start:][:size] for start in range(0, len(dataset.test.labels), size)]
     program = export.program(parts, parts.state, dataset.image_shape)
     exported = jax.export.deserialize(bytearray(program))
-
-    def classify(compiler_options: dict[str, str]) -> Callable[[], object]:
-        model = jax.jit(exported.call, compiler_options=compiler_options)
-        return lambda: [np.asarray(model(batch)) for batch in batches]
-
+    model = jax.jit(exported.call)
     work = {
         "predictions": lambda: parts.predict(dataset.test, parts.state),
-        "predictions, exported": classify({}),
-        "predictions, exported, with the compiler option": classify(devices.compiler_options()),
+        "predictions, exported": lambda: [np.asarray(model(batch)) for batch in batches],
         "metrics, curves and intervals": lambda: detailed.evaluate_in_detail(predictions),
     }
     return _rates(work, len(dataset.test.labels), repeats)
