@@ -34,7 +34,7 @@ def gallery(
         pictures.append(
             {
                 "index": index,
-                "source": _data_uri(images[index]),
+                "source": data_uri(images[index]),
                 "true": names[predictions.labels[index]],
                 "predicted": names[likeliest[0]],
                 "right": bool(likeliest[0] == predictions.labels[index]),
@@ -49,7 +49,7 @@ def as_picture(pixels: np.ndarray) -> Image.Image:
     return Image.fromarray(pixels if pixels.shape[-1] in (3, 4) else pixels[..., 0])
 
 
-def _data_uri(pixels: np.ndarray) -> str:
+def data_uri(pixels: np.ndarray) -> str:
     buffer = io.BytesIO()
     as_picture(pixels).save(buffer, "PNG")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

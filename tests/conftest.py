@@ -99,6 +99,20 @@ def start_main(*arguments: str, program: list[str] | None = None, **options) -> 
     return subprocess.Popen(started, cwd=ROOT, **pipes, **options)
 
 
+@pytest.fixture(scope="session")
+def browser():
+    """A headless Chromium or Chrome, driven by Playwright, that reaches nothing but this machine."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if program is None:
+        pytest.skip("there is no Chromium or Chrome on this machine")
+    flags = ["--no-sandbox", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
+    with playwright.sync_playwright() as driver:
+        found = driver.chromium.launch(executable_path=program, args=flags)
+        yield found
+        found.close()
+
+
 TINY = (
     "--config=configs/digits.py",
     "--config.model.widths=(8,8)",
