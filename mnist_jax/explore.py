@@ -106,8 +106,9 @@ def mean_distances(means: np.ndarray) -> np.ndarray:
 def by_distance(split: Arrays, label: int, mean: np.ndarray) -> np.ndarray:
     """The rows of a class, the most like its mean image first."""
     rows = np.flatnonzero(split.labels == label)
-    blocks = [rows[start : start + _ROWS] for start in range(0, len(rows), _ROWS)]
-    distances = np.concatenate([distance(split.images[block], mean) for block in blocks])
+    distances = np.empty(len(rows))
+    for start in range(0, len(rows), _ROWS):
+        distances[start : start + _ROWS] = distance(split.images[rows[start : start + _ROWS]], mean)
     return rows[np.argsort(distances, kind="stable")]
 
 

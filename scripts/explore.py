@@ -12,6 +12,7 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
+import numpy as np
 from absl import flags
 
 from mnist_jax import command_line
@@ -31,15 +32,16 @@ def main() -> None:
     from mnist_jax.workdir import check_same_data, read_record
 
     config = validate(_CONFIG.value)
-    predictions = None
-    dataset = data.load(config.data)
+    dataset, predictions = data.load(config.data), None
+    path = pathlib.Path(_INTO.value or f"{dataset.name.replace('/', '-')}.html")
+    if not path.parent.is_dir():
+        raise UserError(f"--into={path}: there is no folder {path.parent}")
     if _WORKDIR.value:
         workdir = pathlib.Path(_WORKDIR.value)
         check_same_data(read_record(workdir), dataset, workdir)
         _, predictions = load_predictions(workdir / "predictions.npz")
-        if (predictions.labels != dataset.test.labels).any():
+        if not np.array_equal(predictions.labels, dataset.test.labels):
             raise UserError(f"{workdir} was tested on another split than config.data.test")
-    path = pathlib.Path(_INTO.value or f"{dataset.name.replace('/', '-')}.html")
     try:
         write_page(path, dataset, config, predictions)
     except OSError as error:
