@@ -33,8 +33,8 @@ def demo(arguments: argparse.Namespace) -> None:
 
     classifier = load_classifier(arguments.workdir, step=arguments.checkpoint)
     with serve(classifier, arguments.host, arguments.port) as server:
-        print(f"http://{arguments.host}:{server.server_port}  (Ctrl-C ends it)", flush=True)
         try:
+            print(f"http://{arguments.host}:{server.server_port}  (Ctrl-C ends it)", flush=True)
             server.serve_forever()
         except KeyboardInterrupt:
             print()

@@ -36,7 +36,8 @@ config.data.mean, config.data.std = (0.0,), (1.0,)
 config = validate(config)
 arrays = Arrays(*worker.examples())
 dataset = Dataset("random", "1", "", tuple("0123456789"), arrays, arrays, arrays)
-_, state, train_chunk, _ = build(config, dataset)
+experiment = build(config, dataset)
+state, train_chunk = experiment.state, experiment.train_chunk
 feed = make_feed(arrays, config.data.placement)
 
 
