@@ -108,12 +108,16 @@ def duplicate_rows(groups: Sequence[Sequence[explore.Place]]) -> list[dict[str, 
     counts: collections.Counter[tuple[str, str]] = collections.Counter()
     conflicts: collections.Counter[tuple[str, str]] = collections.Counter()
     for group in groups:
-        for first, second in itertools.combinations(group, 2):
-            counts[first.role, second.role] += 1
-            conflicts[first.role, second.role] += first.label != second.label
+        kinds = list(collections.Counter((place.role, place.label) for place in group).items())
+        for ((role, label), count), ((other, second), others) in itertools.combinations(kinds, 2):
+            counts[role, other] += count * others
+            conflicts[role, other] += count * others * (label != second)
+        for (role, _), count in kinds:
+            counts[role, role] += count * (count - 1) // 2
     return [
         {"splits": f"{first} and {second}", "pairs": count, "with different labels": conflicts[first, second]}
         for (first, second), count in counts.items()
+        if count
     ]
 
 

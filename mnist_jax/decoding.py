@@ -26,12 +26,9 @@ def decode_all(folder: pathlib.Path, count: int, read: Read, image_size: int, ti
     from rich.console import Console
     from rich.progress import track
 
-    shape = next(
-        fit(image, image_size).shape
-        for row in range(count)
-        for image, _ in read(range(row, row + 1))
-        if image is not None
-    )
+    one_by_one = (image for row in range(count) for image, _ in read(range(row, row + 1)))
+    first = next((image for image in one_by_one if image is not None), np.zeros((1, 1, 1), np.uint8))
+    shape = fit(first, image_size).shape
     images = np.lib.format.open_memmap(folder / "images.npy", "w+", np.uint8, (count, *shape))
     labels = np.zeros(count, np.int32)
 

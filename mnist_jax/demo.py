@@ -3,10 +3,10 @@
 import functools
 import http.server
 import io
+import ipaddress
 import json
 import secrets
 import threading
-import urllib.parse
 from http import HTTPStatus
 from typing import Any
 
@@ -26,16 +26,23 @@ _LOCAL = ("127.0.0.1", "localhost")
 def serve(classifier: Classifier, host: str, port: int) -> http.server.ThreadingHTTPServer:
     """A server of the page, which listens already; `serve_forever` makes it answer.
 
-    host: where it listens; of the local ones, only requests to local names are answered, so that no page from
-    elsewhere reaches it. port: 0 for any that is free.
+    host: where it listens; where that is this machine alone, only requests to its own names are answered, so
+    that no page from elsewhere reaches it. port: 0 for any that is free.
     Raises UserError: the port is taken, or there is no such host.
     """
     handler = functools.partial(_Handler, Demo(classifier), host)
     try:
-        return http.server.ThreadingHTTPServer((host, port), handler)
+        return _Server((host, port), handler)
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise UserError(f"cannot listen at {host}, port {port}: {reason}; give another --port") from error
+        raise UserError(
+            f"cannot listen at {host}, port {port}: {reason}; give another --host or --port"
+        ) from error
+
+
+class _Server(http.server.ThreadingHTTPServer):
+    def handle_error(self, *_: Any) -> None:
+        """Nothing: a browser that goes away, or sends nonsense, is no news."""
 
 
 class Demo:
@@ -66,8 +73,8 @@ class Demo:
         Raises UserError: it cannot be read, or shows nothing.
         """
         classifier = self._classifier
-        pixels, ink = fit(decode(io.BytesIO(content)), classifier.image_shape, classifier.data_name)
-        with self._lock:
+        with self._lock:  # one large image in memory at a time
+            pixels, ink = fit(decode(io.BytesIO(content)), classifier.image_shape, classifier.data_name)
             probabilities = classifier.probabilities(pixels[None])[0]
         return {"probabilities": probabilities.tolist(), "ink": ink, "seen": data_uri(pixels)}
 
@@ -91,7 +98,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if not self._is_local():
             self._tell(HTTPStatus.FORBIDDEN, "this page is for this machine alone")
-        elif urllib.parse.urlsplit(self.path).path == "/":
+        elif self.path.split("?")[0] == "/":
             self._send(HTTPStatus.OK, "text/html; charset=utf-8", self._demo.page)
         else:
             self._tell(HTTPStatus.NOT_FOUND, "there is one page here, /")
@@ -105,7 +112,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._tell(HTTPStatus.NOT_FOUND, "images go to /answer")
         elif not length.isascii() or not length.isdigit():
             self._tell(HTTPStatus.LENGTH_REQUIRED, "the request does not say how long it is")
-        elif int(length) > MAX_BYTES:
+        elif len(length) > 18 or int(length) > MAX_BYTES:
             self._tell(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"it has more than {MAX_BYTES >> 20} MiB")
         else:
             try:
@@ -120,8 +127,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
         Else a page whose name was made to lead here would be taken for this one: "DNS rebinding".
         """
-        name = urllib.parse.urlsplit(f"//{self.headers.get('Host', '')}").hostname
-        return self._host not in _LOCAL or name in _LOCAL
+        if not ipaddress.ip_address(self.connection.getsockname()[0]).is_loopback:
+            return True
+        name = self.headers.get("Host", "").rsplit(":", 1)[0]
+        return name in (self._host, *_LOCAL)
 
     def _tell(self, status: HTTPStatus, message: str, *, close: bool = True) -> None:
         """Sends a mistake; close: ends the connection, on which what was not read would be left."""

@@ -113,14 +113,15 @@ def by_distance(split: Arrays, label: int, mean: np.ndarray) -> np.ndarray:
 
 
 def duplicates(dataset: Dataset) -> list[list[Place]]:
-    """Groups of examples with the same pixels, within and across splits, the largest groups first."""
+    """Groups of examples with the same pixels, those across splits first, and of these the largest."""
     groups: dict[bytes, list[Place]] = {}
     for role in ROLES:
         split = getattr(dataset, role)
         for row, (image, label) in enumerate(zip(split.images, split.labels.tolist(), strict=True)):
             digest = hashlib.blake2b(image.tobytes(), digest_size=16).digest()
             groups.setdefault(digest, []).append(Place(role, row, label))
-    return sorted((group for group in groups.values() if len(group) > 1), key=len, reverse=True)
+    copies = [group for group in groups.values() if len(group) > 1]
+    return sorted(copies, key=lambda group: (len({place.role for place in group}), len(group)), reverse=True)
 
 
 def closest_pairs(dataset: Dataset, role: str = "test") -> list[Pair]:

@@ -32,7 +32,7 @@ def export_model(
     Returns: the files. Raises UserError: no run there, no such checkpoint, the folder cannot be written.
     """
     trained = load_trained(workdir, step=step)
-    about = describe(trained, _test_metrics(workdir, trained))
+    about = describe(trained, _test_metrics(workdir, trained), chosen=step in (None, _best(trained.record)))
     contents = {
         "model.stablehlo": program(trained.experiment, trained.state, trained.dataset.image_shape),
         "model.safetensors": weights(trained),
@@ -80,13 +80,17 @@ def _flat(tree: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, jax.
             yield f"{prefix}{key}", value
 
 
-def describe(trained: Trained, metrics: Mapping[str, Any] | None) -> dict[str, Any]:
-    """What config.json says: classes, shape, how the model was made, and its metrics on the test split."""
+def describe(trained: Trained, metrics: Mapping[str, Any] | None, *, chosen: bool) -> dict[str, Any]:
+    """What config.json says: classes, shape, how the model was made, and its metrics on the test split.
+
+    chosen: whether the checkpoint is the best by validation, not one that was asked for.
+    """
     record, environment = trained.record, trained.record["environment"]
     return {
         "classes": list(trained.dataset.class_names),
         "image_shape": list(trained.dataset.image_shape),
         "step": trained.step,
+        "chosen": chosen,
         "parameters": record["parameters"],
         "data": record["data"],
         "started": record["started"],
@@ -101,13 +105,17 @@ def describe(trained: Trained, metrics: Mapping[str, Any] | None) -> dict[str, A
 def _test_metrics(workdir: pathlib.Path, trained: Trained) -> dict[str, Any] | None:
     """Of this very checkpoint, by the run's end or by --mode=evaluate; None where neither has them."""
     record = trained.record
-    if record["status"] == "finished" and record["best"]["step"] == trained.step:
+    if _best(record) == trained.step:
         return record["metrics"]["test"]
     try:
         found = json.loads((workdir / f"evaluation-{trained.step}.json").read_text())
         return found["metrics"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _best(record: Mapping[str, Any]) -> int | None:
+    return record["best"]["step"] if record["status"] == "finished" else None
 
 
 def _card(about: Mapping[str, Any]) -> str:

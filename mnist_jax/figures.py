@@ -38,15 +38,15 @@ def samples(dataset: Dataset, *, columns: int = 10) -> Figure:
     rows = explore.samples_by_class(dataset.train.labels, shown, columns)
     return _grid(
         [[_image(dataset.train, row) for row in line] for line in rows],
-        f"{dataset.name}, train: {columns} images of each class",
-        rows=[dataset.class_names[k] for k in shown],
+        f"{_plain(dataset.name)}, train: {columns} images of each class",
+        rows=_names(dataset)[: len(shown)],
     )
 
 
 def label_distribution(dataset: Dataset) -> Figure:
     """The share of each class in each split."""
     counts = explore.label_counts(dataset)
-    names, places = dataset.class_names, np.arange(len(dataset.class_names))
+    names, places = _names(dataset), np.arange(len(dataset.class_names))
     figure, axes = _axes(height=3.4)
     for number, (role, found) in enumerate(counts.items()):
         axes.bar(
@@ -93,7 +93,7 @@ def mean_images(dataset: Dataset, means: np.ndarray, deviations: np.ndarray) -> 
         [list(np.nan_to_num(each[shown]).round().astype(np.uint8)) for each in (means, spread)],
         "Mean image of each class; standard deviation of each pixel (white: 127 levels)",
         rows=["mean", "deviation"],
-        columns=dataset.class_names[shown],
+        columns=_names(dataset)[shown],
     )
 
 
@@ -104,7 +104,7 @@ def variety(dataset: Dataset, label: int, mean: np.ndarray, *, columns: int = 12
     lines = (rows[:columns], between, rows[-columns:])
     return _grid(
         [[_image(dataset.train, row) for row in line] for line in lines],
-        f"Class {dataset.class_names[label]} by distance to its mean image",
+        f"Class {_names(dataset)[label]} by distance to its mean image",
         rows=["nearest", "in steps", "farthest"],
     )
 
@@ -112,7 +112,7 @@ def variety(dataset: Dataset, label: int, mean: np.ndarray, *, columns: int = 12
 def mean_distances(dataset: Dataset, means: np.ndarray) -> Figure:
     """Distances between the mean images of classes, float (K, H, W, C)."""
     distances = explore.mean_distances(means)
-    names, small = dataset.class_names, len(dataset.class_names) <= _CLASSES
+    names, small = _names(dataset), len(dataset.class_names) <= _CLASSES
     figure, axes = _axes(height=6.2, width=7.2)
     image = axes.imshow(distances, cmap="cividis")
     if small:
@@ -128,7 +128,7 @@ def mean_distances(dataset: Dataset, means: np.ndarray) -> Figure:
 
 def pairs(dataset: Dataset, found: Sequence[Pair], title: str) -> Figure:
     """Pairs of images, one above the other."""
-    names = dataset.class_names
+    names = _names(dataset)
     return _grid(
         [[_at(dataset, pair.first) for pair in found], [_at(dataset, pair.second) for pair in found]],
         title,
@@ -152,7 +152,7 @@ def nearest_distances(found: Sequence[Pair]) -> Figure:
 def doubtful_labels(dataset: Dataset, predictions: Predictions, *, count: int = 24) -> Figure:
     """Test examples whose label a model believes least."""
     rows = explore.doubtful_labels(predictions)[:count]
-    names, shares = dataset.class_names, predictions.probabilities
+    names, shares = _names(dataset), predictions.probabilities
     return _gallery(
         [_image(dataset.test, row) for row in rows],
         [
@@ -168,6 +168,15 @@ def channels(dataset: Dataset) -> Sequence[tuple[str, str]]:
     """Name and colour of each channel."""
     count = dataset.image_shape[-1]
     return _CHANNELS.get(count, [(f"channel {k}", _COLOURS[k % len(_COLOURS)]) for k in range(count)])
+
+
+def _names(dataset: Dataset) -> Sequence[str]:
+    return [_plain(name) for name in dataset.class_names]
+
+
+def _plain(name: str) -> str:
+    """A name that matplotlib does not take for a formula."""
+    return name.replace("$", r"\$")
 
 
 def _image(split: Arrays, row: int) -> np.ndarray | None:

@@ -127,13 +127,18 @@ def _folders(folder: pathlib.Path) -> list[pathlib.Path]:
 
 def _named_splits(config: ml_collections.FrozenConfigDict) -> list[str]:
     """The splits that the expressions of a config name, such as train and test, in order."""
-    return sorted(set(re.findall(r"[^\W\d]\w*", f"{config.train}+{config.validation}+{config.test}")))
+    terms = f"{config.train}+{config.validation}+{config.test}".split("+")
+    return sorted({re.split(r"[\[\]]", term)[0].strip() for term in terms})
 
 
 def _check_classes(
     root: pathlib.Path, splits: Mapping[str, Mapping[str, Sequence[str]]], classes: Sequence[str]
 ) -> None:
     folders = {root / split / name: paths for split in splits for name, paths in splits[split].items()}
+    if unreadable := [repr(name) for name in (root.name, *splits, *classes) if not _is_text(name)]:
+        raise UserError(f"{_some(unreadable)} is no name in UTF-8; rename that folder")
+    if splits and len(classes) < 2:
+        raise UserError(f"{root} has one class, {classes[0]}: there is nothing to tell apart; add another")
     if empty := [str(folder) for folder, paths in folders.items() if not paths]:
         raise UserError(f"there is no image in {_some(empty)}; add some, or remove the folder")
     for split, has in splits.items():
@@ -145,13 +150,21 @@ def _check_classes(
             )
 
 
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _some(names: Sequence[str]) -> str:
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return ", ".join(names[:_NAMED]) + more
 
 
 def _sha256(listing: object) -> str:
-    return hashlib.sha256(repr(listing).encode()).hexdigest()
+    return hashlib.sha256(ascii(listing).encode()).hexdigest()
 
 
 def _channels(root: pathlib.Path, examples: Sequence[Example]) -> int:
@@ -161,13 +174,13 @@ def _channels(root: pathlib.Path, examples: Sequence[Example]) -> int:
     """
     from mnist_jax.pictures import is_grey
 
-    broken: list[str] = []
+    broken: set[str] = set()
 
     def grey(example: Example) -> bool:
         try:
             return is_grey(str(root / example.name))
         except UserError as error:
-            broken.append(f"{root / example.name}: {error}")
+            broken.add(f"{root / example.name}: {error}")
             return True
 
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -191,7 +204,7 @@ def _decode(
     from mnist_jax.pictures import ENOUGH, decode
 
     enough, mode = max(ENOUGH, image_size) if image_size else None, "L" if channels == 1 else "RGB"
-    broken: list[str] = []
+    broken: set[str] = set()
 
     def read(rows: range) -> Iterator[tuple[np.ndarray | None, int]]:
         for example in examples[rows.start : rows.stop]:
@@ -199,14 +212,14 @@ def _decode(
                 pixels = np.asarray(decode(str(root / example.name), enough=enough).convert(mode))
                 yield pixels.reshape(*pixels.shape[:2], channels), example.label
             except UserError as error:
-                broken.append(f"{root / example.name}: {error}")
+                broken.add(f"{root / example.name}: {error}")
                 yield None, example.label
 
     decode_all(folder, len(examples), read, image_size, title)
     _require_whole(broken)
 
 
-def _require_whole(broken: list[str]) -> None:
+def _require_whole(broken: set[str]) -> None:
     if broken:
         files = "1 image cannot" if len(broken) == 1 else f"{len(broken)} images cannot"
         raise UserError(f"{files} be read; mend or remove: {_some(sorted(broken))}")

@@ -3,8 +3,8 @@
 import contextlib
 import glob
 import io
+import math
 import os
-import warnings
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -15,6 +15,8 @@ from mnist_jax.ink import STYLES, fit_ink
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp")
 
+# Others are left out that run programs, such as EPS, or that few have tried to break.
+_FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF")
 ENOUGH = 512  # pixels a side, more than most models here take
 
 _GREY = ("1", "L", "La", "LA")  # modes of Pillow
@@ -42,9 +44,16 @@ def find(names: Iterable[str]) -> Iterator[str]:
 
 
 def images_below(folder: str) -> list[str]:
-    """The image files of a folder and of all folders in it, in order; hidden files are passed over."""
-    files = ((place, name) for place, _, names in os.walk(folder, followlinks=True) for name in names)
-    return sorted(os.path.join(place, name) for place, name in files if is_image_name(name))
+    """The image files of a folder and of all folders in it, in order; hidden files are passed over.
+
+    Links to folders are followed, but no folder is entered twice.
+    """
+    found, entered = [], set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        entered.add(os.path.realpath(place))
+        folders[:] = [name for name in folders if os.path.realpath(os.path.join(place, name)) not in entered]
+        found += [os.path.join(place, name) for name in names if is_image_name(name)]
+    return sorted(found)
 
 
 def is_image_name(name: str) -> bool:
@@ -55,7 +64,7 @@ def is_image_name(name: str) -> bool:
 def is_image(content: bytes) -> bool:
     """Whether a file of this content is meant to be an image, damaged or not."""
     try:
-        Image.open(io.BytesIO(content))
+        Image.open(io.BytesIO(content), formats=_FORMATS)
     except Image.UnidentifiedImageError:
         return False
     except Exception:  # known, but not to be read
@@ -91,11 +100,11 @@ def is_grey(file: str | io.BytesIO) -> bool:
 @contextlib.contextmanager
 def _opened(file: str | io.BytesIO) -> Iterator[Image.Image]:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(file) as image:
-                yield image
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        with Image.open(file, formats=_FORMATS) as image:
+            if image.width * image.height > (Image.MAX_IMAGE_PIXELS or math.inf):
+                raise Image.DecompressionBombError
+            yield image
+    except Image.DecompressionBombError as error:
         raise UserError(f"it has more than {Image.MAX_IMAGE_PIXELS:,} pixels; make it smaller") from error
     except Image.UnidentifiedImageError as error:
         raise UserError("it is not an image of a kind that can be read") from error

@@ -77,7 +77,7 @@ def test_odd_sets_have_a_page(tmp_path, channels):
     """Names like markup, a class without an example in train, copies, one image only."""
     noise = np.random.default_rng(0).integers(0, 256, (6, 5, 4, channels), np.uint8)
     dataset = splits(train=noise[:1], validation=noise[1:3], test=np.concatenate([noise[3:], noise[:1]]))
-    dataset = dataset._replace(class_names=("<b>a</b>", "b"))
+    dataset = dataset._replace(class_names=("<b>a</b>", "$\\frac$"))
     write_page(tmp_path / "page.html", dataset, validate(default.get_config()))
     text = (tmp_path / "page.html").read_text()
     assert "<b>a</b>" not in text

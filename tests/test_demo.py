@@ -91,6 +91,8 @@ def test_many_at_once_each_have_their_own_answer(server):
         ("GET", "/", None, {"Host": "evil.example"}, 403, "this machine alone"),
         ("POST", "/answer", None, PNG | {"Content-Length": str(MAX_BYTES + 1)}, 413, "more than 20 MiB"),
         ("POST", "/answer", None, PNG | {"Content-Length": "-1"}, 411, "how long"),
+        ("POST", "/answer", None, PNG | {"Content-Length": "9" * 5000}, 413, "more than 20 MiB"),
+        ("GET", "/", None, {"Host": "[::1"}, 403, "this machine alone"),
         ("POST", "/answer", iter([b"x"]), PNG | {"Transfer-Encoding": "chunked"}, 411, "how long"),
     ],
 )
@@ -115,7 +117,9 @@ def test_the_page_loads_nothing_and_shows_names_as_they_are(classifier):
 
 
 def test_a_port_that_is_taken_is_told(server, classifier):
-    with pytest.raises(UserError, match=r"^cannot listen at 127.0.0.1, port \d+: .*; give another --port$"):
+    with pytest.raises(
+        UserError, match=r"^cannot listen at 127.0.0.1, port \d+: .*; give another --host or --port$"
+    ):
         serve(classifier, "127.0.0.1", server.server_port)
 
 

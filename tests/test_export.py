@@ -117,7 +117,9 @@ def test_a_checkpoint_that_was_not_evaluated_says_so_until_it_is(tmp_path):
     best = json.loads((workdir / "run.json").read_text())["best"]["step"]
     (other,) = {38, 75} - {best}
     export_model(workdir, tmp_path / "first", step=other)
-    assert "not evaluated on the test split" in (tmp_path / "first" / "README.md").read_text()
+    card = (tmp_path / "first" / "README.md").read_text()
+    assert "not evaluated on the test split" in card
+    assert "not chosen on the validation split" in card
     assert run_main(*TINY, f"--workdir={workdir}", "--mode=evaluate", f"--checkpoint={other}").returncode == 0
     export_model(workdir, tmp_path / "second", step=other)
     evaluated = json.loads((workdir / f"evaluation-{other}.json").read_text())

@@ -1,6 +1,7 @@
 """Sets made of image files, written here."""
 
 import collections
+import io
 import json
 import pathlib
 
@@ -124,6 +125,19 @@ def test_splits_that_are_not_used_may_be_as_they_are(root):
         load(root, validation="valid")
 
 
+def test_links_are_followed_once(root):
+    write(root.parent / "elsewhere" / "x.png", 99)
+    (root / "train" / "cat" / "linked").symlink_to(root.parent / "elsewhere")
+    (root / "train" / "cat" / "loop").symlink_to(root / "train" / "cat")
+    dataset = load(root)
+    assert len(dataset.train.labels) + len(dataset.validation.labels) == 31
+
+
+def test_splits_may_have_names_that_are_no_identifiers(root):
+    (root / "test").rename(root / "2024-test")
+    assert len(load(root, test="2024-test").test.labels) == 3
+
+
 def remove(path: pathlib.Path) -> None:
     for file in path.iterdir():
         file.unlink()
@@ -146,6 +160,12 @@ def remove(path: pathlib.Path) -> None:
             "5 images cannot be read; mend or remove: {root}/train/dog/12.png: it is not an image of a kind "
             "that can be read, {root}/train/dog/13.png",
         ),
+        (
+            lambda root: [cut(path) for path in (root / "test").rglob("*.*")],
+            "3 images cannot be read; mend or remove: {root}/test/cat/a.png: it is damaged",
+        ),
+        (lambda root: [remove(root / split / "dog") for split in ("train", "test")], "has one class, cat"),
+        (lambda root: (root / "train" / "cat").rename(root / "train" / "c\udce9"), "is no name in UTF-8"),
         (lambda root: cut(root / "test" / "cat" / "a.png"), "{root}/test/cat/a.png: it is damaged"),
         (lambda root: (root / "test" / "cat" / "x.png").symlink_to("nowhere"), "x.png cannot be read: No"),
         (lambda root: (root / "train").rename(root / "Train"), "config.data.train is 'train[:90%]': no such"),
@@ -161,8 +181,9 @@ def test_what_is_wrong_with_a_folder_is_told_in_a_line(root, harm, expected):
 
 def cut(path: pathlib.Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (4, 6), np.uint8)
-    Image.fromarray(noise).save(path)
-    path.write_bytes(path.read_bytes()[:50])
+    content = io.BytesIO()
+    Image.fromarray(noise).save(content, "PNG")
+    path.write_bytes(content.getvalue()[:50])
 
 
 @pytest.mark.parametrize(
