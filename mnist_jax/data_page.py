@@ -2,13 +2,11 @@
 
 import base64
 import collections
-import functools
 import itertools
 import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-import jinja2
 import ml_collections
 from matplotlib.figure import Figure
 
@@ -16,6 +14,7 @@ from mnist_jax import explore, figures
 from mnist_jax.data import Dataset
 from mnist_jax.files import write_whole
 from mnist_jax.predictions import Predictions
+from mnist_jax.templates import load_template
 
 _PAIRS = 12  # in a figure
 _VARIETIES = 10  # classes whose variety is shown
@@ -42,7 +41,7 @@ def write_page(
     config: of the run, for what it normalizes with. predictions: of the test split by a model that was not
     trained on it.
     """
-    page = _template().render(
+    page = load_template("data_page.html.jinja").render(
         dataset=dataset,
         sections=[
             (section, [base64.b64encode(figures.png(figure)).decode() for figure in section.figures])
@@ -139,12 +138,3 @@ def _closest(dataset: Dataset) -> Section:
     shown = figures.pairs(dataset, found[:_PAIRS], "The closest pairs (labels, and distance in levels)")
     text = "Where these are copies of one another, the test split tells too little of new images."
     return Section(title, text, figures=[figures.nearest_distances(found), shown])
-
-
-@functools.cache
-def _template() -> jinja2.Template:
-    loader = jinja2.PackageLoader("mnist_jax", ".")
-    environment = jinja2.Environment(
-        loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
-    return environment.get_template("data_page.html.jinja")

@@ -10,13 +10,13 @@ import threading
 from http import HTTPStatus
 from typing import Any
 
-import jinja2
 import numpy as np
 
 from mnist_jax.classifier import Classifier
 from mnist_jax.errors import UserError
 from mnist_jax.galleries import data_uri
 from mnist_jax.pictures import decode, fit
+from mnist_jax.templates import load_template
 
 MAX_BYTES = 20 * 2**20  # of an image, as a file
 _SECONDS = 10  # that a browser may take to send it
@@ -52,19 +52,16 @@ class Demo:
         self._classifier, self._lock = classifier, threading.Lock()
         self.nonce = secrets.token_urlsafe(16)
         height, width, channels = classifier.image_shape
-        self.page = (
-            _template()
-            .render(
-                data_name=classifier.data_name,
-                step=classifier.step,
-                classes=classifier.class_names,
-                size=f"{width} x {height}",
-                drawable=channels == 1,
-                max_bytes=MAX_BYTES,
-                nonce=self.nonce,
-            )
-            .encode()
+        page = load_template("demo.html.jinja").render(
+            data_name=classifier.data_name,
+            step=classifier.step,
+            classes=classifier.class_names,
+            size=f"{width} x {height}",
+            drawable=channels == 1,
+            max_bytes=MAX_BYTES,
+            nonce=self.nonce,
         )
+        self.page = page.encode()
         classifier.probabilities(np.zeros((1, *classifier.image_shape), np.uint8))  # compiles
 
     def answer(self, content: bytes) -> dict[str, Any]:
@@ -77,13 +74,6 @@ class Demo:
             pixels, ink = fit(decode(io.BytesIO(content)), classifier.image_shape, classifier.data_name)
             probabilities = classifier.probabilities(pixels[None])[0]
         return {"probabilities": probabilities.tolist(), "ink": ink, "seen": data_uri(pixels)}
-
-
-@functools.cache
-def _template() -> jinja2.Template:
-    loader = jinja2.PackageLoader("mnist_jax", ".")
-    environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
-    return environment.get_template("demo.html.jinja")
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):

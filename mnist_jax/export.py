@@ -3,13 +3,12 @@
 import functools
 import json
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
 import jax.export
 import jax.numpy as jnp
-import jinja2
 import numpy as np
 import safetensors.numpy
 
@@ -19,6 +18,7 @@ from mnist_jax.errors import UserError
 from mnist_jax.experiment import Experiment
 from mnist_jax.files import write_whole
 from mnist_jax.steps import TrainState
+from mnist_jax.templates import load_template
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
@@ -119,20 +119,11 @@ def _best(record: Mapping[str, Any]) -> int | None:
 
 
 def _card(about: Mapping[str, Any]) -> str:
-    return _template().render(about)
-
-
-@functools.cache
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("mnist_jax", "."),
-        autoescape=False,  # Markdown
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters["percent"] = lambda value: "undefined" if value is None else f"{100 * value:.2f}%"
-    environment.filters["decimal"] = lambda value: "undefined" if value is None else f"{value:.5f}"
-    environment.filters["cell"] = lambda text: str(text).replace("|", "\\|").replace("\n", " ")
-    environment.filters["json"] = functools.partial(json.dumps, ensure_ascii=False)
-    return environment.get_template("model_card.md.jinja")
+    filters: dict[str, Callable[..., str]] = {
+        "percent": lambda value: "undefined" if value is None else f"{100 * value:.2f}%",
+        "decimal": lambda value: "undefined" if value is None else f"{value:.5f}",
+        "cell": lambda text: str(text).replace("|", "\\|").replace("\n", " "),
+        "json": functools.partial(json.dumps, ensure_ascii=False),
+    }
+    template = load_template("model_card.md.jinja", autoescape=False, filters=filters)  # it is Markdown
+    return template.render(about)

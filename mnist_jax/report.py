@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-import jinja2
 import numpy as np
+from jinja2 import Template
 
 from mnist_jax.cache import Arrays
 from mnist_jax.charts import Axis, Line, axis_of, bar_chart, line_chart
@@ -19,6 +19,7 @@ from mnist_jax.galleries import gallery, samples, worst_mistakes
 from mnist_jax.history import read_metrics
 from mnist_jax.predictions import Predictions
 from mnist_jax.provenance import RunRecord, now, plain
+from mnist_jax.templates import load_template
 
 _SHARE = 0.05  # of the training's time, that the reports of a run that is under way may take
 _GALLERY = 24  # pictures
@@ -99,18 +100,15 @@ def write_report(workdir: pathlib.Path, name: str, record: Mapping[str, Any], re
 
 
 @functools.cache
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("mnist_jax", "."),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
+def _template() -> Template:
+    return load_template(
+        "report.html.jinja",
+        filters={
+            "moment": lambda iso: iso[:16].replace("T", " ") + " UTC",
+            "percent": lambda value: _shown(value, lambda v: f"{100 * v:.2f}%"),
+            "decimal": lambda value: _shown(value, lambda v: f"{v:.5f}"),
+        },
     )
-    environment.filters["moment"] = lambda iso: iso[:16].replace("T", " ") + " UTC"
-    environment.filters["percent"] = lambda value: _shown(value, lambda v: f"{100 * v:.2f}%")
-    environment.filters["decimal"] = lambda value: _shown(value, lambda v: f"{v:.5f}")
-    return environment.get_template("report.html.jinja")
 
 
 def _shown(value: float | None, form: Callable[[float], str]) -> str:
