@@ -126,6 +126,17 @@ class Checkpoints:
             raise UserError(f"no checkpoint in {self._folder} can be read; give another --workdir")
         return state, {}
 
+    def restore_asked(self, step: int | None, like: TrainState) -> tuple[int, TrainState]:
+        """The step asked for, None for the best so far, and its state; see `restore`.
+
+        Raises UserError: there is no such checkpoint, or it cannot be read.
+        """
+        step = self.best if step is None else step
+        if step not in self.steps:
+            kept = ", ".join(map(str, self.steps)) or "none"
+            raise UserError(f"--checkpoint={step} is not in {self._folder}, which has: {kept}")
+        return step, self.restore(step, like)
+
     def restore(self, step: int, like: TrainState) -> TrainState:
         """The state of a step, with the shapes, dtypes and devices of `like`.
 

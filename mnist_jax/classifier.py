@@ -75,11 +75,7 @@ def load_trained(workdir: pathlib.Path, *, step: int | None = None) -> Trained:
         raise UserError(f"{workdir} has no checkpoints, which a model is read from")
     experiment = build(config, dataset)
     with Checkpoints(workdir / "checkpoints", config.checkpoint, read_only=True) as checkpoints:
-        step = checkpoints.best if step is None else step
-        if step not in checkpoints.steps:
-            kept = ", ".join(map(str, checkpoints.steps)) or "none"
-            raise UserError(f"--checkpoint={step} is not in {workdir / 'checkpoints'}, which has: {kept}")
-        return Trained(record, dataset, experiment, step, checkpoints.restore(step, experiment.state))
+        return Trained(record, dataset, experiment, *checkpoints.restore_asked(step, experiment.state))
 
 
 def _like(data: dict) -> Dataset:

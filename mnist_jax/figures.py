@@ -8,7 +8,6 @@ import itertools
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 from mnist_jax import explore
@@ -152,12 +151,12 @@ def nearest_distances(found: Sequence[Pair]) -> Figure:
 def doubtful_labels(dataset: Dataset, predictions: Predictions, *, count: int = 24) -> Figure:
     """Test examples whose label a model believes least."""
     rows = explore.doubtful_labels(predictions)[:count]
-    names, shares = _names(dataset), predictions.probabilities
+    names, shares, predicted = _names(dataset), predictions.probabilities, predictions.predicted
     return _gallery(
-        [_image(dataset.test, row) for row in rows],
+        dataset.test.images[rows],
         [
             f"no. {row}: {names[predictions.labels[row]]} {shares[row, predictions.labels[row]]:.1%}\n"
-            f"or {names[predictions.predicted[row]]} {shares[row].max():.1%}"
+            f"or {names[predicted[row]]} {shares[row].max():.1%}"
             for row in rows
         ],
         "Test images whose label the model believes least",
@@ -216,9 +215,9 @@ def _grid(
             mosaic[top : top + height, left : left + width] = (
                 image if image.shape[-1] == 3 else image[..., :1]
             )
-    side = 0.9 * _WIDTH / across * mosaic.shape[0] / len(lines) * across / mosaic.shape[1]
+    below = 0.9 * _WIDTH * mosaic.shape[0] / mosaic.shape[1]
     above = 0.5 + (0.16 * max(name.count("\n") + 1 for name in columns) if columns else 0)
-    figure, axes = _axes(height=side * len(lines) + above)
+    figure, axes = _axes(height=above + below)
     axes.imshow(mosaic, interpolation="nearest")
     axes.set_title(title, fontsize=11, pad=10)
     axes.set_yticks([i * (height + gap) + height / 2 - 0.5 for i in range(len(lines))], rows)
@@ -228,27 +227,16 @@ def _grid(
     return figure
 
 
-def _gallery(images: Sequence[np.ndarray | None], titles: Sequence[str], title: str) -> Figure:
-    """Images with a text above each."""
+def _gallery(images: np.ndarray, titles: Sequence[str], title: str) -> Figure:
+    """Images (N, H, W, C) with a text above each."""
     across = 8
     down = -(-len(images) // across)
     figure = Figure(figsize=(_WIDTH, 1.35 * down + 0.4), layout="constrained")
     figure.suptitle(title, fontsize=11)
     for place, (image, text) in enumerate(zip(images, titles, strict=True)):
         axes = figure.add_subplot(down, across, place + 1)
-        _show(axes, image)
+        pixels = image if image.shape[-1] == 3 else image[..., 0]
+        axes.imshow(pixels, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         axes.set_title(text, fontsize=6.5)
+        axes.set_axis_off()
     return figure
-
-
-def _show(axes, image: np.ndarray | None) -> None:
-    axes.set_xticks([])
-    axes.set_yticks([])
-    for spine in axes.spines.values():
-        spine.set_visible(False)
-    if image is None:
-        return
-    if image.shape[-1] == 3:
-        axes.imshow(image, interpolation="nearest")
-    else:
-        axes.imshow(image[..., 0], cmap=colormaps["gray"], vmin=0, vmax=255, interpolation="nearest")

@@ -50,8 +50,10 @@ def images_below(folder: str) -> list[str]:
     """
     found, entered = [], set()
     for place, folders, names in os.walk(folder, followlinks=True):
-        entered.add(os.path.realpath(place))
-        folders[:] = [name for name in folders if os.path.realpath(os.path.join(place, name)) not in entered]
+        if (real := os.path.realpath(place)) in entered:
+            folders.clear()
+            continue
+        entered.add(real)
         found += [os.path.join(place, name) for name in names if is_image_name(name)]
     return sorted(found)
 

@@ -36,11 +36,7 @@ def evaluate_checkpoint(
     check_same_data(record, dataset, workdir)
     experiment = build(config, dataset)
     with Checkpoints(workdir / "checkpoints", config.checkpoint, read_only=True) as checkpoints:
-        step = checkpoints.best if step is None else step
-        if step not in checkpoints.steps:
-            kept = ", ".join(map(str, checkpoints.steps)) or "none"
-            raise UserError(f"--checkpoint={step} is not in {workdir / 'checkpoints'}, which has: {kept}")
-        state = checkpoints.restore(step, experiment.state)
+        step, state = checkpoints.restore_asked(step, experiment.state)
     predictions = experiment.predict(dataset.test, state)
     metrics = evaluate_in_detail(predictions)
     found = plain({"step": step, "split": config.data.test, "metrics": metrics.as_dict(dataset.class_names)})

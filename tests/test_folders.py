@@ -128,6 +128,7 @@ def test_splits_that_are_not_used_may_be_as_they_are(root):
 def test_links_are_followed_once(root):
     write(root.parent / "elsewhere" / "x.png", 99)
     (root / "train" / "cat" / "linked").symlink_to(root.parent / "elsewhere")
+    (root / "train" / "cat" / "linked again").symlink_to(root.parent / "elsewhere")
     (root / "train" / "cat" / "loop").symlink_to(root / "train" / "cat")
     dataset = load(root)
     assert len(dataset.train.labels) + len(dataset.validation.labels) == 31
