@@ -18,7 +18,11 @@ from mnist_jax.config import RULES, unknown_field
 from mnist_jax.errors import UserError
 from mnist_jax.interrupts import Interrupted
 
-_EXAMPLES = {"config": "configs/digits.py", "workdir": "runs/digits"}
+_EXAMPLES = {
+    "config": "configs/digits.py",
+    "workdir": "runs/digits",
+    "sweep": "configs/sweeps/report.py",
+}
 
 
 def define_config() -> flags.FlagHolder:

@@ -14,7 +14,7 @@ from mnist_jax.history import Row
 from mnist_jax.plan import Plan
 
 
-class _Terminal(RichConsole):
+class Terminal(RichConsole):
     """Standard output that may be closed by its reader, `head` say, without stopping the run."""
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class _Terminal(RichConsole):
 
 def tell(text: str) -> None:
     """A line for the person at the terminal."""
-    _Terminal().print(text, markup=False)
+    Terminal().print(text, markup=False)
 
 
 def warn(text: str) -> None:
@@ -38,7 +38,7 @@ class Console:
     """Progress on the terminal: a bar where there is one, else a plain line for each evaluation."""
 
     def __init__(self, plan: Plan):
-        self._out = _Terminal()
+        self._out = Terminal()
         self._total_epochs = plan.epoch(plan.total_steps)
         self._training: list[Row] = []  # rows since the last evaluation
         self._bar = Progress(
@@ -98,7 +98,7 @@ def print_scores(title: str, scores: Mapping[str, Any]) -> None:
         interval = "" if low is None else f"{low:.4f} to {high:.4f}"
         table.add_row(name, "undefined" if scores[key] is None else f"{scores[key]:.4f}", interval)
     table.add_row("examples", f"{scores['examples']:,}", "")
-    _Terminal().print(table)
+    Terminal().print(table)
 
 
 def print_result(record: Mapping[str, Any], workdir: pathlib.Path, wandb_place: str | None) -> None:

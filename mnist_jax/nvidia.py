@@ -6,6 +6,7 @@ The driver's own interface is asked: https://docs.nvidia.com/cuda/cuda-driver-ap
 """
 
 import ctypes
+import os
 import sys
 
 _NEEDED = 13  # the major version of CUDA in the wheels of jax[cuda13]
@@ -30,6 +31,19 @@ def missing_gpu() -> str | None:
     if error == _NO_DEVICE or (not error and count.value == 0):
         return "the NVIDIA driver shows no GPU: see --gpus, $NVIDIA_VISIBLE_DEVICES and $CUDA_VISIBLE_DEVICES"
     return f"the NVIDIA driver fails with error {error}: see what nvidia-smi says" if error else None
+
+
+def visible_gpus() -> list[str]:
+    """The GPUs that this process may use, as $CUDA_VISIBLE_DEVICES names them."""
+    if (named := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        return [name for name in named.split(",") if name]
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return []
+    count = ctypes.c_int()
+    failed = driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count))
+    return [] if failed else [str(index) for index in range(count.value)]
 
 
 if __name__ == "__main__":

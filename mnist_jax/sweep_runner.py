@@ -1,0 +1,47 @@
+"""Runs the members of a sweep: what is done is left, what was stopped goes on, what fails is told."""
+
+import concurrent.futures
+import pathlib
+from collections.abc import Sequence
+
+from mnist_jax.console import warn
+from mnist_jax.interrupts import Interrupts
+from mnist_jax.slots import Outcome, Slots, Task
+from mnist_jax.sweep_progress import SweepProgress
+from mnist_jax.sweeps import Member, flags_of
+
+_POLL = 0.5  # seconds
+
+
+def run_sweep(members: Sequence[Member], workdir: pathlib.Path, flags: Sequence[str], jobs: int) -> bool:
+    """Runs each member in a folder of its name; returns whether all are finished.
+
+    flags: of main.py, for all members. jobs: how many side by side.
+    Raises UserError: more jobs than cores. Interrupted: after SIGINT or SIGTERM, with all members saved.
+    """
+    tasks = {
+        member.name: Task(workdir / member.name, member.config, [*flags, *flags_of(member.overrides)])
+        for member in members
+    }
+    with Slots(jobs) as slots, SweepProgress(len(tasks)) as progress, Interrupts() as interrupts:
+        interrupts.deferred = True
+        futures = {slots.submit(task): name for name, task in tasks.items()}
+        outcomes: dict[str, Outcome] = {}
+        pending = set(futures)
+        try:
+            while pending:
+                done, pending = concurrent.futures.wait(pending, _POLL)
+                for future in sorted(done, key=list(futures).index):
+                    outcomes[futures[future]] = future.result()
+                    progress.ended(futures[future], future.result())
+                progress.running({futures[f]: tasks[futures[f]] for f in pending if f.running()})
+                interrupts.check("what the members had done is saved: the same command goes on there")
+        except BaseException:
+            for task in tasks.values():
+                task.stop()
+            raise
+    failed = [name for name, outcome in outcomes.items() if outcome.status != "finished"]
+    if failed:
+        where = workdir / (failed[0] if len(failed) == 1 else "NAME") / "output.log"
+        warn(f"{len(failed)} of {len(members)} failed: {', '.join(sorted(failed))}; {where} has what it said")
+    return not failed
