@@ -3,7 +3,7 @@
 import difflib
 import json
 import numbers
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import ml_collections
@@ -201,6 +201,11 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tup
         for name in sorted(before.keys() | after.keys())
         if name not in _WHERE_THINGS_LIE and before.get(name) != after.get(name)
     }
+
+
+def identity(fields: Iterable[str]) -> list[str]:
+    """Of fields by dotted name those that make a run what it is: not where things lie, nor W&B's."""
+    return [name for name in fields if name not in _WHERE_THINGS_LIE]
 
 
 def shareable(config: Mapping[str, Any]) -> dict[str, Any]:

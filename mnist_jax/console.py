@@ -15,10 +15,15 @@ from mnist_jax.plan import Plan
 
 
 class Terminal(RichConsole):
-    """Standard output that may be closed by its reader, `head` say, without stopping the run."""
+    """Standard output that may be closed by its reader, `head` say, without stopping the run.
+
+    Where it is no terminal, tables are as wide as they have to be.
+    """
 
     def __init__(self) -> None:
         super().__init__(highlight=False, soft_wrap=True)
+        if not self.is_terminal and "COLUMNS" not in os.environ:
+            self.width = 10_000
 
     def on_broken_pipe(self) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

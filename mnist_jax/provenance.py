@@ -1,7 +1,6 @@
 """run.json: what was run, on which code, data and machine, and how it came out.
 
-Its keys are an interface that other programs read; README.md documents them. `SCHEMA` rises when one
-changes its meaning or goes away.
+Its keys are an interface that other programs read; README.md documents them.
 """
 
 import contextlib
@@ -26,13 +25,12 @@ import jax
 import ml_collections
 import numpy as np
 
-from mnist_jax import __version__, devices
+from mnist_jax import SCHEMA, __version__, devices
 from mnist_jax.config import differences
 from mnist_jax.data import ROLES, Dataset
 from mnist_jax.files import write_whole
 from mnist_jax.interrupts import Interrupted
 
-SCHEMA = 1
 RESULTS = (
     "steps",
     "best",

@@ -9,10 +9,10 @@ from typing import Any
 import filelock
 import ml_collections
 
+from mnist_jax import SCHEMA
 from mnist_jax.config import differences, require_same
 from mnist_jax.data import Dataset
 from mnist_jax.errors import UserError
-from mnist_jax.provenance import SCHEMA
 
 # Of run.json, there from its first writing on, and what each is.
 _KEYS = {

@@ -34,7 +34,7 @@ PLAIN_SGD = {
 
 
 def get_sweep() -> Sweep:
-    changes = {
+    changes: Sweep = {
         "baseline": {},
         "one_more_layer": {"model.widths": (32, 64, 128)},
         "batch_64": {"train.batch_size": 64},

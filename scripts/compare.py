@@ -1,0 +1,108 @@
+"""Compares finished runs and says which differences between them are real.
+
+    python scripts/compare.py runs/report/*
+
+Runs whose configs differ in the seed alone are one setting. Settings are sorted by a test metric, and every
+two of them tested: Welch's test over seeds, McNemar's on the predictions of the same examples, a paired
+bootstrap, with Holm's correction over all pairs. compare.html has it all on a page. Exit status: 0; 2 where
+the runs cannot be compared, with the reason in one line.
+"""
+
+import argparse
+import json
+import math
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+
+from rich.measure import Measurement
+from rich.table import Table
+
+from mnist_jax import command_line
+from mnist_jax.console import Terminal, tell, warn
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("workdirs", nargs="*", type=pathlib.Path, help="folders of runs")
+    parser.add_argument("--metric", default="accuracy", help="of metrics.test in run.json; default: accuracy")
+    parser.add_argument("--into", type=pathlib.Path, default=pathlib.Path("compare.html"), help="the page")
+    parser.add_argument("--json", action="store_true", help="print all of it as JSON, for programs")
+    arguments = parser.parse_args()
+    command_line.quiet_libraries()
+    return command_line.run(lambda: show(arguments))
+
+
+def show(arguments: argparse.Namespace) -> None:
+    from mnist_jax.compare import as_dict, compare, load_runs
+    from mnist_jax.compare_page import write_page
+    from mnist_jax.errors import UserError
+    from mnist_jax.provenance import plain
+
+    comparison = compare(load_runs(arguments.workdirs, warn), arguments.metric)
+    for what, values in comparison.circumstances.items():
+        warn(f"not only the config differs: {what} ({', '.join(values)})")
+    if arguments.json:
+        print(json.dumps(plain(as_dict(comparison)), indent=2, allow_nan=False))
+    else:
+        print_comparison(comparison)
+    try:
+        write_page(arguments.into, comparison)
+    except OSError as error:
+        raise UserError(f"--into={arguments.into} cannot be written: {error.strerror or error}") from error
+    if not arguments.json:
+        tell(f"page  {arguments.into}")
+
+
+def print_comparison(comparison) -> None:
+    from mnist_jax.compare_page import difference_form, score_form, unit
+
+    out, form = Terminal(), score_form(comparison.metric)
+    fields = [["setting", *comparison.columns]]
+    fields += [[s.name, *map(written, s.fields.values())] for s in comparison.settings]
+    scores = [["n", "mean", "deviation"]]
+    for setting in comparison.settings:
+        n = len(setting.runs)
+        scores.append([str(n), form(setting.mean), form(setting.deviation) if n > 1 else ""])
+    title = f"test {comparison.metric.replace('_', ' ')}, mean over seeds"
+    whole = table(title, [[name, *score, *rest] for (name, *rest), score in zip(fields, scores, strict=True)])
+    if fits(out, whole):
+        out.print(whole)
+    else:
+        out.print(table(title, [[row[0], *score] for row, score in zip(fields, scores, strict=True)]))
+        turned = table("what differs", [list(row) for row in zip(*fields, strict=True)])
+        out.print(turned if fits(out, turned) else f"{len(comparison.columns)} fields differ, see the page")
+    if comparison.pairs:
+        difference, points = difference_form(comparison.metric), difference_form("accuracy")
+        rows = [["better", "worse", f"difference{unit(comparison.metric)}", "95% over examples, points"]]
+        rows[0] += ["p over seeds", "verdict"]
+        for pair in comparison.pairs:
+            p = "" if math.isnan(pair.p_corrected) else f"{pair.p_corrected:.4f}"
+            ends = " to ".join(map(points, pair.bootstrap["accuracy"]))
+            rows.append([pair.first, pair.second, difference(pair.difference), ends, p, pair.verdict])
+        out.print(table("which differences are real", rows))
+
+
+def table(title: str, rows: list[list[str]]) -> Table:
+    """A table whose first row is the header."""
+    made = Table(title=title, title_justify="left")
+    for place, name in enumerate(rows[0]):
+        made.add_column(name, justify="right" if place else "left", overflow="fold")
+    for row in rows[1:]:
+        made.add_row(*row)
+    return made
+
+
+def fits(out: Terminal, made: Table) -> bool:
+    return Measurement.get(out, out.options.update(max_width=10_000), made).maximum <= out.width
+
+
+def written(value: object) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
