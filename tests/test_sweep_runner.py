@@ -1,0 +1,129 @@
+"""Whole sweeps on the command line, as a user runs, kills and starts them again."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import ROOT, TINY
+
+SWEEP = """
+def get_sweep():
+    return {
+        "slow": {"optimizer.learning_rate": 0.01, "train.epochs": 40},
+        "plain": {"optimizer.learning_rate": 0.05},
+        "diverges": {"optimizer.learning_rate": 1e9},
+    }
+"""
+
+
+@pytest.fixture
+def sweep(tmp_path):
+    (tmp_path / "sweep.py").write_text(SWEEP)
+    return [
+        sys.executable,
+        "scripts/sweep.py",
+        *TINY,
+        f"--sweep={tmp_path / 'sweep.py'}",
+        f"--workdir={tmp_path / 'runs'}",
+    ]
+
+
+def start(sweep, *arguments):
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen([*sweep, *arguments], cwd=ROOT, **pipes)
+
+
+def hashes(folder: pathlib.Path) -> dict[str, str]:
+    records = {path.parent.name: json.loads(path.read_text()) for path in folder.glob("*/run.json")}
+    return {name: record.get("params_sha256") for name, record in records.items()}
+
+
+def wait_until(condition):
+    for _ in range(1200):
+        if condition():
+            return
+        time.sleep(0.05)
+    raise AssertionError("it did not come to that within a minute")
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()] or [
+        int(child)
+        for task in pathlib.Path(f"/proc/{pid}/task").iterdir()
+        for child in (task / "children").read_text().split()
+    ]
+
+
+def test_a_sweep_killed_twice_ends_with_the_same_bits(sweep, tmp_path):
+    whole = start([*sweep[:-1], f"--workdir={tmp_path / 'whole'}"])
+    out, err = whole.communicate(timeout=300)
+    assert whole.returncode == 1, err  # one of them diverges
+    assert "[3/3]" in out
+    assert "1 of 3 failed: diverges;" in err
+    assert "the loss is" in out
+
+    checkpoints = tmp_path / "runs" / "slow" / "checkpoints"
+    first = start(sweep)
+    wait_until(lambda: checkpoints.is_dir() and any(name.isdigit() for name in os.listdir(checkpoints)))
+    runs = children(first.pid)
+    assert runs
+    for pid in (first.pid, *runs):  # as when the machine goes down
+        os.kill(pid, signal.SIGKILL)
+    first.communicate()
+
+    second = start(sweep)
+    wait_until(
+        lambda: len(json.loads((tmp_path / "runs" / "slow" / "run.json").read_text())["processes"]) == 2
+    )
+    second.kill()  # what it had started is left behind, at work
+    second.communicate()
+
+    third = start(sweep)
+    out, err = third.communicate(timeout=300)
+    assert third.returncode == 1, err
+    assert "[3/3]" in out
+    found = hashes(tmp_path / "runs")
+    assert found == hashes(tmp_path / "whole")
+    assert found["slow"]
+    assert found["plain"]
+    assert found["diverges"] is None
+
+
+def test_ctrl_c_saves_what_runs_and_the_sweep_goes_on(sweep, tmp_path):
+    process = start(sweep, "--member=slow")
+    history = tmp_path / "runs" / "slow" / "metrics.jsonl"
+    wait_until(lambda: history.exists() and history.read_text().count("\n") > 2)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.strip().endswith("is saved: the same command goes on there")
+    record = json.loads((tmp_path / "runs" / "slow" / "run.json").read_text())
+    assert record["status"] == "interrupted"
+    again = start(sweep, "--member=slow")
+    out, err = again.communicate(timeout=120)
+    assert again.returncode == 0, err
+    assert "[1/1] slow  test accuracy" in out
+    assert json.loads((tmp_path / "runs" / "slow" / "run.json").read_text())["resumes"] == 1
+    assert not (tmp_path / "runs" / "plain").exists()
+
+
+def test_members_are_shown_and_chosen_by_place(sweep, tmp_path):
+    out, _ = start(sweep, "--list").communicate()
+    assert out.splitlines()[1] == "plain: --config.optimizer.learning_rate=0.05"
+    assert not (tmp_path / "runs").exists()
+    process = start(sweep, "--member=1", "--jobs=1")
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert "plain" in out
+    config = json.loads((tmp_path / "runs" / "plain" / "run.json").read_text())["config"]
+    assert config["model"]["widths"] == [8, 8]  # the base's, from the command line
+    assert config["wandb"]["group"] == "runs"
+    process = start(sweep, "--member=9")
+    _, err = process.communicate()
+    assert process.returncode == 2
+    assert "--member=9 is not in the sweep, which has 3" in err
