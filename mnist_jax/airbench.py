@@ -10,7 +10,17 @@ import jax.numpy as jnp
 import ml_collections
 from flax import nnx
 
-from mnist_jax.layers import ACTIVATIONS, Conv, add_bias, apply_norm, convolve, create_norm, patches, pool
+from mnist_jax.layers import (
+    ACTIVATIONS,
+    Conv,
+    add_bias,
+    apply_norm,
+    convolve,
+    create_norm,
+    dropout,
+    patches,
+    pool,
+)
 
 
 class Fixed(nnx.Variable):
@@ -43,19 +53,24 @@ class Airbench(nnx.Module):
             blocks.append(Block(config, channels, features, rngs=rngs))
             channels = features
         self.blocks = nnx.List(blocks)
-        self.dropout = nnx.Dropout(config.model.dropout)
         self.output = nnx.Linear(channels, num_classes, dtype=dtype, rngs=rngs)
         self.activation, self.dtype = ACTIVATIONS[config.model.activation], dtype
 
-    def __call__(self, images: jax.Array, *, train: bool, rngs: nnx.Rngs | None = None) -> jax.Array:
+    def __call__(
+        self,
+        images: jax.Array,
+        *,
+        train: bool,
+        rate: float | jax.Array = 0.0,
+        rngs: nnx.Rngs | None = None,
+    ) -> jax.Array:
         x = images.astype(self.dtype)
         if self.whitening is not None:
             x = convolve(x, self.whitening.get_value().astype(self.dtype))
             x = self.activation(add_bias(x, self.shift.get_value().astype(self.dtype)))
         for block in self.blocks:
             x = block(x, train=train)
-        x = self.dropout(x.max(axis=(1, 2)), deterministic=not train, rngs=rngs)
-        return self.output(x).astype(jnp.float32)
+        return self.output(dropout(x.max(axis=(1, 2)), rate, rngs)).astype(jnp.float32)
 
 
 class Block(nnx.Module):

@@ -1,5 +1,6 @@
 """Measurements of speed, each over repeats in turns, since other work on a machine comes and goes."""
 
+import functools
 import json
 import pathlib
 import statistics
@@ -83,6 +84,7 @@ def input_pipeline(config: ml_collections.FrozenConfigDict, repeats: int) -> dic
     dataset, batch_size = data.load(config.data).train, config.train.batch_size
     size = len(dataset.labels)
     steps = -(-size // batch_size)
+    order = functools.partial(data.batch_indices, config.seed, batch_size=batch_size, size=size)
 
     @jax.jit
     def augmented(rows: feeding.Rows) -> jax.Array:
@@ -94,9 +96,7 @@ def input_pipeline(config: ml_collections.FrozenConfigDict, repeats: int) -> dic
 
         def run() -> None:
             chunks = ((step, 1) for step in range(steps))
-            for rows in feeding.training_rows(
-                feed, chunks, seed=config.seed, batch_size=batch_size, size=size
-            ):
+            for rows in feeding.training_rows(feed, chunks, order):
                 jax.block_until_ready(work(rows))
 
         return run

@@ -6,7 +6,7 @@ import ml_collections
 from flax import nnx
 
 from mnist_jax import devices
-from mnist_jax.layers import ACTIVATIONS, Conv, apply_norm, create_norm, pool
+from mnist_jax.layers import ACTIVATIONS, Conv, apply_norm, create_norm, dropout, pool
 
 
 class CNN(nnx.Module):
@@ -42,17 +42,23 @@ class CNN(nnx.Module):
             rngs=rngs,
         )
         self.output = nnx.Linear(model.dense, num_classes, dtype=dtype, rngs=rngs)
-        self.dropout = nnx.Dropout(model.dropout)
         self.pooling, self.activation = model.pooling, ACTIVATIONS[model.activation]
         self.across_batch = model.norm == "batch"
 
-    def __call__(self, images: jax.Array, *, train: bool, rngs: nnx.Rngs | None = None) -> jax.Array:
+    def __call__(
+        self,
+        images: jax.Array,
+        *,
+        train: bool,
+        rate: float | jax.Array = 0.0,
+        rngs: nnx.Rngs | None = None,
+    ) -> jax.Array:
         count = 1 if train and self.across_batch else devices.batch_parts(images.shape[0])
         parts = jnp.array_split(images, count) if count > 1 else [images]
         x = jnp.concatenate([self._features(part, train=train) for part in parts])
-        x = self.dropout(x, deterministic=not train, rngs=rngs)
+        x = dropout(x, rate, rngs)
         x = self.activation(self.dense(x))
-        x = self.dropout(x, deterministic=not train, rngs=rngs)
+        x = dropout(x, rate, rngs)
         return self.output(x).astype(jnp.float32)
 
     def _features(self, x: jax.Array, *, train: bool) -> jax.Array:

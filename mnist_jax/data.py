@@ -65,7 +65,7 @@ def load(config: ml_collections.FrozenConfigDict) -> Dataset:
     )
 
 
-def batch_indices(seed: int, start: int, count: int, batch_size: int, size: int) -> np.ndarray:
+def batch_indices(seed: int, start: int, count: int, *, batch_size: int, size: int) -> np.ndarray:
     """The examples of steps `start` to `start + count - 1`, int32 (count, batch_size).
 
     Training reads an endless stream of epochs, each a fresh permutation of the whole split, and a step
@@ -79,7 +79,7 @@ def batch_indices(seed: int, start: int, count: int, batch_size: int, size: int)
     return stream[offset : offset + last - first].reshape(count, batch_size)
 
 
-@functools.lru_cache(maxsize=2)
+@functools.lru_cache(maxsize=64)  # of two epochs, where a population has so many seeds
 def _permutation(seed: int, epoch: int, size: int) -> np.ndarray:
     return np.random.default_rng((seed, epoch)).permutation(np.arange(size, dtype=np.int32))
 

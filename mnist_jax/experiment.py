@@ -13,7 +13,7 @@ from mnist_jax.feeding import predict_split
 from mnist_jax.optimizers import create_optimizer, create_schedule
 from mnist_jax.plan import Plan, make_plan
 from mnist_jax.predictions import Predictions
-from mnist_jax.steps import TrainState, create_state, make_classify, make_predict, make_train_chunk
+from mnist_jax.steps import TrainState, compiled, create_state, make_classify, make_predict, make_train_chunk
 
 
 class Experiment(NamedTuple):
@@ -55,5 +55,5 @@ def build(config: ml_collections.FrozenConfigDict, dataset: Dataset) -> Experime
     def classify(state: TrainState, images: jax.Array) -> jax.Array:
         return classify_with(state.evaluated_params, state.model_state, images)
 
-    train_chunk = make_train_chunk(config, graphdef, optimizer, schedule)
+    train_chunk = compiled(make_train_chunk(config, graphdef, optimizer, schedule))
     return Experiment(plan, state, train_chunk, predict, classify)

@@ -10,7 +10,6 @@ import numpy as np
 
 from mnist_jax import devices
 from mnist_jax.cache import Arrays
-from mnist_jax.data import batch_indices
 from mnist_jax.predictions import Predictions
 
 _AHEAD = 2  # chunks on their way to the device while one is computed
@@ -44,15 +43,16 @@ def make_feed(arrays: Arrays, placement: str) -> Callable[[np.ndarray], Rows]:
 def training_rows(
     feed: Callable[[np.ndarray], Rows],
     chunks: Iterable[tuple[int, int]],
-    *,
-    seed: int,
-    batch_size: int,
-    size: int,
+    order: Callable[[int, int], np.ndarray],
 ) -> Iterator[Rows]:
-    """Rows with indices (S, B) for each chunk (first step, S), made two chunks ahead in a thread."""
+    """Rows for each chunk (first step, S), made two chunks ahead in a thread.
+
+    order: the indices of a chunk, (S, B) or, with an order for each of P models, (P, S, B); see
+    `data.batch_indices`.
+    """
 
     def rows(chunk: tuple[int, int]) -> Rows:
-        return feed(batch_indices(seed, *chunk, batch_size, size))
+        return feed(order(*chunk))
 
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         ahead: collections.deque = collections.deque()

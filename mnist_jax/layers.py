@@ -61,6 +61,18 @@ class Conv(nnx.Module):
         return x if self.bias is None else add_bias(x, self.bias.get_value().astype(self.dtype))
 
 
+def dropout(x: jax.Array, rate: float | jax.Array, rngs: nnx.Rngs | None) -> jax.Array:
+    """Values left out at a rate, the others scaled up, as nnx.Dropout does with the same key.
+
+    rate: a number, for 0 of which nothing is drawn, or a traced one, which nnx.Dropout cannot take.
+    """
+    if isinstance(rate, float | int) and rate == 0:
+        return x
+    assert rngs is not None
+    kept = jax.random.bernoulli(rngs.dropout(), 1.0 - rate, x.shape)
+    return jnp.where(kept, x / jnp.asarray(1.0 - rate, x.dtype), jnp.zeros_like(x))
+
+
 def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Images (B, H, W, C) under a kernel (h, w, C, D) at each pixel, with zeros around: (B, H, W, D)."""
     if devices.on_cpu() and x.shape[-1] <= _PATCHED:

@@ -42,9 +42,13 @@ def apply_model(
     images: jax.Array,
     *,
     train: bool,
+    dropout: float | jax.Array = 0.0,
     rngs: nnx.Rngs | None = None,
 ) -> tuple[jax.Array, PyTree]:
-    """Logits (B, K) of float images (B, H, W, C), and the model state after them."""
+    """Logits (B, K) of float images (B, H, W, C), and the model state after them.
+
+    dropout: the rate, with `rngs` to draw from.
+    """
     model = nnx.merge(graphdef, params, model_state)
-    logits = model(images, train=train, rngs=rngs)
+    logits = model(images, train=train, rate=dropout, rngs=rngs)
     return logits, nnx.to_pure_dict(nnx.state(model, nnx.Not(nnx.Param)))

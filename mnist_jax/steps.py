@@ -69,10 +69,10 @@ def make_train_chunk(
     optimizer: optax.GradientTransformation,
     schedule: optax.Schedule,
 ) -> Callable[..., tuple[TrainState, dict[str, jax.Array]]]:
-    """A jitted `(state, images, labels, indices) -> (state, metrics)` that takes one or more steps.
+    """`(state, images, labels, indices) -> (state, metrics)` that takes one or more steps, to be jitted.
 
     images: uint8 (N, H, W, C) and labels: int32 (N,), a whole split or the examples of this chunk.
-    indices: int32 (S, B), the rows of each of S batches. The state given is donated.
+    indices: int32 (S, B), the rows of each of S batches.
     metrics: float32 (S,) each: loss, accuracy, learning_rate, grad_norm.
     """
 
@@ -86,7 +86,13 @@ def make_train_chunk(
 
         def loss_fn(params):
             logits, model_state = apply_model(
-                graphdef, params, state.model_state, batch, train=True, rngs=nnx.Rngs(dropout=dropout_key)
+                graphdef,
+                params,
+                state.model_state,
+                batch,
+                train=True,
+                dropout=config.model.dropout,
+                rngs=nnx.Rngs(dropout=dropout_key),
             )
             targets = optax.smooth_labels(
                 jax.nn.one_hot(batch_labels, logits.shape[-1]), config.train.label_smoothing
@@ -117,6 +123,11 @@ def make_train_chunk(
             return state, jax.tree.map(lambda value: value[None], metrics)
         return jax.lax.scan(lambda carry, rows: step(carry, images, labels, rows), state, indices)
 
+    return train_chunk
+
+
+def compiled(train_chunk: Callable[..., Any]) -> Callable[..., Any]:
+    """A chunk of steps as a program of its own; the state given to it is donated."""
     return jax.jit(train_chunk, donate_argnums=0, compiler_options=devices.compiler_options())
 
 

@@ -1,5 +1,6 @@
 """The path of one run, from top to bottom."""
 
+import functools
 import pathlib
 from typing import Any
 
@@ -78,9 +79,12 @@ def _run(
             batches = training_rows(
                 make_feed(dataset.train, config.data.placement),
                 plan.chunks(step, devices.steps_per_call(config.train.steps_per_call)),
-                seed=config.seed,
-                batch_size=config.train.batch_size,
-                size=len(dataset.train.labels),
+                functools.partial(
+                    data.batch_indices,
+                    config.seed,
+                    batch_size=config.train.batch_size,
+                    size=len(dataset.train.labels),
+                ),
             )
             for batch in batches:
                 state, metrics = train_chunk(state, *batch)

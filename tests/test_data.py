@@ -14,7 +14,7 @@ batches = st.integers(1, 64)
 @given(seed=st.integers(0, 2**31 - 1), batch_size=batches, size=sizes, epochs=st.integers(1, 4))
 def test_every_example_is_seen_once_an_epoch(seed, batch_size, size, epochs):
     steps = -(-epochs * size // batch_size)
-    stream = data.batch_indices(seed, 0, steps, batch_size, size).ravel()
+    stream = data.batch_indices(seed, 0, steps, batch_size=batch_size, size=size).ravel()
     for epoch in range(epochs):
         assert sorted(stream[epoch * size : (epoch + 1) * size]) == list(range(size))
 
@@ -27,16 +27,18 @@ def test_every_example_is_seen_once_an_epoch(seed, batch_size, size, epochs):
     size=sizes,
 )
 def test_the_order_is_a_function_of_seed_and_step(seed, start, count, batch_size, size):
-    together = data.batch_indices(seed, start, count, batch_size, size)
+    together = data.batch_indices(seed, start, count, batch_size=batch_size, size=size)
     assert together.dtype == np.int32
     assert together.shape == (count, batch_size)
-    alone = [data.batch_indices(seed, start + i, 1, batch_size, size)[0] for i in range(count)]
+    alone = [
+        data.batch_indices(seed, start + i, 1, batch_size=batch_size, size=size)[0] for i in range(count)
+    ]
     np.testing.assert_array_equal(together, alone)
 
 
 def test_epochs_and_seeds_have_orders_of_their_own():
-    first, second = data.batch_indices(0, 0, 2, 1000, 1000)
-    other = data.batch_indices(1, 0, 1, 1000, 1000)[0]
+    first, second = data.batch_indices(0, 0, 2, batch_size=1000, size=1000)
+    other = data.batch_indices(1, 0, 1, batch_size=1000, size=1000)[0]
     assert not np.array_equal(first, second)
     assert not np.array_equal(first, other)
 

@@ -114,10 +114,10 @@ def test_batch_norm_learns_its_statistics_in_training_only():
 
 
 def test_dropout_is_a_function_of_the_key_in_training_only():
-    model = create(**{"model.dropout": 0.5})
+    model = create()
 
     def train(seed):
-        return apply(model, train=True, rngs=nnx.Rngs(dropout=jax.random.key(seed)))[0]
+        return apply(model, train=True, dropout=0.5, rngs=nnx.Rngs(dropout=jax.random.key(seed)))[0]
 
     np.testing.assert_array_equal(train(0), train(0))
     assert not np.array_equal(train(0), train(1))

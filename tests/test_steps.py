@@ -23,7 +23,8 @@ def setup(config, **changes):
     schedule = optimizers.create_schedule(config, 10, 100)
     optimizer = optimizers.create_optimizer(config, schedule)
     graphdef, state = steps.create_state(config, np.zeros((1, 8, 8, 1), np.uint8), 10, optimizer)
-    return config, graphdef, state, steps.make_train_chunk(config, graphdef, optimizer, schedule)
+    train_chunk = steps.compiled(steps.make_train_chunk(config, graphdef, optimizer, schedule))
+    return config, graphdef, state, train_chunk
 
 
 def copy(state):

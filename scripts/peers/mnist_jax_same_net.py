@@ -7,6 +7,7 @@ done for speed on a CPU.
 """
 
 import argparse
+import functools
 
 import worker
 
@@ -14,7 +15,7 @@ from configs import default
 from mnist_jax import devices
 from mnist_jax.cache import Arrays
 from mnist_jax.config import validate
-from mnist_jax.data import Dataset
+from mnist_jax.data import Dataset, batch_indices
 from mnist_jax.experiment import build
 from mnist_jax.feeding import make_feed, training_rows
 
@@ -39,6 +40,7 @@ dataset = Dataset("random", "1", "", tuple("0123456789"), arrays, arrays, arrays
 experiment = build(config, dataset)
 state, train_chunk = experiment.state, experiment.train_chunk
 feed = make_feed(arrays, config.data.placement)
+order = functools.partial(batch_indices, 0, batch_size=args.batch, size=len(arrays.labels))
 
 
 def train(steps: int) -> None:
@@ -46,7 +48,7 @@ def train(steps: int) -> None:
     first = int(state.step)
     starts = range(first, first + steps, steps_per_call)
     chunks = [(start, min(steps_per_call, first + steps - start)) for start in starts]
-    rows = training_rows(feed, chunks, seed=0, batch_size=args.batch, size=len(arrays.labels))
+    rows = training_rows(feed, chunks, order)
     for batch in rows:
         state, metrics = train_chunk(state, *batch)
     metrics["loss"].block_until_ready()
