@@ -79,6 +79,18 @@ def get_config() -> ml_collections.ConfigDict:
     config.train.steps_per_call = 0  # steps in one dispatch to the device; 0: 1 on CPU, 50 elsewhere
     config.train.log_every_steps = 100  # training metrics are averaged over so many steps
 
+    # Many models at once, in one program: member k has the k-th value of each tuple here that is not empty,
+    # and every such member each of the seeds.
+    config.population = ml_collections.ConfigDict()
+    config.population.seeds = 0  # so many seeds, from config.seed on; 0: one model, unless a tuple has values
+    config.population.seed = ()  # or these seeds
+    config.population.learning_rate = ()  # of optimizer
+    config.population.momentum = ()  # of optimizer
+    config.population.weight_decay = ()  # of optimizer
+    config.population.label_smoothing = ()  # of train
+    config.population.dropout = ()  # of model
+    config.population.names = ()  # of the members' folders; (): made of their values
+
     config.evaluation = ml_collections.ConfigDict()
     config.evaluation.batch_size = 1000  # examples a forward pass
     config.evaluation.shift = 0  # pixels between nine views whose probabilities are averaged; 0: one view

@@ -4,7 +4,7 @@ import math
 import pathlib
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import ml_collections
@@ -12,10 +12,13 @@ from orbax.checkpoint import v1 as ocp
 
 from mnist_jax.config import require_same
 from mnist_jax.errors import UserError
+from mnist_jax.evaluation import LOWER_IS_BETTER
 from mnist_jax.steps import TrainState
 
+PyTree = Any
+State = TypeVar("State", bound=PyTree)  # a `TrainState`, or many of them as one tree
+
 _STATE = "state"
-_LOWER_IS_BETTER = frozenset({"loss"})
 
 
 class Checkpoints:
@@ -59,7 +62,7 @@ class Checkpoints:
         self._checkpointer.close()
 
     def save(
-        self, step: int, state: TrainState, *, notes: dict[str, Any], metrics: dict[str, float] | None
+        self, step: int, state: PyTree, *, notes: dict[str, Any], metrics: dict[str, float] | None
     ) -> None:
         """Starts to save the state after `step` steps, with JSON notes and, after an evaluation, metrics."""
         self._checkpointer.save_checkpointables_async(
@@ -102,12 +105,12 @@ class Checkpoints:
 
     def restore_latest(
         self,
-        state: TrainState,
+        state: State,
         config: ml_collections.FrozenConfigDict,
         warn: Callable[[str], None],
         *,
         force: bool,
-    ) -> tuple[TrainState, dict[str, Any]]:
+    ) -> tuple[State, dict[str, Any]]:
         """The latest checkpoint that can be read, and its notes; the state given where there is none yet.
 
         state: with the shapes, dtypes and devices wanted. warn: told of each that cannot be read.
@@ -137,7 +140,7 @@ class Checkpoints:
             raise UserError(f"--checkpoint={step} is not in {self._folder}, which has: {kept}")
         return step, self.restore(step, like)
 
-    def restore(self, step: int, like: TrainState) -> TrainState:
+    def restore(self, step: int, like: State) -> State:
         """The state of a step, with the shapes, dtypes and devices of `like`.
 
         Raises UserError: it cannot be read, or has other arrays than `like`.
@@ -155,7 +158,7 @@ class Checkpoints:
         except Exception as error:
             raise self._unreadable(step, error) from error
 
-    def _fits(self, step: int, like: TrainState) -> bool:
+    def _fits(self, step: int, like: PyTree) -> bool:
         """Whether a checkpoint has arrays of the same names, shapes and dtypes, by its metadata alone."""
         try:
             saved = self._checkpointer.checkpointables_metadata(step).metadata[_STATE]
@@ -190,7 +193,7 @@ class Checkpoints:
         value = metrics.get(self._metric)
         if not isinstance(value, (int, float)) or not math.isfinite(value):
             return -math.inf
-        return -value if self._metric in _LOWER_IS_BETTER else value
+        return -value if self._metric in LOWER_IS_BETTER else value
 
 
 class _Unreadable(UserError):

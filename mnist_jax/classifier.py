@@ -13,6 +13,7 @@ from mnist_jax.config import from_record, validate
 from mnist_jax.data import Dataset
 from mnist_jax.errors import UserError
 from mnist_jax.experiment import Experiment, build
+from mnist_jax.population import require_one_model
 from mnist_jax.steps import TrainState
 from mnist_jax.workdir import read_record
 
@@ -66,6 +67,7 @@ def load_trained(workdir: pathlib.Path, *, step: int | None = None) -> Trained:
     config = from_record(record["config"])
     config.evaluation.batch_size = BATCH
     config = validate(config)
+    require_one_model(config, workdir)
     devices.prepare_host()
     try:
         dataset = _like(record["data"])

@@ -10,12 +10,12 @@ import numpy as np
 
 from mnist_jax.config import flatten, identity
 from mnist_jax.errors import UserError
+from mnist_jax.evaluation import LOWER_IS_BETTER
 from mnist_jax.predictions import Predictions, load_predictions
 from mnist_jax.runs import short_names, varying
 from mnist_jax.significance import Interval, McNemar, holm, mcnemar, paired_bootstrap, welch
 from mnist_jax.workdir import read_record
 
-LOWER_IS_BETTER = frozenset({"loss", "brier", "calibration_error"})
 _LEVEL = 0.05
 
 
@@ -111,21 +111,29 @@ class Comparison(NamedTuple):
 def load_runs(workdirs: Iterable[pathlib.Path], warn: Callable[[str], None]) -> list[Run]:
     """The finished runs of these folders; warn: told of each that is left out.
 
+    A population is its ensemble and its members.
     Files and folders without a run, such as a sweep's own, are passed over.
     Raises UserError: none is left, or they are of different data or test splits.
     """
     runs: list[Run] = []
-    for workdir in workdirs:
+    waiting = list(workdirs)
+    while waiting:
+        workdir = waiting.pop(0)
         if not (workdir / "run.json").exists():
             continue
         try:
             record = read_record(workdir)
             if record["status"] != "finished":
                 raise UserError(f"{workdir} is {record['status']}, not finished")
-            run = Run(workdir.name, workdir, record, load_predictions(workdir / "predictions.npz")[1])
+            _, predictions = load_predictions(workdir / "predictions.npz")
         except UserError as error:
             warn(f"left out: {error}")
             continue
+        name = workdir.absolute().name
+        if members := record.get("population"):
+            name += "-ensemble"
+            waiting = [*(workdir / member["member"] for member in members), *waiting]
+        run = Run(name, workdir, record, predictions)
         _require_comparable(runs[0] if runs else run, run)
         runs.append(run)
     if not runs:
@@ -297,7 +305,9 @@ def _without_seed(run: Run) -> dict[str, Any]:
 
 def _name(group: Sequence[Run]) -> str:
     """What the folders' names have in common, without the seed."""
-    names = [re.sub(r"[-_.]*seed[-_=]*\d+$", "", run.name) or run.name for run in group]
+    parents = [run.workdir.absolute().parent.name for run in group]
+    without = [re.sub(r"[-_.,]*seed[-_=]*\d+$", "", run.name) for run in group]
+    names = [name or parent for name, parent in zip(without, parents, strict=True)]
     if len(set(names)) == 1:
         return names[0]
     letters = itertools.takewhile(lambda same: len(set(same)) == 1, zip(*names, strict=False))

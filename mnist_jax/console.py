@@ -3,7 +3,7 @@
 import os
 import pathlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console as RichConsole
@@ -109,6 +109,9 @@ def print_scores(title: str, scores: Mapping[str, Any]) -> None:
 def print_result(record: Mapping[str, Any], workdir: pathlib.Path, wandb_place: str | None) -> None:
     """The test metrics of a finished run's run.json as a table, and where things are."""
     title = f"{record['data']['name']} {record['data']['splits']['test']['expression']}"
+    if members := record.get("population"):
+        _print_members(members, record["best"])
+        title = f"ensemble of {sum(member['status'] == 'finished' for member in members)}: {title}"
     print_scores(title, record["metrics"]["test"])
     tell(
         f"best step {record['best']['step']} of {record['steps']}, "
@@ -119,6 +122,27 @@ def print_result(record: Mapping[str, Any], workdir: pathlib.Path, wandb_place: 
         f"history      {workdir / 'metrics.jsonl'}\n"
         f"checkpoints  {workdir / 'checkpoints'}" + (f"\nW&B          {wandb_place}" if wandb_place else "")
     )
+
+
+def _print_members(members: Sequence[Mapping[str, Any]], best: Mapping[str, Any]) -> None:
+    """The members of a population as a table, each at its best step by validation."""
+    table = Table(title="members")
+    for name in ("member", f"validation {best['metric']}", "test accuracy", "test macro F1", "best step"):
+        table.add_column(name, justify="left" if name == "member" else "right")
+    for member in members:
+        if member["status"] == "finished":
+            numbers = (
+                member["validation"][best["metric"]],
+                *(member["test"][k] for k in ("accuracy", "macro_f1")),
+            )
+            row = [*(f"{number:.4f}" for number in numbers), str(member["best"]["step"])]
+        else:
+            row = [member["status"]]
+        table.add_row(member["member"], *row, style="bold" if member["member"] == best["member"] else None)
+    Terminal().print(table)
+    for member in members:
+        if member["status"] == "failed":
+            warn(f"{member['member']} failed: {member['exit_reason']}")
 
 
 def _average(rows: list[Row]) -> Row:

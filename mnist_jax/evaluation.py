@@ -11,6 +11,8 @@ import numpy as np
 
 from mnist_jax.predictions import Predictions
 
+LOWER_IS_BETTER = frozenset({"loss", "brier", "calibration_error"})
+
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:

@@ -19,7 +19,9 @@ class Meter:
     """
 
     def __init__(self, plan: Plan, batch_size: int, before: dict[str, Any]):
-        """before: the `progress` of the run when it was saved; {} for a new one."""
+        """batch_size: images a step, of all models. before: the `progress` of the run when it was saved; {}
+        for a new one.
+        """
         self._plan, self._batch_size = plan, batch_size
         self._seconds, self._images = before.get("train_seconds", 0.0), before.get("images", 0)
         self._wall_before = before.get("wall_seconds", 0.0)
@@ -28,6 +30,7 @@ class Meter:
         self._interval_seconds, self._interval_images = 0.0, 0
         self._mark: float | None = None
         self._startup: float | None = None
+        self.diverged: dict[int, str] = {}  # of several models, by place, those whose loss is not finite, why
 
     @property
     def progress(self) -> dict[str, Any]:
@@ -48,21 +51,25 @@ class Meter:
             self._mark = time.perf_counter()
 
     def put(self, step: int, metrics: dict[str, jax.Array]) -> None:
-        """Keeps the metrics of the chunk that ends at `step`, which is under way."""
+        """Keeps the metrics of the chunk that ends at `step`, which is under way.
+
+        metrics: of S steps, (S,) each or, of P models at once, (P, S).
+        """
         self._pending = step, metrics
 
     def fetch(self, *, pause: bool = False) -> dict[str, Any] | None:
         """Waits for the chunk put last; a row of averages where it ends an interval.
 
+        The averages are lists of P numbers for P models.
         pause: training stops here, so the interval ends with it.
-        Raises UserError: the loss is not finite.
+        Raises UserError: the loss of the only model is not finite.
         """
         if self._pending is None:
             return None
         step, metrics = self._pending
         self._pending = None
         values = jax.device_get(metrics)
-        self._tick(len(values["loss"]) * self._batch_size)
+        self._tick(values["loss"].shape[-1] * self._batch_size)
         self._check_finite(step, values)
         self._interval.append(values)
         return self._close(step) if pause or step in self._plan.logs else None
@@ -78,15 +85,16 @@ class Meter:
 
     def _close(self, step: int) -> dict[str, Any]:
         merged = {
-            key: np.concatenate([values[key] for values in self._interval]) for key in self._interval[0]
+            key: np.concatenate([values[key] for values in self._interval], axis=-1)
+            for key in self._interval[0]
         }
         row = {
             "split": "train",
             "step": step,
             "epoch": self._plan.epoch(step),
-            "steps": len(merged["loss"]),
-            **{key: float(values.mean(dtype=np.float64)) for key, values in merged.items()},
-            "learning_rate": float(merged["learning_rate"][-1]),
+            "steps": merged["loss"].shape[-1],
+            **{key: values.mean(axis=-1, dtype=np.float64).tolist() for key, values in merged.items()},
+            "learning_rate": merged["learning_rate"][..., -1].tolist(),
             "images_per_second": self._interval_images / self._interval_seconds
             if self._interval_images
             else None,
@@ -97,21 +105,40 @@ class Meter:
         return row
 
     def _check_finite(self, step: int, values: dict[str, np.ndarray]) -> None:
-        bad = np.flatnonzero(~np.isfinite(values["loss"]))
-        if bad.size:
-            first = bad[0]
-            at = step - len(values["loss"]) + first + 1
-            loss, rate, norm = (values[key][first] for key in ("loss", "learning_rate", "grad_norm"))
-            raise UserError(
-                f"the loss is {loss} at step {at} (learning rate {rate:.3g}, gradient norm {norm:.3g}); "
-                "lower config.optimizer.learning_rate or set config.optimizer.clip_norm"
-            )
+        if values["loss"].ndim == 1:
+            if message := _training_divergence(step, values):
+                raise UserError(message)
+            return
+        for model in range(len(values["loss"])):
+            if message := _training_divergence(step, {key: of[model] for key, of in values.items()}):
+                self.diverged.setdefault(model, message)
+
+
+def _training_divergence(step: int, values: dict[str, np.ndarray]) -> str | None:
+    """What to say where a loss (S,) of the chunk that ends at `step` is not finite."""
+    bad = np.flatnonzero(~np.isfinite(values["loss"]))
+    if not bad.size:
+        return None
+    first = bad[0]
+    at = step - len(values["loss"]) + first + 1
+    loss, rate, norm = (values[key][first] for key in ("loss", "learning_rate", "grad_norm"))
+    return (
+        f"the loss is {loss} at step {at} (learning rate {rate:.3g}, gradient norm {norm:.3g}); "
+        "lower config.optimizer.learning_rate or set config.optimizer.clip_norm"
+    )
+
+
+def validation_divergence(loss: float, step: int) -> str | None:
+    """What to say where the validation loss after a step is not finite: its parameters are of no use."""
+    if math.isfinite(loss):
+        return None
+    return (
+        f"the validation loss is {loss} after step {step}; lower config.optimizer.learning_rate or set "
+        "config.optimizer.clip_norm"
+    )
 
 
 def require_finite(loss: float, step: int) -> None:
-    """Raises UserError where the validation loss after a step is not finite: its parameters are of no use."""
-    if not math.isfinite(loss):
-        raise UserError(
-            f"the validation loss is {loss} after step {step}; lower config.optimizer.learning_rate or set "
-            "config.optimizer.clip_norm"
-        )
+    """Raises UserError where the validation loss after a step is not finite."""
+    if message := validation_divergence(loss, step):
+        raise UserError(message)

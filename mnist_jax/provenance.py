@@ -103,12 +103,18 @@ class RunRecord:
         try:
             yield
         except BaseException as error:
-            if self._begun:
-                stopped = isinstance(error, (Interrupted, KeyboardInterrupt))
-                reason = str(error) or type(error).__name__
-                self.update(status="interrupted" if stopped else "failed", exit_reason=reason, ended=now())
+            self.end(error)
             raise
-        self.update(status="finished", exit_reason="trained to the end", ended=now())
+        self.end()
+
+    def end(self, error: BaseException | None = None) -> None:
+        """Records the end: finished, or interrupted or failed by an error."""
+        if error is None:
+            self.update(status="finished", exit_reason="trained to the end", ended=now())
+        elif self._begun:
+            stopped = isinstance(error, (Interrupted, KeyboardInterrupt))
+            reason = str(error) or type(error).__name__
+            self.update(status="interrupted" if stopped else "failed", exit_reason=reason, ended=now())
 
     def update(self, **fields: Any) -> None:
         """Sets top-level keys and writes the file; numbers that are not finite become null."""

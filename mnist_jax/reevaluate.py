@@ -13,6 +13,7 @@ from mnist_jax.console import print_scores, tell
 from mnist_jax.detailed import evaluate_in_detail
 from mnist_jax.errors import UserError
 from mnist_jax.experiment import build
+from mnist_jax.population import require_one_model
 from mnist_jax.provenance import plain
 from mnist_jax.report import Results, write_report
 from mnist_jax.workdir import check_same_data, previous_run
@@ -31,6 +32,7 @@ def evaluate_checkpoint(
     record = previous_run(workdir, config, force=False)
     if record is None:
         raise UserError(f"{workdir} holds no run to evaluate; train first, without --mode=evaluate")
+    require_one_model(config, workdir)
     devices.prepare_host()
     dataset = data.load(config.data)
     check_same_data(record, dataset, workdir)

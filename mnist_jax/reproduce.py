@@ -13,6 +13,7 @@ from mnist_jax.checkpoints import Checkpoints
 from mnist_jax.config import from_record, validate
 from mnist_jax.errors import UserError
 from mnist_jax.experiment import build
+from mnist_jax.population import is_population
 from mnist_jax.train import train_and_evaluate
 from mnist_jax.workdir import read_record
 
@@ -32,7 +33,7 @@ class Outcome(NamedTuple):
 
     identical: parameters and metrics to the bit. metrics: name -> (then, now) of test metrics that differ.
     largest: the largest difference of one of them. parameters: the largest difference of a parameter, in
-    units of the largest of its array; None where a run's last checkpoint is gone.
+    units of the largest of its array; None for a population, and where a run's last checkpoint is gone.
     """
 
     identical: bool
@@ -124,6 +125,8 @@ def _parameter_gap(
     into: pathlib.Path,
     step: int,
 ) -> float | None:
+    if is_population(config):
+        return None
     template = build(config, dataset).state
     params = []
     for folder in (workdir, into):

@@ -17,8 +17,10 @@ from mnist_jax.experiment import build
 from mnist_jax.feeding import make_feed, training_rows
 from mnist_jax.interrupts import Interrupts
 from mnist_jax.meter import Meter, require_finite
+from mnist_jax.population import is_population, members_in
 from mnist_jax.predictions import save_predictions
 from mnist_jax.tracking import Trackers
+from mnist_jax.train_population import run_population
 from mnist_jax.wandb_process import effective_mode, wandb_environment
 from mnist_jax.workdir import check_same_data, is_finished, locked, previous_run
 
@@ -26,7 +28,8 @@ from mnist_jax.workdir import check_same_data, is_finished, locked, previous_run
 def train_and_evaluate(
     config: ml_collections.ConfigDict, workdir: str | pathlib.Path, *, resume: str = "auto"
 ) -> dict[str, Any]:
-    """Trains a model, chooses its best checkpoint on validation, evaluates that on test, records it all.
+    """Trains a model, or a population of them, chooses the best checkpoint on validation, evaluates that on
+    test, and records it all.
 
     Started again in the same workdir, it goes on where it was, to the same bits.
     resume: "auto", or "force" to go on although the config or the data changed.
@@ -34,7 +37,9 @@ def train_and_evaluate(
     Raises UserError: one line that says what to mend. Interrupted: after SIGINT or SIGTERM.
     """
     config, workdir = validate(config), pathlib.Path(workdir)
-    effective_mode(config.wandb, wandb_environment())  # a key that is missing shows at once
+    effective_mode(config.wandb, wandb_environment())  # a key that is missing shows at once,
+    if is_population(config):
+        members_in(config)  # and members that cannot be
     with locked(workdir), Interrupts() as interrupts:
         previous = previous_run(workdir, config, force=resume == "force")
         record = provenance.RunRecord(workdir / "run.json", previous)
@@ -42,7 +47,8 @@ def train_and_evaluate(
         if previous and is_finished(previous, config):
             tell(f"{workdir} holds the finished run of this config; for another, give another --workdir")
         else:
-            wandb_place = _run(config, workdir, record, interrupts, force=resume == "force")
+            run = run_population if is_population(config) else _run
+            wandb_place = run(config, workdir, record, interrupts, force=resume == "force")
         print_result(record.fields, workdir, wandb_place)
         return record.fields
 

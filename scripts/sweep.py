@@ -24,16 +24,20 @@ flags.DEFINE_string("sweep", None, "A file of configs/sweeps/, with a function g
 flags.DEFINE_string("workdir", None, "The sweep's folder, which has one for each member.")
 flags.DEFINE_integer("jobs", 1, "How many members run side by side, each with its share of the cores.", 1)
 flags.DEFINE_string("member", None, "Run this member alone: its name, or its place from 0 on.")
+flags.DEFINE_bool("vmap", False, "Train members that differ in numbers alone at once, as populations.")
 flags.DEFINE_bool("list", False, "Print the members and their changes, and run nothing.")
 
 
 def main() -> int:
     command_line.parse(sys.argv, required=("config", "sweep", "workdir"))
+    from mnist_jax.population import grouped
     from mnist_jax.sweep_runner import run_sweep
     from mnist_jax.sweeps import flags_of, load_file, members_of
 
     options, workdir = flags.FLAGS, pathlib.Path(flags.FLAGS.workdir)
     members = members_of(options.config, load_file(options.sweep, "get_sweep")())
+    if options.vmap:
+        members = grouped(options.config, members)
     if options.member is not None:
         members = [chosen(members, options.member)]
     if options.list:
