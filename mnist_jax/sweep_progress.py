@@ -34,6 +34,11 @@ class SweepProgress:
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
+    def before(self, ended: int) -> None:
+        """Counts members that ended in an earlier process."""
+        self._ended += ended
+        self._at_once += ended
+
     def running(self, tasks: Mapping[str, Task]) -> None:
         """Shows what runs now, by name."""
         if self._bar.disable:

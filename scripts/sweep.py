@@ -2,6 +2,7 @@
 
     python scripts/sweep.py --config=configs/mnist.py --sweep=configs/sweeps/report.py --workdir=runs/report
 
+With --search=optuna --trials=30 the file has a space instead, suggest(trial), and Optuna chooses the members.
 The same command again goes on with what is left. Fields of the base config can be changed as in main.py:
 --config.train.epochs=3. Exit status: 0 all members are finished; 1 some failed; 2 a mistake in the command or
 the sweep, told in one line; 130 or 143 stopped by Ctrl-C or SIGTERM, with the steps in flight saved.
@@ -20,11 +21,15 @@ from mnist_jax import command_line
 from mnist_jax.errors import UserError
 
 command_line.define_config()
-flags.DEFINE_string("sweep", None, "A file of configs/sweeps/, with a function get_sweep().")
+flags.DEFINE_string(
+    "sweep", None, "A file of configs/sweeps/, with get_sweep() or, for --search, suggest(trial)."
+)
 flags.DEFINE_string("workdir", None, "The sweep's folder, which has one for each member.")
 flags.DEFINE_integer("jobs", 1, "How many members run side by side, each with its share of the cores.", 1)
 flags.DEFINE_string("member", None, "Run this member alone: its name, or its place from 0 on.")
 flags.DEFINE_bool("vmap", False, "Train members that differ in numbers alone at once, as populations.")
+flags.DEFINE_enum("search", None, ["optuna"], "Search the space that the file's suggest(trial) describes.")
+flags.DEFINE_integer("trials", 20, "How many trials a search has in all.", 1)
 flags.DEFINE_bool("list", False, "Print the members and their changes, and run nothing.")
 
 
@@ -35,6 +40,8 @@ def main() -> int:
     from mnist_jax.sweeps import flags_of, load_file, members_of
 
     options, workdir = flags.FLAGS, pathlib.Path(flags.FLAGS.workdir)
+    if options.search:
+        return search(options, workdir)
     members = members_of(options.config, load_file(options.sweep, "get_sweep")())
     if options.vmap:
         members = grouped(options.config, members)
@@ -45,6 +52,20 @@ def main() -> int:
             print(f"{member.name}: {shlex.join(flags_of(member.overrides))}")
         return 0
     return 0 if run_sweep(members, workdir, base_flags(workdir), options.jobs) else 1
+
+
+def search(options, workdir: pathlib.Path) -> int:
+    from mnist_jax.sweeps import load_file
+
+    try:
+        from mnist_jax.search import run_search
+    except ImportError as error:
+        raise UserError(f"--search=optuna needs Optuna ({error}); pip install '.[search]'") from error
+    suggest = load_file(options.sweep, "suggest")
+    shared = base_flags(workdir)
+    best = run_search(options.config, suggest, workdir, shared, jobs=options.jobs, trials=options.trials)
+    print(f"best  {workdir / best.name}  validation {options.config.checkpoint.metric} {best.value:.4f}")
+    return 0
 
 
 def base_flags(workdir: pathlib.Path) -> list[str]:

@@ -18,9 +18,7 @@ SWEEPS = pathlib.Path("configs/sweeps")
 
 
 @pytest.mark.parametrize("path", sorted(SWEEPS.glob("[!_]*.py")), ids=lambda path: path.stem)
-def test_every_sweep_here_has_members_and_says_how_to_run_it(path):
-    sweep = load_file(str(path), "get_sweep")()
-    assert members_of(digits.get_config(), sweep)
+def test_every_sweep_here_says_how_to_run_it(path):
     assert f"--sweep={path}" in path.read_text()
 
 

@@ -1,0 +1,136 @@
+"""Searches a space of configs with Optuna: each trial a run of its own, judged on validation alone."""
+
+import concurrent.futures
+import logging
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import ml_collections
+import optuna
+
+from mnist_jax.errors import UserError
+from mnist_jax.evaluation import LOWER_IS_BETTER
+from mnist_jax.interrupts import Interrupts
+from mnist_jax.slots import Outcome, Slots, Task
+from mnist_jax.sweep_progress import SweepProgress
+from mnist_jax.sweeps import Overrides, changed, flags_of
+
+_POLL = 0.5  # seconds
+_ENDED = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED, optuna.trial.TrialState.FAIL)
+
+Suggest = Callable[[optuna.Trial], Overrides]
+
+
+class Best(NamedTuple):
+    """The best trial of a search: its name, and the metric on validation."""
+
+    name: str
+    value: float
+
+
+class _Running(NamedTuple):
+    name: str
+    trial: optuna.Trial
+    task: Task
+
+
+def run_search(
+    base: ml_collections.ConfigDict,
+    suggest: Suggest,
+    workdir: pathlib.Path,
+    flags: Sequence[str],
+    *,
+    jobs: int,
+    trials: int,
+) -> Best:
+    """Runs trials, in folders of the workdir, until so many have ended; what was begun before goes on.
+
+    suggest: from an Optuna trial to changes of the base config. flags: of main.py, for all trials. A trial
+    whose validation metric is worse than the median of the others at the same evaluation is stopped. The
+    study is in optuna.db of the workdir.
+    Raises UserError: a suggestion that may not be, or no trial that finished. Interrupted: after SIGINT or
+    SIGTERM, with all trials saved.
+    """
+    logging.getLogger("optuna").setLevel(logging.ERROR)
+    metric = base.checkpoint.metric
+    workdir.mkdir(parents=True, exist_ok=True)
+    study = _study(workdir, metric)
+    begun = [
+        optuna.Trial(study, known._trial_id)
+        for known in study.get_trials(states=(optuna.trial.TrialState.RUNNING,))
+    ]
+
+    def start(slots: Slots) -> tuple[concurrent.futures.Future[Outcome], _Running]:
+        trial = begun.pop(0) if begun else study.ask()
+        name, overrides = f"trial_{trial.number:04}", suggest(trial)
+        task = Task(workdir / name, changed(base, overrides, name), [*flags, *flags_of(overrides)])
+        return slots.submit(task), _Running(name, trial, task)
+
+    with Slots(jobs) as slots, SweepProgress(trials) as progress, Interrupts() as interrupts:
+        interrupts.deferred = True
+        ended = len(study.get_trials(states=_ENDED))
+        progress.before(ended)
+        running: dict[concurrent.futures.Future[Outcome], _Running] = {}
+        try:
+            while ended < trials:
+                while len(running) < min(jobs, trials - ended):
+                    running.update([start(slots)])
+                done, _ = concurrent.futures.wait(running, _POLL)
+                for one in running.values():
+                    _judge(one, metric)
+                for future in done:
+                    one, outcome = running.pop(future), future.result()
+                    progress.ended(one.name, _tell(study, one, outcome, metric))
+                    ended += 1
+                progress.running({one.name: one.task for one in running.values()})
+                interrupts.check("what the trials had done is saved: the same command goes on there")
+        except BaseException:
+            for one in running.values():
+                one.task.stop()
+            raise
+    if not study.get_trials(states=_ENDED[:1]):
+        raise UserError(f"no trial finished; {workdir}/trial_0000/output.log has what the first one said")
+    return Best(f"trial_{study.best_trial.number:04}", study.best_value)
+
+
+def _study(workdir: pathlib.Path, metric: str) -> optuna.Study:
+    try:
+        study = optuna.create_study(
+            storage=f"sqlite:///{workdir / 'optuna.db'}",
+            study_name="search",
+            direction="minimize" if metric in LOWER_IS_BETTER else "maximize",
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=1),
+            load_if_exists=True,
+        )
+    except Exception as error:  # whatever a damaged file leads the database to
+        raise UserError(
+            f"{workdir / 'optuna.db'} cannot be used ({type(error).__name__}); give another --workdir"
+        ) from error
+    # A sampler that starts anew with the same seed would suggest the same again.
+    study.sampler = optuna.samplers.TPESampler(seed=len(study.trials))
+    return study
+
+
+def _judge(one: _Running, metric: str) -> None:
+    """Reports the evaluations so far, and stops a trial that is worse than the median."""
+    values = [row[metric] for row in one.task.rows() if row["split"] == "validation"]
+    known = len(one.trial.storage.get_trial(one.trial._trial_id).intermediate_values)
+    for place, value in list(enumerate(values))[known:]:
+        if value is not None:
+            one.trial.report(value, place)
+    if len(values) > known and not one.trial.user_attrs.get("pruned") and one.trial.should_prune():
+        one.trial.set_user_attr("pruned", True)
+        one.task.stop()
+
+
+def _tell(study: optuna.Study, one: _Running, outcome: Outcome, metric: str) -> Outcome:
+    """Tells the study how a trial ended; returns that for the person at the terminal."""
+    if outcome.record is not None:
+        study.tell(one.trial, outcome.record["metrics"]["validation"][metric])
+        return outcome
+    if outcome.status == "stopped":
+        study.tell(one.trial, state=optuna.trial.TrialState.PRUNED)
+        return outcome._replace(status="pruned")
+    study.tell(one.trial, state=optuna.trial.TrialState.FAIL)
+    return outcome
