@@ -1,6 +1,7 @@
 """One member of a population: what a run of it alone would have in its folder."""
 
 import contextlib
+import os
 import pathlib
 import secrets
 from collections.abc import Callable
@@ -166,8 +167,11 @@ class MemberRun:
         self._end()
 
     def publish(self, say: Callable[[str], None]) -> None:
-        """Logs a finished member to W&B, where that is on."""
-        if self.record.fields["status"] == "finished":
+        """Logs a finished member to W&B, where that is on.
+
+        Not in a W&B sweep, whose agent knows of one run alone: that of the ensemble.
+        """
+        if self.record.fields["status"] == "finished" and "WANDB_SWEEP_ID" not in os.environ:
             process = WandbProcess(self.workdir, self.config.wandb, say)
             process.start()
             process.close(finished=True)

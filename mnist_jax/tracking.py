@@ -1,7 +1,7 @@
 """Where a run's numbers go as it runs: metrics.jsonl, the terminal, the report, and Weights & Biases."""
 
+import os
 import pathlib
-import secrets
 
 import ml_collections
 
@@ -13,7 +13,7 @@ from mnist_jax.plan import Plan
 from mnist_jax.predictions import Predictions
 from mnist_jax.provenance import RunRecord
 from mnist_jax.report import Report
-from mnist_jax.wandb_process import WandbProcess
+from mnist_jax.wandb_process import WandbProcess, new_run_id
 
 
 class Trackers:
@@ -36,7 +36,7 @@ class Trackers:
         self._wandb = WandbProcess(workdir, config.wandb, self.say)
         self.wandb_place: str | None = None  # once left: where its W&B run is
         if self._wandb.mode != "disabled":
-            record.update(wandb_id=record.fields.get("wandb_id") or secrets.token_hex(4))
+            record.update(wandb_id=record.fields.get("wandb_id") or new_run_id(os.environ))
 
     def __enter__(self) -> "Trackers":
         self._console.start()

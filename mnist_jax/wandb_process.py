@@ -9,6 +9,7 @@ import json
 import netrc
 import os
 import pathlib
+import secrets
 import shlex
 import subprocess
 import sys
@@ -25,7 +26,7 @@ from mnist_jax.wandb_upload import unsynced
 
 _SECONDS_TO_WRITE = 60.0  # for the predictions of ten thousand examples one is enough
 _SECONDS_TO_STOP = 3.0  # where the person at the terminal waits for the end of an interrupted run
-_NOT_PASSED_ON = ("WANDB_MODE", "WANDB_RESUME", "WANDB_RUN_ID")  # which this program decides
+_NOT_PASSED_ON = {"WANDB_MODE", "WANDB_RESUME", "WANDB_RUN_ID"}  # which this program decides
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
@@ -39,8 +40,8 @@ def effective_mode(config: ml_collections.FrozenConfigDict, environment: Mapping
     if mode == "auto":
         mode = environment.get("WANDB_MODE", "")
         if mode not in ("online", "offline", "disabled"):
-            return "online" if _has_key(environment) else "offline"
-    if mode == "online" and not _has_key(environment):
+            return "online" if has_key(environment) else "offline"
+    if mode == "online" and not has_key(environment):
         raise UserError(
             "config.wandb.mode is 'online', but there is no WANDB_API_KEY in the environment or in .env, and "
             "none in ~/.netrc; add one, or use --config.wandb.mode=auto"
@@ -65,6 +66,11 @@ def wandb_environment(folder: pathlib.Path | None = None) -> dict[str, str]:
         raise UserError(f"{path} cannot be read: {why}") from None
     ours = {name: value for name, value in found.items() if name.startswith("WANDB_") and value}
     return {**ours, **os.environ}
+
+
+def new_run_id(environment: Mapping[str, str]) -> str:
+    """The id of a run that has none yet: what the agent of a W&B sweep gives, else a random one."""
+    return _swept(environment) or secrets.token_hex(4)
 
 
 class WandbProcess:
@@ -124,7 +130,8 @@ class WandbProcess:
         folder = self._workdir.resolve() / "wandb"
         folder.mkdir(exist_ok=True)
         job = {"workdir": str(folder.parent), "online": self.mode == "online"}
-        inherited = {name: value for name, value in self._environment.items() if name not in _NOT_PASSED_ON}
+        withheld = _NOT_PASSED_ON - ({"WANDB_RUN_ID"} if _swept(self._environment) else set())
+        inherited = {name: value for name, value in self._environment.items() if name not in withheld}
         path = os.pathsep.join(filter(None, [str(_ROOT), self._environment.get("PYTHONPATH")]))
         with (folder / "writer.log").open("ab") as log:
             return subprocess.Popen(
@@ -169,7 +176,13 @@ class WandbProcess:
             self._say(f"W&B: {what}; the run goes on, and its own record is complete")
 
 
-def _has_key(environment: Mapping[str, str]) -> bool:
+def _swept(environment: Mapping[str, str]) -> str | None:
+    """The id that the agent of a W&B sweep gives a run; in a sweep the client takes no other."""
+    return environment.get("WANDB_RUN_ID") if environment.get("WANDB_SWEEP_ID") else None
+
+
+def has_key(environment: Mapping[str, str]) -> bool:
+    """Whether there is a key for the server, here or in ~/.netrc."""
     if environment.get("WANDB_API_KEY"):
         return True
     host = urllib.parse.urlsplit(environment.get("WANDB_BASE_URL") or "https://api.wandb.ai").hostname

@@ -18,6 +18,7 @@ from mnist_jax.predictions import load_predictions
 from mnist_jax.wandb_tables import predictions_table, result_plots
 
 _SETTINGS = ("project", "entity", "group", "name", "notes", "tags")
+NEEDED_TO_COMPARE = ("run.json", "metrics.jsonl", "predictions.npz")
 _SECONDS_TO_DISK = 2.0  # the client writes what it was given within one
 
 
@@ -126,7 +127,7 @@ class WandbRun:
 
     def finish(self, *, failed: bool) -> None:
         """Ends this process's part."""
-        for name in ("run.json", "report.html"):
+        for name in ("report.html", *NEEDED_TO_COMPARE):
             self._save(name)
         self._run.finish(exit_code=int(failed))
         self._note(self._logged)

@@ -4,15 +4,18 @@
 
 Runs whose configs differ in the seed alone are one setting. Settings are sorted by a test metric, and every
 two of them tested: Welch's test over seeds, McNemar's on the predictions of the same examples, a paired
-bootstrap, with Holm's correction over all pairs. compare.html has it all on a page. Exit status: 0; 2 where
-the runs cannot be compared, with the reason in one line.
+bootstrap, with Holm's correction over all pairs. compare.html has it all on a page. With
+--wandb=ENTITY/PROJECT the finished runs of a W&B project are compared, alone or beside those of folders. Exit
+status: 0; 2 where the runs cannot be compared, with the reason in one line.
 """
 
 import argparse
 import json
 import math
+import os
 import pathlib
 import sys
+import tempfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
@@ -28,33 +31,49 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("workdirs", nargs="*", type=pathlib.Path, help="folders of runs")
+    parser.add_argument("--wandb", metavar="ENTITY/PROJECT", help="a W&B project, whose runs are read")
     parser.add_argument("--metric", default="accuracy", help="of metrics.test in run.json; default: accuracy")
-    parser.add_argument("--into", type=pathlib.Path, default=pathlib.Path("compare.html"), help="the page")
+    parser.add_argument(
+        "--into", type=pathlib.Path, help="the page; default: compare.html in the folder that has the runs"
+    )
     parser.add_argument("--json", action="store_true", help="print all of it as JSON, for programs")
     arguments = parser.parse_args()
     command_line.quiet_libraries()
-    return command_line.run(lambda: show(arguments))
+    return command_line.run(lambda: compare_all(arguments))
 
 
-def show(arguments: argparse.Namespace) -> None:
+def compare_all(arguments: argparse.Namespace) -> None:
+    if not arguments.wandb:
+        show(arguments, arguments.workdirs)
+        return
+    from mnist_jax.wandb_download import download_runs
+
+    with tempfile.TemporaryDirectory() as folder:
+        downloaded = download_runs(arguments.wandb, pathlib.Path(folder), warn)
+        show(arguments, [*arguments.workdirs, *downloaded])
+
+
+def show(arguments: argparse.Namespace, workdirs: list[pathlib.Path]) -> None:
     from mnist_jax.compare import as_dict, compare, load_runs
     from mnist_jax.compare_page import write_page
     from mnist_jax.errors import UserError
     from mnist_jax.provenance import plain
 
-    comparison = compare(load_runs(arguments.workdirs, warn), arguments.metric)
+    comparison = compare(load_runs(workdirs, warn), arguments.metric)
     for what, values in comparison.circumstances.items():
         warn(f"not only the config differs: {what} ({', '.join(values)})")
     if arguments.json:
         print(json.dumps(plain(as_dict(comparison)), indent=2, allow_nan=False))
     else:
         print_comparison(comparison)
+    parents = [workdir.absolute().parent for workdir in arguments.workdirs]
+    page = arguments.into or pathlib.Path(os.path.commonpath(parents) if parents else "") / "compare.html"
     try:
-        write_page(arguments.into, comparison)
+        write_page(page, comparison)
     except OSError as error:
-        raise UserError(f"--into={arguments.into} cannot be written: {error.strerror or error}") from error
+        raise UserError(f"{page} cannot be written: {error.strerror or error}; give --into=FILE") from error
     if not arguments.json:
-        tell(f"page  {arguments.into}")
+        tell(f"page  {page}")
 
 
 def print_comparison(comparison) -> None:

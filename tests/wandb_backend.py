@@ -44,6 +44,7 @@ class WandbBackend:
     def __init__(self) -> None:
         self.mood: str | int = "up"
         self.runs: dict[str, Run] = {}
+        self.names: dict[str, str] = {}  # that runs are shown by, by id
         self.artifacts: list[Artifact] = []
         self.unknown: list[Any] = []
         self._lock = threading.RLock()
@@ -108,15 +109,20 @@ class WandbBackend:
             elif found := re.fullmatch(r"/blob/(run|artifact)/([^/]+)/(.*)", path):
                 kind, owner, name = found.groups()
                 files = self.runs[owner].files if kind == "run" else self.artifacts[int(owner)].files
-                files[name] = body
-                self._reply(request, {})
+                if request.command == "GET":
+                    self._send(request, files[name])
+                else:
+                    files[name] = body
+                    self._reply(request, {})
             else:
                 if not path.startswith("/sdk/otel/"):  # the client's own telemetry
                     self.unknown.append(path)
                 self._reply(request, {}, 404)
 
     def _reply(self, request: http.server.BaseHTTPRequestHandler, content: Any, status: int = 200) -> None:
-        data = json.dumps(content).encode()
+        self._send(request, json.dumps(content).encode(), status)
+
+    def _send(self, request: http.server.BaseHTTPRequestHandler, data: bytes, status: int = 200) -> None:
         request.send_response(status)
         request.send_header("Content-Type", "application/json")
         request.send_header("Content-Length", str(len(data)))
@@ -158,9 +164,51 @@ class WandbBackend:
         if name not in self.runs:
             self.runs[name], inserted = Run(given["project"], {}, {}, {}, {}, []), True
         run = self.runs[name]
+        if given.get("displayName"):
+            self.names[name] = given["displayName"]
         run.config.update(json.loads(given.get("config") or "{}"))
         run.summary.update(json.loads(given.get("summaryMetrics") or "{}"))
         return {"upsertBucket": {"bucket": self._bucket(name), "inserted": inserted}}
+
+    # Of the public API, by which finished runs are read.
+
+    def _on_GetDefaultEntity(self, given):
+        return self._on_Viewer(given)
+
+    def _on_Runs(self, given):
+        assert json.loads(given["filters"]) == {"state": "finished"}
+        names = [name for name, run in self.runs.items() if run.project == given["project"] and run.ended]
+        edges = [{"cursor": name, "node": self._node(name)} for name in names]
+        page = {"edges": edges, "pageInfo": {"endCursor": None, "hasNextPage": False}}
+        return {"project": {"internalId": "1", "runCount": len(names), "readOnly": False, "runs": page}}
+
+    def _node(self, name):
+        told = {"tags": [], "sweepName": None, "state": "finished", "group": None, "jobType": None}
+        told |= {"commit": None, "readOnly": False, "createdAt": "2026-01-01T00:00:00Z", "heartbeatAt": None}
+        told |= {"description": None, "notes": None, "user": {"name": "me", "username": "me"}}
+        return {**self._bucket(name), "projectId": "1", "displayName": self.names.get(name, name), **told}
+
+    def _on_RunFiles(self, given):
+        files = self.runs[given["name"]].files
+        nodes = [
+            {
+                "id": name,
+                "name": name,
+                "url": f"{self.url}/blob/run/{given['name']}/{urllib.parse.quote(name)}",
+                "directUrl": f"{self.url}/blob/run/{given['name']}/{urllib.parse.quote(name)}",
+                "sizeBytes": len(files[name]),
+                "mimetype": None,
+                "updatedAt": None,
+                "md5": None,
+            }
+            for name in given["fileNames"]
+            if name in files
+        ]
+        page = {
+            "edges": [{"node": node, "cursor": node["id"]} for node in nodes],
+            "pageInfo": {"endCursor": None, "hasNextPage": False},
+        }
+        return {"project": {"internalId": "1", "run": {"fileCount": len(files), "files": page}}}
 
     def _on_RunResumeStatus(self, given):
         project = {"id": "UA==", "name": given.get("project"), "entity": {"id": "RQ==", "name": "me"}}
