@@ -16,8 +16,9 @@ import jax.export
 import ml_collections
 import numpy as np
 
-from mnist_jax import augment, data, detailed, experiment, export, feeding, pixels
+from mnist_jax import augment, data, detailed, devices, experiment, export, feeding, pixels
 from mnist_jax.errors import UserError
+from mnist_jax.population import build_population, members_in
 
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
 _NOISY = 0.15  # spread beyond which a comparison means little
@@ -124,6 +125,51 @@ def evaluation(config: ml_collections.FrozenConfigDict, repeats: int) -> dict[st
         "metrics, curves and intervals": lambda: detailed.evaluate_in_detail(predictions),
     }
     return _rates(work, len(dataset.test.labels), repeats)
+
+
+def population(
+    config: ml_collections.FrozenConfigDict, sizes: Sequence[int], steps: int, repeats: int
+) -> dict[int, Timing]:
+    """Milliseconds of a step of so many models at once, of one alone and of populations with other seeds."""
+    dataset = data.load(config.data)
+    feed, batch_size = feeding.make_feed(dataset.train, config.data.placement), config.train.batch_size
+    count = devices.steps_per_call(config.train.steps_per_call)
+
+    def trainer(size: int) -> Callable[[], None]:
+        alone = experiment.build(config, dataset)
+        state, train_chunk, step = alone.state, alone.train_chunk, 0
+        if size > 1:
+            asked = ml_collections.ConfigDict(config.to_dict())
+            asked.population.seeds = size
+            members = members_in(ml_collections.FrozenConfigDict(asked))
+            models, train_chunk = build_population(members, dataset, alone.plan)
+            state = models.states
+
+        def order(start: int, count: int) -> np.ndarray:
+            rows = [
+                data.batch_indices(seed, start, count, batch_size=batch_size, size=len(dataset.train.labels))
+                for seed in range(size)
+            ]
+            return np.stack(rows) if size > 1 else rows[0]
+
+        def train() -> None:
+            nonlocal state, step
+            chunks = [(start, count) for start in range(step, step + steps, count)]
+            for rows in feeding.training_rows(feed, chunks, order):
+                state, _ = train_chunk(state, *rows)
+            step += len(chunks) * count
+            jax.block_until_ready(state)
+
+        return train
+
+    work = {size: trainer(size) for size in sizes}
+    found: dict[int, list[float]] = {size: [] for size in sizes}
+    for _ in range(repeats + 1):  # the first compiles
+        for size, train in work.items():
+            started = time.perf_counter()
+            train()
+            found[size].append(1000 * (time.perf_counter() - started) / (-(-steps // count) * count))
+    return {size: timing(milliseconds[1:]) for size, milliseconds in found.items()}
 
 
 def _rates(work: Mapping[str, Callable[[], object]], images: int, repeats: int) -> dict[str, Timing]:

@@ -3,7 +3,7 @@
 import functools
 import math
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from mnist_jax.charts import Line, axis_of, line_chart
 from mnist_jax.compare import Comparison, Run, Setting
 from mnist_jax.evaluation import confusion_scores
 from mnist_jax.files import write_whole
-from mnist_jax.history import Row, read_metrics
+from mnist_jax.history import read_metrics, whole_intervals
 from mnist_jax.provenance import now
 from mnist_jax.templates import load_template
 
@@ -75,7 +75,7 @@ def _template() -> Template:
         "compare.html.jinja",
         filters={
             "moment": lambda iso: iso[:16].replace("T", " ") + " UTC",
-            "p": lambda p: "undefined" if math.isnan(p) else "< 0.0001" if p < 1e-4 else f"{p:.4f}",
+            "p": lambda p: "undefined" if math.isnan(p) else "<\u00a00.0001" if p < 1e-4 else f"{p:.4f}",
         },
     )
 
@@ -83,7 +83,10 @@ def _template() -> Template:
 def _learning_curves(settings: Sequence[Setting]) -> list[tuple[str, str]]:
     """Charts over epochs with a line for each run, in the colour of its setting."""
     shown = settings[:_COLOURS]
-    rows = [[(run, read_metrics(run.workdir / "metrics.jsonl")) for run in setting.runs] for setting in shown]
+    rows = [
+        [(run, whole_intervals(read_metrics(run.workdir / "metrics.jsonl"))) for run in setting.runs]
+        for setting in shown
+    ]
     charts = []
     for title, split, value in (
         ("share of validation that is wrong", "validation", lambda row: 1 - row["accuracy"]),
@@ -102,7 +105,13 @@ def _learning_curves(settings: Sequence[Setting]) -> list[tuple[str, str]]:
     return charts
 
 
-def _line(run: Run, rows: Sequence[Row], split: str, value: Callable[[Row], Any], colour: int) -> Line:
+def _line(
+    run: Run,
+    rows: Sequence[Mapping[str, Any]],
+    split: str,
+    value: Callable[[Mapping[str, Any]], Any],
+    colour: int,
+) -> Line:
     chosen = [row for row in rows if row["split"] == split and row["loss"] is not None]
     return Line(run.name, [row["epoch"] for row in chosen], [value(row) for row in chosen], colour)
 

@@ -3,6 +3,7 @@
 import json
 import math
 import pathlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mnist_jax.errors import UserError
@@ -31,6 +32,14 @@ class MetricsFile:
 def read_metrics(path: pathlib.Path) -> list[Row]:
     """The rows of a metrics.jsonl; a line that a failing disk damaged is left out."""
     return [json.loads(line) for line in _whole_rows(path)]
+
+
+def whole_intervals(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The rows without averages over few steps, which end where an evaluation comes: on a curve they would
+    stand out for their noise alone.
+    """
+    longest = max((row["steps"] for row in rows if row["split"] == "train"), default=0)
+    return [row for row in rows if row.get("steps", longest) >= longest / 2]
 
 
 def _is_before(row: Row, step: int) -> bool:

@@ -16,7 +16,7 @@ from mnist_jax.data import Dataset
 from mnist_jax.detailed import Detailed, evaluate_in_detail
 from mnist_jax.files import write_whole
 from mnist_jax.galleries import gallery, samples, worst_mistakes
-from mnist_jax.history import read_metrics
+from mnist_jax.history import read_metrics, whole_intervals
 from mnist_jax.predictions import Predictions
 from mnist_jax.provenance import RunRecord, now, plain
 from mnist_jax.templates import load_template
@@ -117,9 +117,7 @@ def _shown(value: float | None, form: Callable[[float], str]) -> str:
 
 def _learning_curves(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     """Charts over epochs, each with what it is called."""
-    # Averages over few steps, which end where an evaluation comes, would stand out for their noise alone.
-    longest = max((row["steps"] for row in rows if row["split"] == "train"), default=0)
-    rows = [row for row in rows if row.get("steps", longest) >= longest / 2]
+    rows = whole_intervals(rows)
     charts = []
     for label, log, value in (
         ("loss, nats", True, lambda row: row["loss"]),

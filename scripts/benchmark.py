@@ -5,6 +5,7 @@
     python scripts/benchmark.py startup
     python scripts/benchmark.py input --config=configs/mnist.py
     python scripts/benchmark.py evaluation --config=configs/mnist.py
+    python scripts/benchmark.py population --config=configs/mnist_fast.py
     python scripts/benchmark.py tracking
 
 throughput: training images a second on a reference network (two convolutions of 32 and 64 channels, each
@@ -12,6 +13,7 @@ with relu and average pooling, dense layers of 256 and 10; SGD with momentum, fl
 each time in a new process and warmed up. accuracy: whole runs with seeds 0, 1, 2, ..., their test accuracy
 and time. startup: from `python main.py` to its first step done, with the compile cache warm. input: what
 comes before the model, each part alone. evaluation: the forward pass over the test split, and its metrics.
+population: a training step of 1, 4 and 16 models at once.
 tracking: the wall time of whole runs with W&B off and offline, in turns. Figures are the median of --repeats
 and the range, of accuracies the mean and deviation; where the range is wide, the machine was too busy to
 tell. --json: one object on standard output instead of the table. Flags such as --config.train.epochs=1 change
@@ -47,7 +49,9 @@ def main() -> int:
     parser.add_argument("what", choices=list(MEASUREMENTS))
     parser.add_argument("--repeats", type=int, default=5, help="of each; default: %(default)s")
     parser.add_argument("--batch", type=int, default=128, help="throughput: images a step; %(default)s")
-    parser.add_argument("--steps", type=int, default=200, help="throughput: a repeat; %(default)s")
+    parser.add_argument(
+        "--steps", type=int, default=200, help="throughput, population: a repeat; %(default)s"
+    )
     parser.add_argument("--peers", action="store_true", help="with PyTorch and Keras, where installed")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument(
@@ -155,6 +159,21 @@ def measure_evaluation(arguments: argparse.Namespace) -> tuple[dict, list[Row]]:
     return rates(benchmarks.evaluation(read_config(arguments), arguments.repeats))
 
 
+def measure_population(arguments: argparse.Namespace) -> tuple[dict, list[Row]]:
+    found = benchmarks.population(read_config(arguments), (1, 4, 16), arguments.steps, arguments.repeats)
+    rows = [
+        (
+            str(size),
+            *shown(one, "{:.2f}"),
+            f"{one.median / found[1].median:.2f}",
+            f"{one.median / found[1].median / size:.2f}",
+        )
+        for size, one in found.items()
+    ]
+    header = ("models at once", "ms a step", "range", "times one", "times one, for each model")
+    return {str(size): one._asdict() for size, one in found.items()}, [header, *rows]
+
+
 def measure_tracking(arguments: argparse.Namespace) -> tuple[dict, list[Row]]:
     modes = {mode: [f"--config.wandb.mode={mode}"] for mode in ("disabled", "offline")}
     runs = benchmarks.runs(config_flags(arguments), modes, arguments.repeats + 1)
@@ -222,6 +241,7 @@ MEASUREMENTS = {
     "startup": measure_startup,
     "input": measure_input,
     "evaluation": measure_evaluation,
+    "population": measure_population,
     "tracking": measure_tracking,
 }
 

@@ -1,0 +1,250 @@
+import copy
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+from mnist_jax.compare import Run, as_dict, compare, load_runs
+from mnist_jax.compare_page import write_page
+from mnist_jax.errors import UserError
+from mnist_jax.predictions import predictions_of, save_predictions
+from mnist_jax.provenance import plain
+from mnist_jax.significance import holm, mcnemar, welch
+
+CLASSES, EXAMPLES = 3, 400
+LABELS = np.arange(EXAMPLES, dtype=np.int32) % CLASSES
+CONFIG = {
+    "seed": 0,
+    "data": {"test": "test"},
+    "train": {"batch_size": 64, "epochs": 3},
+    "wandb": {"name": ""},
+}
+
+
+def run_of(folder, name, *, right, seed=0, rng=None, **fields):
+    """A finished run in a folder, whose model has about this share of the examples right."""
+    rng = np.random.default_rng(rng)
+    said = np.where(rng.random(EXAMPLES) < right, LABELS, (LABELS + 1) % CLASSES)
+    shares = np.full((EXAMPLES, CLASSES), 0.1) + 0.7 * np.eye(CLASSES)[said]
+    predictions = predictions_of(np.log(shares).astype(np.float32), LABELS)
+    config = copy.deepcopy(CONFIG)
+    config["seed"] = seed
+    config["train"].update(fields)
+    accuracy = float((said == LABELS).mean())
+    code = {"commit": "c" * 40, "dirty": False}
+    machine = {"accelerator": {"kind": "cpu", "cores_usable": 2}}
+    data = {"name": "s/1", "fingerprint": "f" * 64, "classes": ["a", "b", "c"]}
+    data["splits"] = {"test": {"expression": "test", "examples": EXAMPLES}}
+    record = {
+        "schema": 1, "status": "finished", "started": "2026-01-01T00:00:00+00:00", "config": config,
+        "processes": [{"packages_sha256": "p" * 64}], "code": code, "data": data, "environment": machine,
+        "best": {}, "params_sha256": "0" * 64, "steps": 3,
+        "metrics": {"test": {"accuracy": accuracy, "loss": 1 - accuracy, "kappa": None, "notes": []}},
+    }  # fmt: skip
+    workdir = folder / name
+    workdir.mkdir(parents=True)
+    (workdir / "run.json").write_text(json.dumps(record))
+    rows = [
+        {"split": "validation", "step": k, "epoch": k, "loss": 1 / k, "accuracy": 1 - 0.5 / k} for k in (1, 2)
+    ]
+    (workdir / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    save_predictions(workdir / "predictions.npz", predictions, 3)
+    return Run(name, workdir, record, predictions)
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """Two settings of three seeds each, which differ clearly, and a third with one seed."""
+    made = [
+        run_of(tmp_path, f"{name}-seed_{seed}", right=right, seed=seed, rng=10 * k + seed, batch_size=size)
+        for k, (name, right, size) in enumerate((("small", 0.95, 64), ("large", 0.7, 256)))
+        for seed in range(3)
+    ]
+    return [*made, run_of(tmp_path, "long", right=0.94, rng=99, epochs=9)]
+
+
+def warned(text):
+    raise AssertionError(text)
+
+
+def test_runs_that_differ_in_the_seed_alone_are_one_setting_best_first(runs):
+    found = compare(runs)
+    assert [(setting.name, len(setting.runs)) for setting in found.settings][-1] == ("large", 3)
+    assert {setting.name for setting in found.settings} == {"small", "large", "long"}
+    assert found.varying == ["train.batch_size", "train.epochs"]
+    assert found.columns == ["batch_size", "epochs"]
+    small = next(setting for setting in found.settings if setting.name == "small")
+    assert small.fields == {"train.batch_size": 64, "train.epochs": 3}
+    scores = [run.record["metrics"]["test"]["accuracy"] for run in runs[:3]]
+    assert small.mean == pytest.approx(np.mean(scores))
+    assert small.deviation == pytest.approx(np.std(scores, ddof=1))
+    assert compare(runs, "loss").settings[-1].name == "large"  # of losses the lowest is best
+
+
+def test_each_pair_has_the_tests_of_its_runs(runs):
+    found = compare(runs)
+    (pair,) = [pair for pair in found.pairs if {pair.first, pair.second} == {"small", "large"}]
+    by_name = {setting.name: setting for setting in found.settings}
+    first, second = by_name[pair.first], by_name[pair.second]
+    assert pair.difference == pytest.approx(first.mean - second.mean)
+    assert pair.p == welch(first.scores, second.scores).p
+    assert pair.verdict == "real"
+    low, high = pair.bootstrap["accuracy"]
+    assert low < pair.difference < high
+    assert [(model.first, model.second) for model in pair.models] == [
+        (f"small-seed_{seed}", f"large-seed_{seed}") for seed in range(3)
+    ]
+    right = [run.predictions.predicted == LABELS for run in (runs[0], runs[3])]
+    assert pair.models[0].test == mcnemar(*right)
+    every = [model for one in found.pairs for model in one.models]
+    assert [model.p_corrected for model in every] == holm([model.test.p for model in every])
+
+
+def test_with_too_few_seeds_the_verdict_is_of_the_models(runs):
+    found = compare(runs)
+    by_pair = {frozenset((pair.first, pair.second)): pair for pair in found.pairs}
+    assert by_pair[frozenset(("large", "long"))].verdict == "these two models differ"  # of seed 0
+    assert by_pair[frozenset(("small", "long"))].verdict == "not shown"
+
+
+def test_one_setting_alone_is_compared_run_by_run(runs):
+    found = compare(runs[:2])
+    assert len(found.settings) == 1
+    (pair,) = found.pairs
+    assert {pair.first, pair.second} == {"small-seed_0", "small-seed_1"}
+    assert compare(runs[:1]).pairs == []
+
+
+def test_settings_of_one_name_are_told_apart(runs, tmp_path):
+    again = run_of(tmp_path / "elsewhere", "small-seed_0", right=0.9, batch_size=32)
+    names = [setting.name for setting in compare([*runs[:3], again]).settings]
+    assert sorted(names) == ["small (1)", "small (2)"]
+
+
+def test_what_else_differs_is_told(runs):
+    runs[0].record["code"]["dirty"] = True
+    runs[1].record["environment"]["accelerator"]["cores_usable"] = 8
+    found = compare(runs).circumstances
+    assert set(found) == {"code", "cores"}
+    assert found["code"]["c" * 40 + "-dirty"] == ["small-seed_0"]
+
+
+def test_a_metric_that_is_none_is_told(runs):
+    with pytest.raises(UserError, match="^--metric=beauty is none; there are accuracy, loss$"):
+        compare(runs, "beauty")
+    with pytest.raises(UserError, match="^--metric=kappa is undefined in "):
+        compare(runs, "kappa")
+
+
+@pytest.mark.parametrize(
+    ("keys", "value", "expected"),
+    [
+        (("data", "fingerprint"), "e" * 64, "data is s/1 (ffffffffffff) in the first and s/1 (eeeeeeeeeeee)"),
+        (("config", "data", "test"), "test[:50%]", "the test split is test in the first and test[:50%]"),
+    ],
+)
+def test_other_data_is_refused_with_the_reason(runs, keys, value, expected):
+    path = runs[1].workdir / "run.json"
+    record = json.loads(path.read_text())
+    place = record
+    for key in keys[:-1]:
+        place = place[key]
+    place[keys[-1]] = value
+    path.write_text(json.dumps(record))
+    with pytest.raises(UserError, match="^[^\n]+$") as caught:
+        load_runs([run.workdir for run in runs], warned)
+    assert expected in str(caught.value)
+    assert str(path.parent) in str(caught.value)
+
+
+def test_other_labels_are_refused(runs):
+    shifted = predictions_of(runs[1].predictions.log_probabilities, (LABELS + 1) % CLASSES)
+    save_predictions(runs[1].workdir / "predictions.npz", shifted, 3)
+    with pytest.raises(UserError, match="labels in predictions.npz differ"):
+        load_runs([run.workdir for run in runs], warned)
+
+
+def test_what_is_not_finished_or_damaged_is_left_out(runs, tmp_path):
+    record = json.loads((runs[0].workdir / "run.json").read_text())
+    (runs[0].workdir / "run.json").write_text(json.dumps({**record, "status": "interrupted"}))
+    (runs[1].workdir / "run.json").write_text("{")
+    (runs[2].workdir / "predictions.npz").write_bytes(b"PK")
+    told = []
+    (tmp_path / "sweep.log").write_text("no folder")
+    kept = load_runs([tmp_path / "sweep.log", *(run.workdir for run in runs)], told.append)
+    assert [run.name for run in kept] == [run.name for run in runs[3:]]
+    assert len(told) == 3
+    assert "interrupted, not finished" in told[0]
+    with pytest.raises(UserError, match="none of these folders holds a finished run"):
+        load_runs([tmp_path], told.append)
+
+
+def test_a_population_is_its_ensemble_and_its_members(tmp_path):
+    ensemble = run_of(tmp_path, "pop", right=0.9, epochs=4)
+    for seed in range(2):
+        run_of(tmp_path / "pop", f"seed={seed}", right=0.9, seed=seed, rng=seed)
+    path = ensemble.workdir / "run.json"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps({**record, "population": [{"member": f"seed={seed}"} for seed in range(2)]}))
+    found = compare(load_runs([ensemble.workdir], warned))
+    assert {(setting.name, len(setting.runs)) for setting in found.settings} == {
+        ("pop-ensemble", 1),
+        ("pop", 2),
+    }
+
+
+def test_all_of_it_can_be_written_as_json(runs):
+    found = plain(as_dict(compare(runs)))
+    again = json.loads(json.dumps(found, allow_nan=False))
+    assert again["settings"][0]["runs"][0]["workdir"]
+    (undefined,) = [p for p in again["pairs"] if {p["first"], p["second"]} == {"small", "long"}]
+    assert undefined["p"] is None
+    assert undefined["models"][0]["test"]["only_first"] >= 0
+
+
+def test_the_page_shows_it(runs, tmp_path, browser):
+    write_page(tmp_path / "compare.html", compare(runs))
+    page = browser.new_page(viewport={"width": 390, "height": 800})
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(f"file://{tmp_path / 'compare.html'}")
+    text = page.inner_text("body")
+    assert "3 settings compared by test accuracy" in text
+    assert "these two models differ" in text
+    assert page.locator("svg").count() == 2  # no training rows, so no third chart
+    assert page.locator(".heat td.good").count() > 0
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    assert len(asked) == 1
+    page.close()
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_the_page_of_few_runs(runs, tmp_path, count):
+    write_page(tmp_path / "page.html", compare(runs[:count]))
+    text = (tmp_path / "page.html").read_text()
+    assert ("Which differences are real" in text) == (count > 1)
+    assert ("Confusions: small-seed_0 minus small-seed_1" in text) == (count > 1)
+
+
+def command(*arguments):
+    return subprocess.run(
+        [sys.executable, "scripts/compare.py", *map(str, arguments)], cwd=ROOT, capture_output=True, text=True
+    )
+
+
+def test_the_command_prints_writes_and_refuses(runs, tmp_path):
+    done = command(*(run.workdir for run in runs))
+    assert done.returncode == 0, done.stderr
+    assert "large" in done.stdout
+    assert (tmp_path / "compare.html").exists()
+    done = command("--json", "--metric=loss", f"--into={tmp_path / 'p.html'}", *(run.workdir for run in runs))
+    assert json.loads(done.stdout)["metric"] == "loss"
+    assert (tmp_path / "p.html").exists()
+    shutil.rmtree(runs[0].workdir)
+    done = command(runs[0].workdir)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "compare.py: none of these folders holds a finished run\n"
