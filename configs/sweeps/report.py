@@ -2,7 +2,7 @@
 
     python scripts/sweep.py --config=configs/mnist.py --sweep=configs/sweeps/report.py --workdir=runs/report
 
-18 runs of one and a half to four minutes each on 2 cores of an x86-64 machine, beside other work. README.md has
+18 runs of two to four minutes each on 2 cores of an x86-64 machine, beside other work. README.md has
 what came out. Another set by the base config: `--config.data.name=fashion_mnist`.
 """
 
