@@ -17,6 +17,9 @@ command_line.define_config()
 flags.DEFINE_string("workdir", None, "The run's folder, for its record, history and checkpoints.")
 flags.DEFINE_enum("mode", "train", ["train", "evaluate"], "evaluate: a checkpoint of the workdir, on test.")
 flags.DEFINE_integer("checkpoint", None, "The step to evaluate; without it, the best.", lower_bound=0)
+flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0 of a job of several; launchers tell it too.")
+flags.DEFINE_integer("num_processes", None, "How many processes the job has.", lower_bound=1)
+flags.DEFINE_integer("process_id", None, "Which of them this is, from 0 on.", lower_bound=0)
 flags.DEFINE_string("git_commit", None, "The commit of this code, where it is not in a git checkout.")
 flags.DEFINE_enum("resume", "auto", ["auto", "force"], "force: go on although config or data changed.")
 
@@ -26,6 +29,9 @@ def main() -> None:
     if flags.FLAGS.git_commit:
         os.environ["GIT_COMMIT"] = flags.FLAGS.git_commit
     # Imported here, so that mistakes in flags show at once.
+    from mnist_jax import distributed
+
+    distributed.start(flags.FLAGS.coordinator, flags.FLAGS.num_processes, flags.FLAGS.process_id)
     if flags.FLAGS.mode == "evaluate":
         from mnist_jax.reevaluate import evaluate_checkpoint
 

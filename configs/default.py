@@ -79,6 +79,10 @@ def get_config() -> ml_collections.ConfigDict:
     config.train.steps_per_call = 0  # steps in one dispatch to the device; 0: 1 on CPU, 50 elsewhere
     config.train.log_every_steps = 100  # training metrics are averaged over so many steps
 
+    config.mesh = ml_collections.ConfigDict()
+    config.mesh.data = 0  # devices that share each batch; 0: all of all processes
+    config.mesh.shard_params = False  # parameters and optimizer in shares on the devices, not whole on each
+
     # Many models at once, in one program: member k has the k-th value of each tuple here that is not empty,
     # and every such member each of the seeds.
     config.population = ml_collections.ConfigDict()

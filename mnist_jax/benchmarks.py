@@ -18,6 +18,7 @@ import numpy as np
 
 from mnist_jax import augment, data, detailed, devices, experiment, export, feeding, pixels
 from mnist_jax.errors import UserError
+from mnist_jax.mesh import make_mesh
 from mnist_jax.population import build_population, members_in
 
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -82,22 +83,22 @@ def startup(flags: Sequence[str], repeats: int) -> dict[str, Timing]:
 
 def input_pipeline(config: ml_collections.FrozenConfigDict, repeats: int) -> dict[str, Timing]:
     """Images a second of what comes before the model, each part alone, over an epoch of training batches."""
-    dataset, batch_size = data.load(config.data).train, config.train.batch_size
+    dataset, batch_size, mesh = data.load(config.data).train, config.train.batch_size, make_mesh(config)
     size = len(dataset.labels)
     steps = -(-size // batch_size)
     order = functools.partial(data.batch_indices, config.seed, batch_size=batch_size, size=size)
 
     @jax.jit
     def augmented(rows: feeding.Rows) -> jax.Array:
-        images = pixels.to_float(rows.images[rows.indices[0]])
+        images = pixels.to_float(rows.examples()[0][0])
         return pixels.normalize(augment.augment(jax.random.key(0), images, config.augment), config)
 
     def epoch(placement: str, work: Callable[[feeding.Rows], jax.Array]) -> Callable[[], None]:
-        feed = feeding.make_feed(dataset, placement)
+        feed = feeding.make_feed(dataset, placement, mesh)
 
         def run() -> None:
             chunks = ((step, 1) for step in range(steps))
-            for rows in feeding.training_rows(feed, chunks, order):
+            for _, rows in feeding.training_rows(feed, chunks, order):
                 jax.block_until_ready(work(rows))
 
         return run
@@ -132,7 +133,8 @@ def population(
 ) -> dict[int, Timing]:
     """Milliseconds of a step of so many models at once, of one alone and of populations with other seeds."""
     dataset = data.load(config.data)
-    feed, batch_size = feeding.make_feed(dataset.train, config.data.placement), config.train.batch_size
+    mesh, batch_size = make_mesh(config), config.train.batch_size
+    feed = feeding.make_feed(dataset.train, config.data.placement, mesh)
     count = devices.steps_per_call(config.train.steps_per_call)
 
     def trainer(size: int) -> Callable[[], None]:
@@ -142,7 +144,7 @@ def population(
             asked = ml_collections.ConfigDict(config.to_dict())
             asked.population.seeds = size
             members = members_in(ml_collections.FrozenConfigDict(asked))
-            models, train_chunk = build_population(members, dataset, alone.plan)
+            models, train_chunk = build_population(members, dataset, alone.plan, mesh)
             state = models.states
 
         def order(start: int, count: int) -> np.ndarray:
@@ -155,8 +157,8 @@ def population(
         def train() -> None:
             nonlocal state, step
             chunks = [(start, count) for start in range(step, step + steps, count)]
-            for rows in feeding.training_rows(feed, chunks, order):
-                state, _ = train_chunk(state, *rows)
+            for _, rows in feeding.training_rows(feed, chunks, order):
+                state, _ = train_chunk(state, rows)
             step += len(chunks) * count
             jax.block_until_ready(state)
 

@@ -10,6 +10,7 @@ import jax
 import ml_collections
 from orbax.checkpoint import v1 as ocp
 
+from mnist_jax import distributed
 from mnist_jax.config import require_same
 from mnist_jax.errors import UserError
 from mnist_jax.evaluation import LOWER_IS_BETTER
@@ -58,8 +59,9 @@ class Checkpoints:
     def __enter__(self) -> "Checkpoints":
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._checkpointer.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None or distributed.count() == 1:  # or it might wait for a process that is gone
+            self._checkpointer.close()
 
     def save(
         self, step: int, state: PyTree, *, notes: dict[str, Any], metrics: dict[str, float] | None

@@ -65,7 +65,7 @@ def load_trained(workdir: pathlib.Path, *, step: int | None = None) -> Trained:
     """A checkpoint of a workdir with all that it is of; see `load_classifier`."""
     record = read_record(workdir)
     config = from_record(record["config"])
-    config.evaluation.batch_size = BATCH
+    config.evaluation.batch_size, config.mesh.data = BATCH, 1
     config = validate(config)
     require_one_model(config, workdir)
     devices.prepare_host()

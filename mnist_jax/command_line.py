@@ -14,8 +14,9 @@ from absl import flags
 from absl import logging as absl_logging
 from ml_collections import config_flags
 
+from mnist_jax import distributed
 from mnist_jax.config import RULES, unknown_field
-from mnist_jax.errors import UserError
+from mnist_jax.errors import PeerLost, UserError
 from mnist_jax.interrupts import Interrupted
 
 _EXAMPLES = {
@@ -69,6 +70,9 @@ def run(program: Callable[[], int | None]) -> int:
     """Runs a program and returns its exit status; 2 for a user's mistake, told in one line."""
     try:
         return program() or 0
+    except PeerLost as error:
+        _report(error)
+        _leave(1)
     except UserError as error:
         _report(error)
         return 2
@@ -77,6 +81,11 @@ def run(program: Callable[[], int | None]) -> int:
         _leave(128 + error.signum)
     except KeyboardInterrupt:  # before the program was ready for it
         return 130
+    except Exception:
+        if distributed.count() == 1:
+            raise
+        traceback.print_exc()
+        _leave(1)
 
 
 def _report(error: BaseException) -> None:
@@ -87,9 +96,10 @@ def _report(error: BaseException) -> None:
 
 
 def _leave(status: int) -> NoReturn:
-    """Ends the process at once, for a run that a signal stopped anywhere, with all that matters saved.
+    """Ends the process at once, for a run that ended anywhere, with all that matters saved.
 
-    The interpreter's own end would take JAX apart under threads that still compile, and can crash there.
+    The interpreter's own end would take JAX apart under threads that still compile, and can crash there; of
+    several processes it would wait for one that is gone.
     """
     sys.stdout.flush()
     sys.stderr.flush()

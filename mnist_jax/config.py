@@ -123,6 +123,8 @@ RULES: Mapping[str, Rule] = {
     "train.ema_decay": _fraction(),
     "train.steps_per_call": _integer(0),
     "train.log_every_steps": _integer(1),
+    "mesh.data": _integer(0),
+    "mesh.shard_params": _boolean(),
     "population.seeds": _integer(0),
     "population.seed": _each(_integer(0), empty=True),
     "population.learning_rate": _each(_above_zero(), empty=True),
@@ -148,8 +150,9 @@ RULES: Mapping[str, Rule] = {
     "wandb.wait": _from_zero(),
 }
 
-# These do not change what is computed: a run may be resumed with other values of them.
+# These change nothing of what is computed, or rounding alone: a run may be resumed with other values of them.
 _WHERE_THINGS_LIE = frozenset({"data.dir", "data.data_dir", "data.manual_dir", "data.cache_dir"})
+_WHERE_THINGS_LIE |= {"mesh.data", "mesh.shard_params"}
 _WHERE_THINGS_LIE |= {name for name in RULES if name.startswith("wandb.")}
 
 

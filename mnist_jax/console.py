@@ -10,6 +10,7 @@ from rich.console import Console as RichConsole
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from mnist_jax import distributed
 from mnist_jax.history import Row
 from mnist_jax.plan import Plan
 
@@ -35,8 +36,11 @@ def tell(text: str) -> None:
 
 
 def warn(text: str) -> None:
-    """A line for the person at the terminal about what is not as it should be."""
-    print(text, file=sys.stderr)
+    """A line for the person at the terminal about what is not as it should be; of several processes the
+    first tells it.
+    """
+    if distributed.is_first():
+        print(text, file=sys.stderr)
 
 
 class Console:

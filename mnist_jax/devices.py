@@ -84,9 +84,9 @@ def on_cpu() -> bool:
 def batch_parts(size: int) -> int:
     """In how many parts a batch goes through convolutions: on CPU so many that results stay in the caches.
 
-    A size that is not known yet, as in an export, is one part.
+    A size that is not known yet, as in an export, is one part; so is a batch that devices share.
     """
-    return max(1, min(4, size // 32)) if on_cpu() and isinstance(size, int) else 1
+    return max(1, min(4, size // 32)) if on_cpu() and jax.device_count() == 1 and isinstance(size, int) else 1
 
 
 def fits_on_device(nbytes: int) -> bool:
@@ -106,6 +106,7 @@ def describe() -> dict[str, object]:
         "platform": device.platform,
         "kind": device.device_kind,
         "count": jax.device_count(),
+        "processes": jax.process_count(),
         "driver": _driver(),
         "runtime": device.client.platform_version,
         "cores_usable": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),

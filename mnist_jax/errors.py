@@ -6,3 +6,7 @@ class UserError(Exception):
 
     `main.py` prints it without a traceback and exits with status 2.
     """
+
+
+class PeerLost(UserError):
+    """Another process of the same job is gone, so that this one cannot end in an orderly way."""

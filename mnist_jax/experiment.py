@@ -6,10 +6,12 @@ from typing import NamedTuple
 
 import jax
 import ml_collections
+from jax.sharding import Mesh
 
 from mnist_jax.cache import Arrays
 from mnist_jax.data import Dataset
 from mnist_jax.feeding import predict_split
+from mnist_jax.mesh import make_mesh, place, state_shardings
 from mnist_jax.optimizers import create_optimizer, create_schedule
 from mnist_jax.plan import Plan, make_plan
 from mnist_jax.predictions import Predictions
@@ -17,13 +19,15 @@ from mnist_jax.steps import TrainState, compiled, create_state, make_classify, m
 
 
 class Experiment(NamedTuple):
-    """state: before the first step. train_chunk: see `steps.make_train_chunk`.
+    """mesh: the devices that share the batches. state: before the first step. train_chunk: see
+    `steps.make_train_chunk`.
 
     predict: from a split and a state to the predictions of every example, in order. classify, to be traced:
     from a state and uint8 images (B, H, W, C) to log-probabilities, float32 (B, K).
     """
 
     plan: Plan
+    mesh: Mesh
     state: TrainState
     train_chunk: Callable[..., tuple[TrainState, dict[str, jax.Array]]]
     predict: Callable[[Arrays, TrainState], Predictions]
@@ -33,13 +37,15 @@ class Experiment(NamedTuple):
 def build(config: ml_collections.FrozenConfigDict, dataset: Dataset) -> Experiment:
     """The experiment of a config on a data set.
 
-    Raises UserError: the schedule does not fit the length of the run.
+    Raises UserError: the schedule does not fit the length of the run, or the devices not the batch.
     """
+    mesh = make_mesh(config)
     plan = make_plan(config, len(dataset.train.labels))
     schedule = create_schedule(config, plan.steps_per_epoch, plan.total_steps)
     optimizer = create_optimizer(config, schedule)
     graphdef, state = create_state(config, dataset.train.images, len(dataset.class_names), optimizer)
-    predict_batch = make_predict(config, graphdef)
+    shardings = state_shardings(mesh, state, shard_params=config.mesh.shard_params)
+    predict_batch = make_predict(config, graphdef, mesh)
 
     def predict(split: Arrays, state: TrainState) -> Predictions:
         return predict_split(
@@ -48,6 +54,7 @@ def build(config: ml_collections.FrozenConfigDict, dataset: Dataset) -> Experime
             len(dataset.class_names),
             config.data.placement,
             config.evaluation.batch_size,
+            mesh,
         )
 
     classify_with = make_classify(config, graphdef)
@@ -55,5 +62,5 @@ def build(config: ml_collections.FrozenConfigDict, dataset: Dataset) -> Experime
     def classify(state: TrainState, images: jax.Array) -> jax.Array:
         return classify_with(state.evaluated_params, state.model_state, images)
 
-    train_chunk = compiled(make_train_chunk(config, graphdef, optimizer, schedule))
-    return Experiment(plan, state, train_chunk, predict, classify)
+    train_chunk = compiled(make_train_chunk(config, graphdef, optimizer, schedule), mesh, shardings)
+    return Experiment(plan, mesh, place(state, shardings), train_chunk, predict, classify)

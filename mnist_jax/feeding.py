@@ -2,62 +2,74 @@
 
 import collections
 import concurrent.futures
+import functools
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from mnist_jax import devices
 from mnist_jax.cache import Arrays
+from mnist_jax.mesh import place, replicated, split
 from mnist_jax.predictions import Predictions
 
 _AHEAD = 2  # chunks on their way to the device while one is computed
 
 
 class Rows(NamedTuple):
-    """What a step gathers its examples from.
+    """Examples on their way to a step, in some shape (...), whose last axis is shared out over the mesh.
 
-    images: uint8 (N, H, W, C). labels: int32 (N,). indices: int32, rows of both, in any shape.
+    images: uint8 (N, H, W, C), labels: int32 (N,), of which indices: int32 (...) are the rows; or, with
+    indices None, the examples themselves, (..., H, W, C) and (...).
     """
 
     images: jax.Array
     labels: jax.Array
-    indices: np.ndarray
+    indices: jax.Array | None
+
+    def examples(self) -> tuple[jax.Array, jax.Array]:
+        """Images and labels in the shape asked for; to be traced."""
+        if self.indices is None:
+            return self.images, self.labels
+        return self.images[self.indices], self.labels[self.indices]
 
 
-def make_feed(arrays: Arrays, placement: str) -> Callable[[np.ndarray], Rows]:
+def make_feed(arrays: Arrays, placement: str, mesh: Mesh) -> Callable[[np.ndarray], Rows]:
     """A function from indices of any shape to `Rows`.
 
-    placement: "device" keeps the whole split there as uint8; "host" sends the rows asked for, so that the
-    device computes the same from both; "auto" takes the device where the split fits.
+    placement: "device" keeps the whole split on each device as uint8; "host" sends the rows asked for, each
+    process those of its own devices; the devices compute the same from both. "auto" takes the devices where
+    the split fits and one process has them all.
     """
     if placement == "auto":
-        placement = "device" if devices.fits_on_device(arrays.images.nbytes) else "host"
+        fits = jax.process_count() == 1 and devices.fits_on_device(arrays.images.nbytes)
+        placement = "device" if fits else "host"
     if placement == "host":
-        return lambda indices: _gather(arrays, indices)
-    images, labels = jax.device_put(arrays)
-    return lambda indices: Rows(images, labels, indices)
+        return functools.partial(_send, arrays, mesh)
+    images, labels = place(tuple(arrays), (replicated(mesh),) * 2)
+    return lambda indices: Rows(images, labels, place(indices, split(mesh, indices.ndim - 1)))
 
 
 def training_rows(
     feed: Callable[[np.ndarray], Rows],
     chunks: Iterable[tuple[int, int]],
     order: Callable[[int, int], np.ndarray],
-) -> Iterator[Rows]:
-    """Rows for each chunk (first step, S), made two chunks ahead in a thread.
+) -> Iterator[tuple[int, Rows]]:
+    """For each chunk (first step, S) the step that it ends with, and its rows, made two chunks ahead.
 
     order: the indices of a chunk, (S, B) or, with an order for each of P models, (P, S, B); see
     `data.batch_indices`.
     """
 
-    def rows(chunk: tuple[int, int]) -> Rows:
-        return feed(order(*chunk))
+    def rows(start: int, count: int) -> tuple[int, Rows]:
+        return start + count, feed(order(start, count))
 
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         ahead: collections.deque = collections.deque()
         for chunk in chunks:
-            ahead.append(pool.submit(rows, chunk))
+            ahead.append(pool.submit(rows, *chunk))
             if len(ahead) > _AHEAD:
                 yield ahead.popleft().result()
         while ahead:
@@ -70,16 +82,18 @@ def predict_split(
     classes: int,
     placement: str,
     batch_size: int,
+    mesh: Mesh,
 ) -> Predictions:
     """The predictions of every example of a split, in order, each once.
 
     predict: `(confusion, rows, counted) -> (confusion, log-probabilities)`, see `steps.make_predict`. The
     matrix stays on the device, and nothing waits, until the last batch is on its way.
-    The last batch is filled up with the last example, so that all have one shape; the filling is left out.
+    The last batch is filled up with the last example, so that all have one shape that the devices can share;
+    the filling is left out.
     """
-    feed, size = make_feed(arrays, placement), len(arrays.labels)
-    batch_size = min(batch_size, size)
-    confusion, batches = jax.numpy.zeros((classes, classes), jax.numpy.int32), []
+    feed, size = make_feed(arrays, placement, mesh), len(arrays.labels)
+    batch_size = -(-min(batch_size, size) // mesh.size) * mesh.size
+    confusion, batches = place(np.zeros((classes, classes), np.int32), replicated(mesh)), []
     for start in range(0, size, batch_size):
         places = np.arange(start, start + batch_size, dtype=np.int32)
         confusion, log_probabilities = predict(confusion, feed(np.minimum(places, size - 1)), places < size)
@@ -88,7 +102,13 @@ def predict_split(
     return Predictions(np.asarray(arrays.labels), fetched, np.asarray(confusion, np.int64))
 
 
-def _gather(arrays: Arrays, indices: np.ndarray) -> Rows:
-    rows = indices.ravel()
-    images, labels = jax.device_put((arrays.images[rows], arrays.labels[rows]))
-    return Rows(images, labels, np.arange(rows.size, dtype=np.int32).reshape(indices.shape))
+def _send(arrays: Arrays, mesh: Mesh, indices: np.ndarray) -> Rows:
+    sharding, shape = split(mesh, indices.ndim - 1), arrays.images.shape[1:]
+
+    def rows(part: Any) -> np.ndarray:
+        return indices[part[: indices.ndim]]
+
+    make = jax.make_array_from_callback
+    images = make((*indices.shape, *shape), sharding, lambda part: arrays.images[rows(part)])
+    labels = make(indices.shape, sharding, lambda part: arrays.labels[rows(part)])
+    return Rows(images, labels, None)

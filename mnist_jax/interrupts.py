@@ -5,6 +5,8 @@ import threading
 import time
 from types import FrameType
 
+from mnist_jax import distributed
+
 # What passes signals on (srun, apptainer, uv) gives a process again what the terminal or Slurm gave to all.
 _ONE_REQUEST_SECONDS = 0.5
 
@@ -51,6 +53,17 @@ class Interrupts:
         """
         if self.requested is not None:
             raise Interrupted(self.requested, hint)
+
+    def agreed(self, *, pause: bool) -> int | None:
+        """The signal that asks to stop now, if any; all processes of a job get the same answer.
+
+        pause: they all pause at this step. Where there are several, elsewhere they do not ask each other.
+        """
+        if distributed.count() > 1:
+            if not pause:
+                return None
+            self.requested = max(distributed.of_all(self.requested or 0)) or None
+        return self.requested
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
         now = time.monotonic()

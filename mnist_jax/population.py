@@ -7,11 +7,14 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
+from jax.sharding import Mesh
 
 from mnist_jax import steps
 from mnist_jax.config import flatten
 from mnist_jax.data import Dataset
 from mnist_jax.errors import UserError
+from mnist_jax.feeding import Rows
+from mnist_jax.mesh import place, state_shardings
 from mnist_jax.optimizers import create_optimizer, create_schedule
 from mnist_jax.plan import Plan
 from mnist_jax.predictions import Predictions, predictions_of
@@ -113,12 +116,12 @@ def require_one_model(config: ml_collections.FrozenConfigDict, workdir: object) 
 
 
 def build_population(
-    members: Sequence[Member], dataset: Dataset, plan: Plan
+    members: Sequence[Member], dataset: Dataset, plan: Plan, mesh: Mesh
 ) -> tuple[Population, Callable[..., tuple[TrainState, dict[str, jax.Array]]]]:
     """The models before the first step, and what trains them.
 
-    Returns: the population, and a jitted `(states, images, labels, indices) -> (states, metrics)` with
-    indices (P, S, B) and metrics (P, S), else as in `steps.make_train_chunk`.
+    Returns: the population, and a jitted `(states, rows) -> (states, metrics)` with rows of shape (P, S, B)
+    and metrics (P, S), else as in `steps.make_train_chunk`.
     """
     config, classes = members[0].config, len(dataset.class_names)
     fields = [dict(flatten(member.config.to_dict())) for member in members]
@@ -138,14 +141,18 @@ def build_population(
     ]
     graphdef = created[0][0]
 
-    def train_chunk(state: TrainState, changes: Mapping[str, jax.Array], *rows: jax.Array) -> Any:
+    def one(state: TrainState, rows: Rows, changes: Mapping[str, Any]) -> Any:
         traced = _with(config, changes)
-        return steps.make_train_chunk(traced, graphdef, *optimizer_of(traced))(state, *rows)
+        return steps.make_train_chunk(traced, graphdef, *optimizer_of(traced))(state, rows)
 
-    program = steps.compiled(jax.vmap(train_chunk, in_axes=(0, 0, None, None, 0)))
-    states = jax.tree.map(lambda *leaves: jnp.stack(leaves), *[state for _, state in created])
-    population = Population(states, jax.tree.map(jnp.copy, states))
-    return population, lambda states, *rows: program(states, varied, *rows)
+    def train_chunk(states: TrainState, rows: Rows) -> Any:
+        axes: Any = (None, None, 0) if rows.indices is not None else (0, 0, None)
+        return jax.vmap(one, in_axes=(0, Rows(*axes), 0))(states, rows, varied)
+
+    states = jax.tree.map(lambda *leaves: np.stack(leaves), *[state for _, state in created])
+    shardings = state_shardings(mesh, states, shard_params=config.mesh.shard_params)
+    population = Population(place(states, shardings), place(states, shardings))
+    return population, steps.compiled(train_chunk, mesh, shardings)
 
 
 @jax.jit

@@ -6,7 +6,7 @@ from typing import Any
 
 import ml_collections
 
-from mnist_jax import data, devices
+from mnist_jax import data, devices, distributed
 from mnist_jax.checkpoints import Checkpoints
 from mnist_jax.config import validate
 from mnist_jax.console import print_scores, tell
@@ -33,6 +33,8 @@ def evaluate_checkpoint(
     if record is None:
         raise UserError(f"{workdir} holds no run to evaluate; train first, without --mode=evaluate")
     require_one_model(config, workdir)
+    if distributed.count() > 1:
+        raise UserError("a checkpoint is evaluated by one process; leave out --coordinator")
     devices.prepare_host()
     dataset = data.load(config.data)
     check_same_data(record, dataset, workdir)

@@ -9,10 +9,12 @@ import ml_collections
 import numpy as np
 import optax
 from flax import nnx
+from jax.sharding import Mesh
 
 from mnist_jax import devices
 from mnist_jax.augment import augment, views
 from mnist_jax.feeding import Rows
+from mnist_jax.mesh import replicated
 from mnist_jax.models import apply_model, create_model
 from mnist_jax.pixels import normalize, to_float
 
@@ -69,19 +71,18 @@ def make_train_chunk(
     optimizer: optax.GradientTransformation,
     schedule: optax.Schedule,
 ) -> Callable[..., tuple[TrainState, dict[str, jax.Array]]]:
-    """`(state, images, labels, indices) -> (state, metrics)` that takes one or more steps, to be jitted.
+    """`(state, rows) -> (state, metrics)` that takes one or more steps, to be jitted.
 
-    images: uint8 (N, H, W, C) and labels: int32 (N,), a whole split or the examples of this chunk.
-    indices: int32 (S, B), the rows of each of S batches.
+    rows: `feeding.Rows` of shape (S, B), the examples of S batches.
     metrics: float32 (S,) each: loss, accuracy, learning_rate, grad_norm.
     """
 
-    def step(state: TrainState, images: jax.Array, labels: jax.Array, rows: jax.Array):
+    def step(state: TrainState, rows: Rows):
         augment_key, dropout_key = jax.random.split(
             jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
         )
-        batch_labels = labels[rows]
-        pixels = augment(augment_key, to_float(images[rows]), config.augment)
+        images, batch_labels = rows.examples()
+        pixels = augment(augment_key, to_float(images), config.augment)
         batch = normalize(pixels, config)
 
         def loss_fn(params):
@@ -117,18 +118,32 @@ def make_train_chunk(
             ema=_update_ema(state, params, config.train.ema_decay),
         ), metrics
 
-    def train_chunk(state: TrainState, images: jax.Array, labels: jax.Array, indices: jax.Array):
-        if indices.shape[0] == 1:  # no scan around it: on CPU that makes convolutions 20 times slower
-            state, metrics = step(state, images, labels, indices[0])
+    def train_chunk(state: TrainState, rows: Rows):
+        def step_on(state: TrainState, given: dict[str, jax.Array]):
+            return step(state, rows._replace(**given))
+
+        of_steps = {"images": rows.images, "labels": rows.labels}
+        if rows.indices is not None:
+            of_steps = {"indices": rows.indices}
+        if len(next(iter(of_steps.values()))) == 1:  # no scan: on CPU that makes convolutions 20 times slower
+            state, metrics = step_on(state, {name: of_one[0] for name, of_one in of_steps.items()})
             return state, jax.tree.map(lambda value: value[None], metrics)
-        return jax.lax.scan(lambda carry, rows: step(carry, images, labels, rows), state, indices)
+        return jax.lax.scan(step_on, state, of_steps)
 
     return train_chunk
 
 
-def compiled(train_chunk: Callable[..., Any]) -> Callable[..., Any]:
-    """A chunk of steps as a program of its own; the state given to it is donated."""
-    return jax.jit(train_chunk, donate_argnums=0, compiler_options=devices.compiler_options())
+def compiled(train_chunk: Callable[..., Any], mesh: Mesh, shardings: PyTree) -> Callable[..., Any]:
+    """A chunk of steps as one program for all devices; the state given to it is donated.
+
+    shardings: of the state; metrics are whole on each device.
+    """
+    return jax.jit(
+        train_chunk,
+        donate_argnums=0,
+        out_shardings=(shardings, replicated(mesh)),
+        compiler_options=devices.compiler_options(),
+    )
 
 
 def make_classify(
@@ -152,11 +167,14 @@ def make_classify(
     return classify
 
 
-def make_predict(config: ml_collections.FrozenConfigDict, graphdef: nnx.GraphDef) -> Callable[..., Any]:
+def make_predict(
+    config: ml_collections.FrozenConfigDict, graphdef: nnx.GraphDef, mesh: Mesh
+) -> Callable[..., Any]:
     """A jitted `(params, model_state, confusion, rows, counted) -> (confusion, log-probabilities)`.
 
-    confusion: int32 (K, K), to which the predictions are added; donated. rows: `feeding.Rows` with indices
-    (B,). counted: bool (B,), which of them the matrix counts. log-probabilities: float32 (B, K).
+    confusion: int32 (K, K), to which the predictions are added; donated. rows: `feeding.Rows` of shape (B,).
+    counted: bool (B,), which of them the matrix counts. log-probabilities: float32 (B, K). Both are whole on
+    each device.
     """
 
     classify = make_classify(config, graphdef)
@@ -164,11 +182,17 @@ def make_predict(config: ml_collections.FrozenConfigDict, graphdef: nnx.GraphDef
     def predict(
         params: PyTree, model_state: PyTree, confusion: jax.Array, rows: Rows, counted: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
-        log_probabilities = classify(params, model_state, rows.images[rows.indices])
-        cells = rows.labels[rows.indices], log_probabilities.argmax(-1)
+        images, labels = rows.examples()
+        log_probabilities = classify(params, model_state, images)
+        cells = labels, log_probabilities.argmax(-1)
         return confusion.at[cells].add(counted.astype(confusion.dtype)), log_probabilities
 
-    return jax.jit(predict, donate_argnums=2, compiler_options=devices.compiler_options())
+    return jax.jit(
+        predict,
+        donate_argnums=2,
+        out_shardings=replicated(mesh),
+        compiler_options=devices.compiler_options(),
+    )
 
 
 def _update_ema(state: TrainState, params: PyTree, decay: float) -> PyTree:

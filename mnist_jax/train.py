@@ -6,7 +6,7 @@ from typing import Any
 
 import ml_collections
 
-from mnist_jax import data, devices, provenance
+from mnist_jax import data, devices, distributed, provenance
 from mnist_jax.checkpoints import Checkpoints
 from mnist_jax.config import validate
 from mnist_jax.console import print_result, tell, warn
@@ -16,6 +16,7 @@ from mnist_jax.evaluation import evaluate
 from mnist_jax.experiment import build
 from mnist_jax.feeding import make_feed, training_rows
 from mnist_jax.interrupts import Interrupts
+from mnist_jax.mesh import whole
 from mnist_jax.meter import Meter, require_finite
 from mnist_jax.population import is_population, members_in
 from mnist_jax.predictions import save_predictions
@@ -40,15 +41,15 @@ def train_and_evaluate(
     effective_mode(config.wandb, wandb_environment())  # a key that is missing shows at once,
     if is_population(config):
         members_in(config)  # and members that cannot be
-    with locked(workdir), Interrupts() as interrupts:
+    with distributed.own_workdir(workdir) as own, locked(own), Interrupts() as interrupts:
         previous = previous_run(workdir, config, force=resume == "force")
-        record = provenance.RunRecord(workdir / "run.json", previous)
+        record = provenance.RunRecord(own / "run.json", previous)
         wandb_place = None
         if previous and is_finished(previous, config):
             tell(f"{workdir} holds the finished run of this config; for another, give another --workdir")
         else:
             run = run_population if is_population(config) else _run
-            wandb_place = run(config, workdir, record, interrupts, force=resume == "force")
+            wandb_place = run(config, workdir, own, record, interrupts, force=resume == "force")
         print_result(record.fields, workdir, wandb_place)
         return record.fields
 
@@ -56,18 +57,19 @@ def train_and_evaluate(
 def _run(
     config: ml_collections.FrozenConfigDict,
     workdir: pathlib.Path,
+    own: pathlib.Path,
     record: provenance.RunRecord,
     interrupts: Interrupts,
     *,
     force: bool,
 ) -> str | None:
-    """Returns where its W&B run is."""
+    """own: where this process writes all but checkpoints. Returns where the W&B run is."""
     devices.prepare_host()
     dataset = data.load(config.data)
     if not force:
         check_same_data(record.fields, dataset, workdir)
 
-    plan, state, train_chunk, predict, _ = build(config, dataset)
+    plan, mesh, state, train_chunk, predict, _ = build(config, dataset)
     with Checkpoints(workdir / "checkpoints", config.checkpoint) as checkpoints:
         state, notes = checkpoints.restore_latest(state, config, warn, force=force)
         step = int(state.step)
@@ -75,15 +77,20 @@ def _run(
             raise UserError(
                 f"{workdir} is at step {step}, past the {plan.total_steps} that the config asks for"
             )
+        distributed.require_together(workdir, step)
         parameters = provenance.count_params(state.params)
         for warning in record.begin(config, dataset, step=step, parameters=parameters):
             warn(warning)
         meter = Meter(plan, config.train.batch_size, notes.get("progress", {}))
-        with Trackers(workdir, config, plan, record, dataset, step=step) as trackers, record.outcome():
+        with (
+            Trackers(own, config, plan, record, dataset, step=step) as trackers,
+            record.outcome(),
+            distributed.told_of_losses(),
+        ):
             interrupts.check()
             interrupts.deferred = True
             batches = training_rows(
-                make_feed(dataset.train, config.data.placement),
+                make_feed(dataset.train, config.data.placement, mesh),
                 plan.chunks(step, devices.steps_per_call(config.train.steps_per_call)),
                 functools.partial(
                     data.batch_indices,
@@ -92,12 +99,12 @@ def _run(
                     size=len(dataset.train.labels),
                 ),
             )
-            for batch in batches:
-                state, metrics = train_chunk(state, *batch)
-                step += len(batch.indices)
+            for step, rows in batches:
+                state, metrics = train_chunk(state, rows)
                 trackers.log(meter.fetch())  # of the chunk before, while this one runs
                 meter.put(step, metrics)
-                if step not in plan.checkpoints and interrupts.requested is None:
+                stop = interrupts.agreed(pause=step in plan.checkpoints)
+                if step not in plan.checkpoints and stop is None:
                     continue
                 trackers.log(meter.fetch(pause=True))
                 scores = None
@@ -111,7 +118,7 @@ def _run(
                 record.update(steps=step, **meter.progress)
                 if scores is not None:
                     trackers.evaluated("validation", step, predictions)
-                if interrupts.requested is not None:
+                if stop is not None:
                     checkpoints.wait()
                     interrupts.check(f"step {step} is saved: the same command goes on there")
                 meter.resume()
@@ -120,7 +127,7 @@ def _run(
             checkpoints.wait()
             best_step, best_scores, best = checkpoints.restore_best(state, trackers.say)
             predictions = predict(dataset.test, best)
-            save_predictions(workdir / "predictions.npz", predictions, best_step)
+            save_predictions(own / "predictions.npz", predictions, best_step)
             test = evaluate_in_detail(predictions)
             scores = test.evaluation.scalars()
             trackers.log({"split": "test", "step": best_step, "epoch": plan.epoch(best_step), **scores})
@@ -129,7 +136,7 @@ def _run(
                 steps=step,
                 best={"step": best_step, "metric": config.checkpoint.metric},
                 metrics={"validation": best_scores, "test": test.as_dict(dataset.class_names)},
-                params_sha256=provenance.params_hash(state.params),
+                params_sha256=provenance.params_hash(whole(state.params, mesh)),
                 **meter.progress,
             )
             trackers.evaluated("test", best_step, predictions, test)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from mnist_jax import data, devices, experiment, provenance
+from mnist_jax import data, devices, distributed, experiment, provenance
 from mnist_jax.checkpoints import Checkpoints
 from mnist_jax.console import warn
 from mnist_jax.detailed import evaluate_in_detail
@@ -29,6 +29,7 @@ from mnist_jax.workdir import check_same_data
 def run_population(
     config: ml_collections.FrozenConfigDict,
     workdir: pathlib.Path,
+    own: pathlib.Path,
     record: provenance.RunRecord,
     interrupts: Interrupts,
     *,
@@ -36,10 +37,14 @@ def run_population(
 ) -> str | None:
     """Trains the members of `config.population`, each a run in a folder of its own below the workdir.
 
-    The workdir itself has the record of their ensemble. A member whose loss is not finite fails alone.
+    own: the workdir too. It has the record of their ensemble. A member whose loss is not finite fails alone.
     Returns: where the ensemble's W&B run is.
     Raises UserError: as a run of one model does, and where all members fail.
     """
+    if distributed.count() > 1:
+        raise UserError(
+            "a population is trained by one process; leave out --coordinator, or config.population"
+        )
     members = members_in(config)
     devices.prepare_host()
     dataset = data.load(config.data)
@@ -48,7 +53,7 @@ def run_population(
 
     alone = experiment.build(members[0].config, dataset)
     plan = alone.plan
-    population, train_chunk = build_population(members, dataset, plan)
+    population, train_chunk = build_population(members, dataset, plan, alone.mesh)
     with contextlib.ExitStack() as stack:
         checkpoints = stack.enter_context(Checkpoints(workdir / "checkpoints", config.checkpoint))
         population, notes = checkpoints.restore_latest(population, config, warn, force=force)
@@ -75,7 +80,7 @@ def run_population(
                     trackers.log(_mean(row, _going_on(runs)))
 
             batches = training_rows(
-                make_feed(dataset.train, config.data.placement),
+                make_feed(dataset.train, config.data.placement, alone.mesh),
                 plan.chunks(step, devices.steps_per_call(config.train.steps_per_call)),
                 functools.partial(
                     _orders,
@@ -84,9 +89,8 @@ def run_population(
                     size=len(dataset.train.labels),
                 ),
             )
-            for batch in batches:
-                states, metrics = train_chunk(states, *batch)
-                step += batch.indices.shape[1]
+            for step, rows in batches:
+                states, metrics = train_chunk(states, rows)
                 log_training(meter.fetch())  # of the chunk before, while this one runs
                 meter.put(step, metrics)
                 if step not in plan.checkpoints and interrupts.requested is None:

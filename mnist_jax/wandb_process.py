@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping
 import dotenv
 import ml_collections
 
+from mnist_jax import distributed
 from mnist_jax.errors import UserError
 from mnist_jax.interrupts import Interrupted
 from mnist_jax.wandb_upload import unsynced
@@ -33,10 +34,11 @@ _ROOT = pathlib.Path(__file__).resolve().parent.parent
 def effective_mode(config: ml_collections.FrozenConfigDict, environment: Mapping[str, str]) -> str:
     """What `config.wandb.mode` comes to: "online", "offline" or "disabled".
 
+    Of several processes that train together, the first alone logs.
     "auto" is $WANDB_MODE where that is one of them, else online where a key is, else offline.
     Raises UserError: "online", but there is no key.
     """
-    mode = config.mode
+    mode = config.mode if distributed.is_first() else "disabled"
     if mode == "auto":
         mode = environment.get("WANDB_MODE", "")
         if mode not in ("online", "offline", "disabled"):

@@ -39,7 +39,7 @@ arrays = Arrays(*worker.examples())
 dataset = Dataset("random", "1", "", tuple("0123456789"), arrays, arrays, arrays)
 experiment = build(config, dataset)
 state, train_chunk = experiment.state, experiment.train_chunk
-feed = make_feed(arrays, config.data.placement)
+feed = make_feed(arrays, config.data.placement, experiment.mesh)
 order = functools.partial(batch_indices, 0, batch_size=args.batch, size=len(arrays.labels))
 
 
@@ -49,8 +49,8 @@ def train(steps: int) -> None:
     starts = range(first, first + steps, steps_per_call)
     chunks = [(start, min(steps_per_call, first + steps - start)) for start in starts]
     rows = training_rows(feed, chunks, order)
-    for batch in rows:
-        state, metrics = train_chunk(state, *batch)
+    for _, batch in rows:
+        state, metrics = train_chunk(state, batch)
     metrics["loss"].block_until_ready()
 
 
