@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mnist_jax.config import flatten, identity
+from mnist_jax.config import differences, flatten, identity
 from mnist_jax.errors import UserError
 from mnist_jax.evaluation import LOWER_IS_BETTER
 from mnist_jax.predictions import Predictions, load_predictions
@@ -67,7 +67,7 @@ class Pair(NamedTuple):
     difference: of the means of the chosen metric, the first's minus the second's. p, p_corrected: Welch's
     test over seeds, and with Holm's correction over all pairs; interval: its 95% interval. bootstrap: 95%
     intervals of the differences of "accuracy" and "macro_f1" over test examples. models: their runs, paired
-    by seed where they share seeds.
+    by seed where both have several.
     """
 
     first: str
@@ -122,9 +122,7 @@ def load_runs(workdirs: Iterable[pathlib.Path], warn: Callable[[str], None]) -> 
         if not (workdir / "run.json").exists():
             continue
         try:
-            record = read_record(workdir)
-            if record["status"] != "finished":
-                raise UserError(f"{workdir} is {record['status']}, not finished")
+            record = _finished(workdir)
             _, predictions = load_predictions(workdir / "predictions.npz")
         except UserError as error:
             warn(f"left out: {error}")
@@ -135,10 +133,35 @@ def load_runs(workdirs: Iterable[pathlib.Path], warn: Callable[[str], None]) -> 
             waiting = [*(workdir / member["member"] for member in members), *waiting]
         run = Run(name, workdir, record, predictions)
         _require_comparable(runs[0] if runs else run, run)
+        if same := [one for one in runs if not differences(one.record["config"], record["config"])]:
+            # It would count twice, and make what is seen look surer than it is.
+            warn(f"left out: {workdir} has the config and seed of {same[0].workdir}")
+            continue
         runs.append(run)
     if not runs:
         raise UserError("none of these folders holds a finished run")
     return runs
+
+
+def _finished(workdir: pathlib.Path) -> dict[str, Any]:
+    """The run.json of a finished run, with what a comparison needs.
+
+    Raises UserError: it is not finished, or lacks something.
+    """
+    record = read_record(workdir)
+    if record["status"] != "finished":
+        raise UserError(f"{workdir} is {record['status']}, not finished")
+    try:
+        (
+            record["metrics"]["test"]["notes"],
+            record["data"]["splits"]["test"]["examples"],
+            record["data"]["classes"],
+        )
+        record["processes"][-1]["packages_sha256"], record["environment"]["accelerator"]["kind"]
+        record["config"]["seed"], record["config"]["data"]["test"], record["code"]["commit"]
+    except (KeyError, TypeError, IndexError) as error:
+        raise UserError(f"{workdir / 'run.json'} is damaged: it lacks {error}") from error
+    return record
 
 
 def compare(runs: Sequence[Run], metric: str = "accuracy") -> Comparison:
@@ -158,9 +181,8 @@ def compare(runs: Sequence[Run], metric: str = "accuracy") -> Comparison:
         config = _without_seed(group[0])
         scores = [_score(run, metric) for run in group]
         settings.append(Setting(_name(group), {name: config.get(name) for name in fields}, group, scores))
-    settings.sort(key=lambda setting: setting.mean, reverse=metric not in LOWER_IS_BETTER)
-    settings = _told_apart(settings)
-    return Comparison(metric, fields, settings, _pairs(settings), _circumstances(runs))
+    settings = _told_apart(_best_first(settings, metric))
+    return Comparison(metric, fields, settings, _pairs(settings, metric), _circumstances(runs))
 
 
 def as_dict(comparison: Comparison) -> dict[str, Any]:
@@ -212,13 +234,16 @@ def _circumstances(runs: Sequence[Run]) -> dict[str, dict[str, list[str]]]:
     return {what: values for what, values in found.items() if len(values) > 1}
 
 
-def _pairs(settings: Sequence[Setting]) -> list[Pair]:
+def _best_first(settings: Sequence[Setting], metric: str) -> list[Setting]:
+    return sorted(settings, key=lambda setting: setting.mean, reverse=metric not in LOWER_IS_BETTER)
+
+
+def _pairs(settings: Sequence[Setting], metric: str) -> list[Pair]:
     """All pairs of settings; of one setting alone, its runs as if they were settings."""
     if len(settings) == 1:
         (only,) = settings
-        settings = [
-            Setting(run.name, {}, [run], [score]) for run, score in zip(only.runs, only.scores, strict=True)
-        ]
+        alone = zip(only.runs, only.scores, strict=True)
+        settings = _best_first([Setting(run.name, {}, [run], [score]) for run, score in alone], metric)
     places = [(i, j) for i in range(len(settings)) for j in range(i + 1, len(settings))]
     if not places:
         return []
@@ -246,9 +271,11 @@ def _pairs(settings: Sequence[Setting]) -> list[Pair]:
 
 
 def _by_seed(first: Setting, second: Setting) -> list[tuple[Run, Run]]:
-    """The runs of two settings that share a seed; all pairs of them where none does."""
-    shared = [(a, b) for a in first.runs for b in second.runs if a.seed == b.seed]
-    return shared or [(a, b) for a in first.runs for b in second.runs]
+    """The runs of two settings that share a seed; all pairs of them where none does, or one has one run."""
+    pairs = [(a, b) for a in first.runs for b in second.runs]
+    if min(len(first.runs), len(second.runs)) == 1:
+        return pairs
+    return [(a, b) for a, b in pairs if a.seed == b.seed] or pairs
 
 
 def _model_pairs(pairs: Sequence[Sequence[tuple[Run, Run]]]) -> list[list[ModelPair]]:

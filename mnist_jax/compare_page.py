@@ -37,7 +37,6 @@ def write_page(path: pathlib.Path, comparison: Comparison) -> None:
         curves=_learning_curves(settings),
         by_class=_class_rows(settings, classes),
         heat=_confusion_difference(settings, classes),
-        single=len(comparison.pairs) > 0 and len(settings) == 1,
     )
     write_whole(path, page.encode())
 
@@ -112,7 +111,9 @@ def _line(
     value: Callable[[Mapping[str, Any]], Any],
     colour: int,
 ) -> Line:
-    chosen = [row for row in rows if row["split"] == split and row["loss"] is not None]
+    needed = ("epoch", "loss", "accuracy")
+    whole = [row for row in rows if all(isinstance(row.get(key), int | float) for key in needed)]
+    chosen = [row for row in whole if row["split"] == split]
     return Line(run.name, [row["epoch"] for row in chosen], [value(row) for row in chosen], colour)
 
 

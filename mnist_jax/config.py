@@ -156,6 +156,23 @@ _WHERE_THINGS_LIE |= {"mesh.data", "mesh.shard_params"}
 _WHERE_THINGS_LIE |= {name for name in RULES if name.startswith("wandb.")}
 
 
+# Of fields that came after the first records of this schema, what runs without them had.
+_LATER = {
+    "mesh": {"data": 0, "shard_params": False},
+    "population": {"seeds": 0}
+    | {
+        name.removeprefix("population."): ()
+        for name in RULES
+        if name.startswith("population.") and name != "population.seeds"
+    },
+}
+
+
+def completed(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The config of a record, with the fields that came after it was written."""
+    return {**_LATER, **config}
+
+
 def validate(config: ml_collections.ConfigDict) -> ml_collections.FrozenConfigDict:
     """Checks every field of a config, and fields against each other.
 
@@ -206,7 +223,7 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Fields that make two configs different runs: name -> (old, new), without where things lie."""
-    before, after = (dict(flatten(json.loads(json.dumps(config)))) for config in (old, new))
+    before, after = (dict(flatten(json.loads(json.dumps(completed(config))))) for config in (old, new))
     return {
         name: (before.get(name), after.get(name))
         for name in sorted(before.keys() | after.keys())

@@ -79,7 +79,7 @@ def batch_indices(seed: int, start: int, count: int, *, batch_size: int, size: i
     return stream[offset : offset + last - first].reshape(count, batch_size)
 
 
-@functools.lru_cache(maxsize=64)  # of two epochs, where a population has so many seeds
+@functools.lru_cache(maxsize=512)  # of two epochs, where a population has that many seeds
 def _permutation(seed: int, epoch: int, size: int) -> np.ndarray:
     return np.random.default_rng((seed, epoch)).permutation(np.arange(size, dtype=np.int32))
 

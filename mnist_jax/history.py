@@ -38,7 +38,7 @@ def whole_intervals(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]
     """The rows without averages over few steps, which end where an evaluation comes: on a curve they would
     stand out for their noise alone.
     """
-    longest = max((row["steps"] for row in rows if row["split"] == "train"), default=0)
+    longest = max((row.get("steps", 0) for row in rows if row["split"] == "train"), default=0)
     return [row for row in rows if row.get("steps", longest) >= longest / 2]
 
 

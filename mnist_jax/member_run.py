@@ -25,7 +25,7 @@ from mnist_jax.report import Results, write_report
 from mnist_jax.steps import TrainState
 from mnist_jax.sweeps import Member
 from mnist_jax.wandb_process import WandbProcess
-from mnist_jax.workdir import locked, read_record
+from mnist_jax.workdir import locked, previous_run
 
 
 class MemberRun:
@@ -42,8 +42,13 @@ class MemberRun:
         step: int,
         parameters: int,
         notes: dict[str, Any],
+        *,
+        force: bool,
     ):
-        """notes: those of the population's checkpoint that it goes on from; {} at its beginning."""
+        """notes: those of the population's checkpoint that it goes on from; {} at its beginning.
+
+        Raises UserError: its folder holds another run, which `force` takes over.
+        """
         self.name, self.workdir = member.name, workdir / member.name
         config = ml_collections.ConfigDict(member.config.to_dict())
         config.wandb.group, config.wandb.name = config.wandb.group or workdir.name, member.name
@@ -52,12 +57,12 @@ class MemberRun:
         self._best: dict[str, Any] | None = notes.get("best")
         self.diverged: str | None = notes.get("diverged")
         self._ended = False
+        self._previous = previous_run(self.workdir, self.config, force=force)
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> "MemberRun":
         self._stack.enter_context(locked(self.workdir))
-        previous = read_record(self.workdir) if (self.workdir / "run.json").exists() else None
-        self.record = provenance.RunRecord(self.workdir / "run.json", previous)
+        self.record = provenance.RunRecord(self.workdir / "run.json", self._previous)
         self.record.begin(self.config, self._dataset, step=self._step, parameters=self._parameters)
         self._history = MetricsFile(self.workdir / "metrics.jsonl", self._step)
         self._stack.callback(self._history.close)
@@ -174,7 +179,8 @@ class MemberRun:
         if self.record.fields["status"] == "finished" and "WANDB_SWEEP_ID" not in os.environ:
             process = WandbProcess(self.workdir, self.config.wandb, say)
             process.start()
-            process.close(finished=True)
+            if place := process.close(finished=True):
+                say(f"W&B of {self.name}  {place}")
 
     def _report(self, step: int, predictions: Predictions, details: Detailed, dataset: Dataset) -> None:
         try:

@@ -23,12 +23,12 @@ from mnist_jax.sweeps import Member, changed, members_of, named
 
 # What members may differ in, by the tuple of config.population: numbers, which a program takes as arguments.
 VARIED = {
-    "seed": "seed",
     "learning_rate": "optimizer.learning_rate",
     "momentum": "optimizer.momentum",
     "weight_decay": "optimizer.weight_decay",
     "label_smoothing": "train.label_smoothing",
     "dropout": "model.dropout",
+    "seed": "seed",
 }
 
 
@@ -81,7 +81,10 @@ def grouped(base: ml_collections.ConfigDict, members: Sequence[Member]) -> list[
     """Members that differ only in what a population may differ in, put into populations.
 
     The others stay as they are. Populations are named population_0 and so on.
+    Raises UserError: the base config is a population already.
     """
+    if is_population(base):
+        raise UserError("--vmap makes populations itself; leave out config.population")
     groups: dict[str, list[Member]] = {}
     for member in members:
         fields = dict(flatten(member.config.to_dict()))
@@ -89,7 +92,7 @@ def grouped(base: ml_collections.ConfigDict, members: Sequence[Member]) -> list[
         groups.setdefault(key, []).append(member)
     found: list[Member] = []
     for group in groups.values():
-        if len(group) == 1:
+        if len(group) == 1 or is_population(group[0].config):
             found += group
             continue
         configs = [dict(flatten(member.config.to_dict())) for member in group]

@@ -10,7 +10,7 @@ import filelock
 import msgspec
 
 from mnist_jax import SCHEMA
-from mnist_jax.config import flatten, identity
+from mnist_jax.config import completed, flatten, identity
 
 _INSIDE_A_RUN = frozenset({"checkpoints", "wandb", "export"})
 
@@ -111,7 +111,7 @@ def read_run(workdir: pathlib.Path) -> Run:
         test.accuracy,
         test.macro_f1,
         test.loss,
-        dict(flatten(record.config)),
+        dict(flatten(completed(record.config))),
     )
 
 

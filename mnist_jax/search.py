@@ -9,12 +9,15 @@ from typing import NamedTuple
 import ml_collections
 import optuna
 
+from mnist_jax.config import require_same
 from mnist_jax.errors import UserError
 from mnist_jax.evaluation import LOWER_IS_BETTER
 from mnist_jax.interrupts import Interrupts
+from mnist_jax.provenance import plain
 from mnist_jax.slots import Outcome, Slots, Task
 from mnist_jax.sweep_progress import SweepProgress
-from mnist_jax.sweeps import Overrides, changed, flags_of
+from mnist_jax.sweeps import Overrides, called, changed, flags_of
+from mnist_jax.workdir import locked
 
 _POLL = 0.5  # seconds
 _ENDED = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED, optuna.trial.TrialState.FAIL)
@@ -49,13 +52,25 @@ def run_search(
     suggest: from an Optuna trial to changes of the base config. flags: of main.py, for all trials. A trial
     whose validation metric is worse than the median of the others at the same evaluation is stopped. The
     study is in optuna.db of the workdir.
-    Raises UserError: a suggestion that may not be, or no trial that finished. Interrupted: after SIGINT or
+    Raises UserError: a suggestion that may not be, a search of another base config there, or no trial that
+    finished. Interrupted: after SIGINT or
     SIGTERM, with all trials saved.
     """
+    with locked(workdir):
+        return _search(base, suggest, workdir, flags, jobs, trials)
+
+
+def _search(
+    base: ml_collections.ConfigDict,
+    suggest: Suggest,
+    workdir: pathlib.Path,
+    flags: Sequence[str],
+    jobs: int,
+    trials: int,
+) -> Best:
     logging.getLogger("optuna").setLevel(logging.ERROR)
     metric = base.checkpoint.metric
-    workdir.mkdir(parents=True, exist_ok=True)
-    study = _study(workdir, metric)
+    study = _study(workdir, base)
     begun = [
         optuna.Trial(study, known._trial_id)
         for known in study.get_trials(states=(optuna.trial.TrialState.RUNNING,))
@@ -63,8 +78,13 @@ def run_search(
 
     def start(slots: Slots) -> tuple[concurrent.futures.Future[Outcome], _Running]:
         trial = begun.pop(0) if begun else study.ask()
-        name, overrides = f"trial_{trial.number:04}", suggest(trial)
-        task = Task(workdir / name, changed(base, overrides, name), [*flags, *flags_of(overrides)])
+        name = f"trial_{trial.number:04}"
+        try:
+            overrides = called(suggest, trial)
+            task = Task(workdir / name, changed(base, overrides, name), [*flags, *flags_of(overrides)])
+        except UserError:
+            study.tell(trial, state=optuna.trial.TrialState.FAIL)  # not to be taken up again
+            raise
         return slots.submit(task), _Running(name, trial, task)
 
     with Slots(jobs) as slots, SweepProgress(trials) as progress, Interrupts() as interrupts:
@@ -77,6 +97,8 @@ def run_search(
                 while len(running) < min(jobs, trials - ended):
                     running.update([start(slots)])
                 done, _ = concurrent.futures.wait(running, _POLL)
+                # A trial that the same signal ended has not failed: it goes on.
+                interrupts.check("what the trials had done is saved: the same command goes on there")
                 for one in running.values():
                     _judge(one, metric)
                 for future in done:
@@ -84,7 +106,6 @@ def run_search(
                     progress.ended(one.name, _tell(study, one, outcome, metric))
                     ended += 1
                 progress.running({one.name: one.task for one in running.values()})
-                interrupts.check("what the trials had done is saved: the same command goes on there")
         except BaseException:
             for one in running.values():
                 one.task.stop()
@@ -94,7 +115,8 @@ def run_search(
     return Best(f"trial_{study.best_trial.number:04}", study.best_value)
 
 
-def _study(workdir: pathlib.Path, metric: str) -> optuna.Study:
+def _study(workdir: pathlib.Path, base: ml_collections.ConfigDict) -> optuna.Study:
+    metric = base.checkpoint.metric
     try:
         study = optuna.create_study(
             storage=f"sqlite:///{workdir / 'optuna.db'}",
@@ -107,6 +129,9 @@ def _study(workdir: pathlib.Path, metric: str) -> optuna.Study:
         raise UserError(
             f"{workdir / 'optuna.db'} cannot be used ({type(error).__name__}); give another --workdir"
         ) from error
+    if "config" in study.user_attrs:
+        require_same(study.user_attrs["config"], base.to_dict(), workdir)
+    study.set_user_attr("config", plain(base.to_dict()))
     # A sampler that starts anew with the same seed would suggest the same again.
     study.sampler = optuna.samplers.TPESampler(seed=len(study.trials))
     return study

@@ -53,10 +53,12 @@ class Task:
         started = time.monotonic()
         try:
             self.workdir.mkdir(parents=True, exist_ok=True)
-            self._wait_for_another()
-            if record := self._finished():
-                return Outcome("finished", "", record, 0.0)
-            status = self._run(environment)
+            status = None
+            while status is None or (status == 2 and self._is_taken()):  # another may come between
+                self._wait_for_another()
+                if record := self._finished():
+                    return Outcome("finished", "", record, 0.0)
+                status = self._run(environment)
         except (OSError, UserError) as error:
             return Outcome("failed", str(error), None, time.monotonic() - started)
         seconds = time.monotonic() - started
@@ -87,10 +89,16 @@ class Task:
 
     def _wait_for_another(self) -> None:
         """A run that a killed sweep left behind is let come to its end, and then gone on with."""
-        lock = filelock.FileLock(self.workdir / ".lock")
-        while self._stop is None:
-            with contextlib.suppress(filelock.Timeout), lock.acquire(timeout=_POLL):
-                return
+        while self._stop is None and self._is_taken():
+            time.sleep(_POLL)
+
+    def _is_taken(self) -> bool:
+        with (
+            contextlib.suppress(filelock.Timeout),
+            filelock.FileLock(self.workdir / ".lock").acquire(timeout=0),
+        ):
+            return False
+        return True
 
     def _run(self, environment: dict[str, str]) -> int:
         with (self.workdir / "output.log").open("ab") as log:

@@ -31,17 +31,26 @@ def run_sweep(members: Sequence[Member], workdir: pathlib.Path, flags: Sequence[
         try:
             while pending:
                 done, pending = concurrent.futures.wait(pending, _POLL)
+                interrupts.check("what the members had done is saved: the same command goes on there")
                 for future in sorted(done, key=list(futures).index):
                     outcomes[futures[future]] = future.result()
                     progress.ended(futures[future], future.result())
                 progress.running({futures[f]: tasks[futures[f]] for f in pending if f.running()})
-                interrupts.check("what the members had done is saved: the same command goes on there")
         except BaseException:
             for task in tasks.values():
                 task.stop()
             raise
-    failed = [name for name, outcome in outcomes.items() if outcome.status != "finished"]
+    failed = sorted(failure for name, outcome in outcomes.items() for failure in _failures(name, outcome))
     if failed:
-        where = workdir / (failed[0] if len(failed) == 1 else "NAME") / "output.log"
-        warn(f"{len(failed)} of {len(members)} failed: {', '.join(sorted(failed))}; {where} has what it said")
+        where = workdir / (failed[0] if len(failed) == 1 else "NAME") / "run.json"
+        log = where.with_name("output.log")
+        warn(f"{len(failed)} failed: {', '.join(failed)}; {log if log.exists() else where} says why")
     return not failed
+
+
+def _failures(name: str, outcome: Outcome) -> list[str]:
+    """A member that failed, or those of a population that did."""
+    if outcome.record is None:
+        return [name]
+    members = outcome.record.get("population", [])
+    return [f"{name}/{member['member']}" for member in members if member["status"] == "failed"]

@@ -1,15 +1,17 @@
 """What a sweep is: named changes to a base config, from a file of configs/sweeps/."""
 
+import json
 import pathlib
 import re
 import runpy
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import ml_collections
+import numpy as np
 
 from mnist_jax.command_line import one_line
-from mnist_jax.config import RULES, differences, unknown_field, validate
+from mnist_jax.config import RULES, shareable, unknown_field, validate
 from mnist_jax.errors import UserError
 
 Overrides = Mapping[str, Any]  # field, such as "train.batch_size" -> value
@@ -30,8 +32,14 @@ def named(settings: Iterable[Overrides]) -> Sweep:
     """Settings named by what they are, such as "learning_rate=0.1,batch_size=64".
 
     For what scikit-learn makes: `ParameterGrid` all combinations, `ParameterSampler` random ones.
+    Raises UserError: two settings come to one name.
     """
-    return {_name_of(setting): dict(setting) for setting in settings}
+    sweep: dict[str, Overrides] = {}
+    for setting in settings:
+        if (name := _name_of(setting)) in sweep:
+            raise UserError(f"two settings of the sweep come to the name {name!r}; name them yourself")
+        sweep[name] = dict(setting)
+    return sweep
 
 
 def over_seeds(sweep: Sweep, seeds: Iterable[int]) -> Sweep:
@@ -58,6 +66,19 @@ def load_file(path: str, function: str) -> Any:
         raise UserError(f"--sweep={path}: {one_line(error)}") from error
 
 
+def called(function: Callable[..., Any], *arguments: Any) -> Any:
+    """What a function of a sweep's file returns.
+
+    Raises UserError: it raised whatever code can raise.
+    """
+    try:
+        return function(*arguments)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"{function.__name__}() of the sweep's file: {one_line(error)}") from error
+
+
 def members_of(base: ml_collections.ConfigDict, sweep: Sweep) -> list[Member]:
     """The members of a sweep on a base config, each checked before any is run.
 
@@ -67,20 +88,19 @@ def members_of(base: ml_collections.ConfigDict, sweep: Sweep) -> list[Member]:
         raise UserError(
             "a sweep is a dict from names to changes of the config, one or more; see configs/sweeps/"
         )
-    members: list[Member] = []
+    members: dict[str, Member] = {}  # by what makes each of them a run of its own
     for name, overrides in sweep.items():
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise UserError(
                 f"{name!r} cannot name a member of a sweep, which is a folder: letters, digits and .,=+-_ can"
             )
-        member = Member(name, dict(overrides), changed(base, overrides, name))
-        for other in members:
-            if not differences(other.config.to_dict(), member.config.to_dict()):
-                raise UserError(
-                    f"{other.name} and {name} are the same run; take one of them out of the sweep"
-                )
-        members.append(member)
-    return members
+        config = changed(base, overrides, name)
+        same = members.setdefault(
+            json.dumps(shareable(config.to_dict())), Member(name, dict(overrides), config)
+        )
+        if same.name != name:
+            raise UserError(f"{same.name} and {name} are the same run; take one of them out of the sweep")
+    return list(members.values())
 
 
 def changed(
@@ -92,11 +112,12 @@ def changed(
     """
     fields = ml_collections.ConfigDict(base.to_dict(), type_safe=False)
     try:
+        if not isinstance(overrides, Mapping):
+            raise UserError(f"its changes are {overrides!r}, not a dict from fields to values")
         for field, value in overrides.items():
             if field not in RULES:
                 raise UserError(unknown_field(field))
-            # The command line, by which members are run, could not give it either.
-            fields.update_from_flattened_dict({field: tuple(value) if isinstance(value, list) else value})
+            fields.update_from_flattened_dict({field: _plain(value)})
         return validate(fields)
     except UserError as error:
         raise UserError(f"member {name}: {error}") from error
@@ -104,7 +125,14 @@ def changed(
 
 def flags_of(overrides: Overrides) -> list[str]:
     """Changes as flags of main.py."""
-    return [f"--config.{field}={value}" for field, value in overrides.items()]
+    return [f"--config.{field}={_plain(value)}" for field, value in overrides.items()]
+
+
+def _plain(value: Any) -> Any:
+    """A value as the command line can give it: tuples for lists, Python's numbers for numpy's."""
+    if isinstance(value, list | tuple):
+        return tuple(map(_plain, value))
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _name_of(setting: Overrides) -> str:

@@ -59,15 +59,21 @@ def run_population(
         population, notes = checkpoints.restore_latest(population, config, warn, force=force)
         states, step = population.states, int(population.states.step[0])
         parameters = provenance.count_params(alone.state.params)
-        for warning in record.begin(config, dataset, step=step, parameters=parameters * len(members)):
-            warn(warning)
+        if step > plan.total_steps:
+            raise UserError(
+                f"{workdir} is at step {step}, past the {plan.total_steps} that the config asks for"
+            )
         known = notes.get("members", [{}] * len(members))
         runs = [
-            stack.enter_context(MemberRun(member, workdir, dataset, step, parameters, told))
+            MemberRun(member, workdir, dataset, step, parameters, told, force=force)
             for member, told in zip(members, known, strict=True)
         ]
+        for warning in record.begin(config, dataset, step=step, parameters=parameters * len(members)):
+            warn(warning)
         meter = Meter(plan, config.train.batch_size * len(runs), notes.get("progress", {}))
         with Trackers(workdir, config, plan, record, dataset, step=step) as trackers, record.outcome():
+            for run in runs:
+                stack.enter_context(run)
             interrupts.check()
             interrupts.deferred = True
 
@@ -158,8 +164,9 @@ def run_population(
                 **meter.progress,
             )
             trackers.evaluated("test", step, together, test)
-        for run in runs:
-            run.publish(trackers.say)
+            for run in runs:
+                run.publish(trackers.say)
+                interrupts.check()
     return trackers.wandb_place
 
 

@@ -10,7 +10,7 @@ import filelock
 import ml_collections
 
 from mnist_jax import SCHEMA
-from mnist_jax.config import differences, require_same
+from mnist_jax.config import completed, differences, require_same
 from mnist_jax.data import Dataset
 from mnist_jax.errors import UserError
 
@@ -68,7 +68,7 @@ def read_record(workdir: pathlib.Path) -> dict[str, Any]:
             raise ValueError("a key is missing, or is not what it should be")
         if not isinstance(record["data"].get("fingerprint"), str):
             raise ValueError("the data has no fingerprint")
-        return record
+        return {**record, "config": completed(record["config"])}
     except FileNotFoundError as error:
         raise UserError(f"{workdir} holds no run: there is no {path}") from error
     except OSError as error:

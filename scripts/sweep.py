@@ -37,12 +37,14 @@ def main() -> int:
     command_line.parse(sys.argv, required=("config", "sweep", "workdir"))
     from mnist_jax.population import grouped
     from mnist_jax.sweep_runner import run_sweep
-    from mnist_jax.sweeps import flags_of, load_file, members_of
+    from mnist_jax.sweeps import called, flags_of, load_file, members_of
 
     options, workdir = flags.FLAGS, pathlib.Path(flags.FLAGS.workdir)
     if options.search:
+        if options.list or options.vmap or options.member is not None:
+            raise UserError("--search chooses the members itself; leave out --list, --member and --vmap")
         return search(options, workdir)
-    members = members_of(options.config, load_file(options.sweep, "get_sweep")())
+    members = members_of(options.config, called(load_file(options.sweep, "get_sweep")))
     if options.vmap:
         members = grouped(options.config, members)
     if options.member is not None:

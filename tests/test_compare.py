@@ -107,8 +107,12 @@ def test_each_pair_has_the_tests_of_its_runs(runs):
 def test_with_too_few_seeds_the_verdict_is_of_the_models(runs):
     found = compare(runs)
     by_pair = {frozenset((pair.first, pair.second)): pair for pair in found.pairs}
-    assert by_pair[frozenset(("large", "long"))].verdict == "these two models differ"  # of seed 0
-    assert by_pair[frozenset(("small", "long"))].verdict == "not shown"
+    assert by_pair[frozenset(("large", "long"))].verdict == "3 of 3 pairs of models differ"
+    assert by_pair[frozenset(("small", "long"))].verdict == "0 of 3 pairs of models differ"
+    (pair,) = compare([runs[0], runs[3]]).pairs
+    assert pair.verdict == "these two models differ"
+    (pair,) = compare([runs[0], runs[-1]]).pairs
+    assert pair.verdict == "not shown"
 
 
 def test_one_setting_alone_is_compared_run_by_run(runs):
@@ -117,6 +121,26 @@ def test_one_setting_alone_is_compared_run_by_run(runs):
     (pair,) = found.pairs
     assert {pair.first, pair.second} == {"small-seed_0", "small-seed_1"}
     assert compare(runs[:1]).pairs == []
+
+
+def test_a_pair_has_the_better_first_and_all_pairs_where_one_setting_has_one_run(runs):
+    for pair in compare(runs[3:6]).pairs:
+        assert pair.difference >= 0
+    (pair,) = [pair for pair in compare(runs).pairs if {pair.first, pair.second} == {"long", "large"}]
+    assert len(pair.models) == 3
+    assert pair.verdict == "3 of 3 pairs of models differ"
+
+
+def test_a_run_that_is_there_twice_counts_once(runs, tmp_path):
+    shutil.copytree(runs[0].workdir, tmp_path / "small-seed_0-reproduced")
+    folders = [run.workdir for run in runs]
+    told = []
+    kept = load_runs([*folders, tmp_path / "small-seed_0-reproduced", folders[1]], told.append)
+    assert [run.workdir for run in kept] == folders
+    assert len(told) == 2
+    assert (
+        told[0] == f"left out: {tmp_path / 'small-seed_0-reproduced'} has the config and seed of {folders[0]}"
+    )
 
 
 def test_settings_of_one_name_are_told_apart(runs, tmp_path):
@@ -175,9 +199,12 @@ def test_what_is_not_finished_or_damaged_is_left_out(runs, tmp_path):
     (runs[2].workdir / "predictions.npz").write_bytes(b"PK")
     told = []
     (tmp_path / "sweep.log").write_text("no folder")
+    record = json.loads((runs[3].workdir / "run.json").read_text())
+    (runs[3].workdir / "run.json").write_text(json.dumps({**record, "metrics": {}}))
     kept = load_runs([tmp_path / "sweep.log", *(run.workdir for run in runs)], told.append)
-    assert [run.name for run in kept] == [run.name for run in runs[3:]]
-    assert len(told) == 3
+    assert [run.name for run in kept] == [run.name for run in runs[4:]]
+    assert len(told) == 4
+    assert "run.json is damaged: it lacks 'test'" in told[3]
     assert "interrupted, not finished" in told[0]
     with pytest.raises(UserError, match="none of these folders holds a finished run"):
         load_runs([tmp_path], told.append)
@@ -214,7 +241,7 @@ def test_the_page_shows_it(runs, tmp_path, browser):
     page.goto(f"file://{tmp_path / 'compare.html'}")
     text = page.inner_text("body")
     assert "3 settings compared by test accuracy" in text
-    assert "these two models differ" in text
+    assert "3 of 3 pairs of models differ" in text
     assert page.locator("svg").count() == 2  # no training rows, so no third chart
     assert page.locator(".heat td.good").count() > 0
     assert page.evaluate("document.documentElement.scrollWidth") == 390

@@ -11,9 +11,11 @@ from mnist_jax.cache import Arrays
 from mnist_jax.config import validate
 from mnist_jax.data import batch_indices
 from mnist_jax.feeding import make_feed, predict_split, training_rows
+from mnist_jax.mesh import AXIS, make_mesh, replicated
 
 RNG = np.random.default_rng(0)
 ARRAYS = Arrays(RNG.integers(0, 256, (50, 8, 8, 1), np.uint8), RNG.integers(0, 10, 50, np.int32))
+MESH = jax.sharding.Mesh(np.array(jax.devices()[:1]), (AXIS,))
 
 
 @pytest.mark.parametrize("chunk", [1, 4])
@@ -22,14 +24,17 @@ def test_device_and_host_placement_train_to_the_same_bits(tiny_config, chunk):
     schedule = optimizers.create_schedule(config, 10, 100)
     optimizer = optimizers.create_optimizer(config, schedule)
     graphdef, _ = steps.create_state(config, np.zeros((1, 8, 8, 1), np.uint8), 10, optimizer)
-    train_chunk = steps.compiled(steps.make_train_chunk(config, graphdef, optimizer, schedule))
+    mesh = make_mesh(config)
+    train_chunk = steps.compiled(
+        steps.make_train_chunk(config, graphdef, optimizer, schedule), mesh, replicated(mesh)
+    )
 
     def train(placement):
         _, state = steps.create_state(config, np.zeros((1, 8, 8, 1), np.uint8), 10, optimizer)
         chunks = [(start, chunk) for start in range(0, 12, chunk)]
         order = functools.partial(batch_indices, 0, batch_size=16, size=50)
-        for rows in training_rows(make_feed(ARRAYS, placement), chunks, order):
-            state, _ = train_chunk(state, *rows)
+        for _, rows in training_rows(make_feed(ARRAYS, placement, mesh), chunks, order):
+            state, _ = train_chunk(state, rows)
         return state
 
     jax.tree.map(np.testing.assert_array_equal, train("device"), train("host"))
@@ -41,13 +46,13 @@ def test_every_example_is_predicted_once_and_in_order(size, batch_size, placemen
     shapes = set()
 
     def predict(confusion, rows, counted):
-        shapes.add(rows.indices.shape)
-        images, labels = np.asarray(rows.images)[rows.indices], np.asarray(rows.labels)[rows.indices]
+        images, labels = map(np.asarray, rows.examples())
+        shapes.add(labels.shape)
         confusion = np.array(confusion)
         np.add.at(confusion[:, 0], labels, counted)
         return confusion, np.stack([images.sum((1, 2, 3)), labels], axis=1)
 
-    found = predict_split(predict, arrays, 10, placement, batch_size)
+    found = predict_split(predict, arrays, 10, placement, batch_size, MESH)
     sums = arrays.images.sum((1, 2, 3), dtype=np.uint32)
     np.testing.assert_array_equal(found.log_probabilities, np.stack([sums, arrays.labels], axis=1))
     np.testing.assert_array_equal(found.labels, arrays.labels)
@@ -58,12 +63,12 @@ def test_every_example_is_predicted_once_and_in_order(size, batch_size, placemen
 def test_a_split_too_large_for_the_device_is_streamed(monkeypatch):
     indices = np.array([[3, 1], [3, 2]], np.int32)
     monkeypatch.setattr("mnist_jax.devices.fits_on_device", lambda nbytes: False)
-    streamed = make_feed(ARRAYS, "auto")(indices)
-    assert streamed.images.shape == (4, 8, 8, 1)
+    streamed = make_feed(ARRAYS, "auto", MESH)(indices)
+    assert streamed.images.shape == (2, 2, 8, 8, 1)
     monkeypatch.setattr("mnist_jax.devices.fits_on_device", lambda nbytes: True)
-    resident = make_feed(ARRAYS, "auto")(indices)
+    resident = make_feed(ARRAYS, "auto", MESH)(indices)
     assert resident.images.shape == ARRAYS.images.shape
-    np.testing.assert_array_equal(streamed.images[streamed.indices], resident.images[resident.indices])
+    jax.tree.map(np.testing.assert_array_equal, streamed.examples(), resident.examples())
 
 
 def test_an_error_in_the_thread_reaches_the_loop():

@@ -6,6 +6,8 @@ from configs import digits
 from mnist_jax import data, experiment
 from mnist_jax.config import validate
 from mnist_jax.errors import UserError
+from mnist_jax.feeding import Rows
+from mnist_jax.mesh import make_mesh
 from mnist_jax.population import (
     VARIED,
     build_population,
@@ -87,7 +89,7 @@ def test_a_member_is_what_it_would_be_alone(tiny_config, name, rates, changes):
     members = members_in(asking(tiny_config, learning_rate=rates, **VALUES))
     dataset = data.load(members[0].config.data)
     alone = [experiment.build(member.config, dataset) for member in members]
-    population, train_chunk = build_population(members, dataset, alone[0].plan)
+    population, train_chunk = build_population(members, dataset, alone[0].plan, alone[0].mesh)
     states, size = population.states, len(dataset.train.labels)
     for place, one in enumerate(alone):
         jax.tree.map(np.testing.assert_array_equal, one.state, state_of(states, place))
@@ -98,12 +100,12 @@ def test_a_member_is_what_it_would_be_alone(tiny_config, name, rates, changes):
     )
     losses = []
     for step in range(4):
-        states, metrics = train_chunk(states, images, labels, orders[:, step : step + 1])
+        states, metrics = train_chunk(states, Rows(images, labels, orders[:, step : step + 1]))
         losses.append(metrics)
     for place, one in enumerate(alone):
         state = one.state
         for step in range(4):
-            state, expected = one.train_chunk(state, images, labels, orders[place, step : step + 1])
+            state, expected = one.train_chunk(state, Rows(images, labels, orders[place, step : step + 1]))
             for key, value in expected.items():
                 np.testing.assert_allclose(losses[step][key][place], value, rtol=2e-4, atol=1e-6)
         jax.tree.map(
@@ -119,12 +121,12 @@ def test_a_chunk_of_steps_is_those_steps(tiny_config):
     plan = experiment.make_plan(members[0].config, len(dataset.train.labels))
     images, labels = jax.device_put(dataset.train)
     orders = np.arange(2 * 3 * 32, dtype=np.int32).reshape(2, 3, 32)
-    together, train_chunk = build_population(members, dataset, plan)
-    states, metrics = train_chunk(together.states, images, labels, orders)
+    together, train_chunk = build_population(members, dataset, plan, make_mesh(members[0].config))
+    states, metrics = train_chunk(together.states, Rows(images, labels, orders))
     assert metrics["loss"].shape == (2, 3)
-    one_by_one = build_population(members, dataset, plan)[0].states
+    one_by_one = build_population(members, dataset, plan, make_mesh(members[0].config))[0].states
     for step in range(3):
-        one_by_one, _ = train_chunk(one_by_one, images, labels, orders[:, step : step + 1])
+        one_by_one, _ = train_chunk(one_by_one, Rows(images, labels, orders[:, step : step + 1]))
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), states.params, one_by_one.params
     )
@@ -134,7 +136,7 @@ def test_the_better_states_are_kept(tiny_config):
     members = members_in(asking(tiny_config, seeds=2))
     dataset = data.load(members[0].config.data)
     plan = experiment.make_plan(members[0].config, len(dataset.train.labels))
-    population, _ = build_population(members, dataset, plan)
+    population, _ = build_population(members, dataset, plan, make_mesh(members[0].config))
     moved = population._replace(states=jax.tree.map(lambda leaf: leaf + 1, population.states))
     kept = keep_better(moved, np.array([True, False]))
     jax.tree.map(np.testing.assert_array_equal, state_of(kept.best, 0), state_of(moved.states, 0))

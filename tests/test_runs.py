@@ -6,8 +6,9 @@ import sys
 import pytest
 from conftest import ROOT
 
+from mnist_jax.config import differences
 from mnist_jax.runs import find_runs, read_run, short_names, varying
-from mnist_jax.workdir import locked
+from mnist_jax.workdir import locked, read_record
 
 
 @pytest.fixture
@@ -110,6 +111,23 @@ def test_the_list_shows_status_scores_and_what_differs(workdir, tmp_path):
     (found,) = map(json.loads, out.splitlines())
     assert found["workdir"] == str(other)
     assert found["fields"]["optimizer.learning_rate"] == 0.5
+
+
+def test_a_reader_that_closes_ends_it_quietly(workdir):
+    command = [sys.executable, "scripts/runs.py", str(workdir.parent)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait() == 0
+
+
+def test_a_record_from_before_a_field_came_has_its_default(workdir):
+    record = json.loads((workdir / "run.json").read_text())
+    old = {name: value for name, value in record["config"].items() if name not in ("population", "mesh")}
+    change(workdir, config=old)
+    assert read_run(workdir).fields["population.seeds"] == 0
+    assert read_record(workdir)["config"]["mesh"] == {"data": 0, "shard_params": False}
+    assert differences(old, record["config"]) == {}
 
 
 def test_a_folder_that_is_none_is_told(tmp_path):

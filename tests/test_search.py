@@ -96,6 +96,32 @@ def test_a_suggestion_that_may_not_be_is_told(fake, tmp_path):
         search.run_search(digits.get_config(), lambda t: {"train.epochs": 0}, tmp_path, [], jobs=1, trials=2)
 
 
+def test_a_space_that_was_mended_is_searched(fake, tmp_path):
+    def broken(trial):
+        trial.suggest_categorical("rate", ["a", "b"])
+        raise KeyError("oops")
+
+    with pytest.raises(UserError, match=r"^broken\(\) of the sweep's file: KeyError: 'oops'$"):
+        search.run_search(digits.get_config(), broken, tmp_path, [], jobs=1, trials=3)
+    with pytest.raises(UserError, match=r"member trial_0001: its changes are None"):
+        search.run_search(digits.get_config(), lambda trial: None, tmp_path, [], jobs=1, trials=3)
+
+    def mended(trial):
+        return {"optimizer.learning_rate": trial.suggest_float("other_rate", 0.3, 1.0)}
+
+    assert search.run_search(digits.get_config(), mended, tmp_path, [], jobs=1, trials=3).value < 0.7
+
+
+def test_a_search_on_another_base_is_refused(fake, tmp_path):
+    base = digits.get_config()
+    search.run_search(base, suggest, tmp_path, [], jobs=1, trials=1)
+    base.checkpoint.metric = "accuracy"
+    with pytest.raises(
+        UserError, match=r"another config \(config.checkpoint.metric was 'loss', now 'accuracy'\)"
+    ):
+        search.run_search(base, suggest, tmp_path, [], jobs=1, trials=2)
+
+
 def test_a_damaged_study_is_told(tmp_path):
     (tmp_path / "optuna.db").write_bytes(b"not a database at all" * 100)
     with pytest.raises(UserError, match=r"optuna.db cannot be used \(\w+\); give another --workdir"):

@@ -7,6 +7,7 @@ from mnist_jax import devices, models, optimizers, steps
 from mnist_jax.augment import views
 from mnist_jax.config import validate
 from mnist_jax.feeding import Rows
+from mnist_jax.mesh import make_mesh, replicated
 from mnist_jax.pixels import normalize, to_float
 from mnist_jax.predictions import predictions_of
 
@@ -23,7 +24,10 @@ def setup(config, **changes):
     schedule = optimizers.create_schedule(config, 10, 100)
     optimizer = optimizers.create_optimizer(config, schedule)
     graphdef, state = steps.create_state(config, np.zeros((1, 8, 8, 1), np.uint8), 10, optimizer)
-    train_chunk = steps.compiled(steps.make_train_chunk(config, graphdef, optimizer, schedule))
+    mesh = make_mesh(config)
+    train_chunk = steps.compiled(
+        steps.make_train_chunk(config, graphdef, optimizer, schedule), mesh, replicated(mesh)
+    )
     return config, graphdef, state, train_chunk
 
 
@@ -34,7 +38,7 @@ def copy(state):
 def run(train_chunk, state, indices=INDICES, chunk=1):
     metrics = []
     for start in range(0, len(indices), chunk):
-        state, values = train_chunk(state, IMAGES, LABELS, indices[start : start + chunk])
+        state, values = train_chunk(state, Rows(IMAGES, LABELS, indices[start : start + chunk]))
         metrics.append(jax.device_get(values))
     return state, {key: np.concatenate([values[key] for values in metrics]) for key in metrics[0]}
 
@@ -100,7 +104,7 @@ def test_one_step_is_the_gradient_of_smoothed_cross_entropy(tiny_config):
     bias = np.zeros(10)
     slope = np.array([(loss(bias + e) - loss(bias - e)) / 0.02 for e in 0.01 * np.eye(10)])
     before = loss(bias)
-    new_state, metrics = train_chunk(copy(state), IMAGES, LABELS, INDICES[:1])
+    new_state, metrics = train_chunk(copy(state), Rows(IMAGES, LABELS, INDICES[:1]))
     np.testing.assert_allclose(new_state.params["output"]["bias"], -0.1 * slope, atol=1e-4)
     assert metrics["loss"][0] == pytest.approx(before, rel=1e-5)
     assert metrics["learning_rate"][0] == pytest.approx(0.1)
@@ -114,7 +118,7 @@ def test_the_moving_average_forgets_the_start(tiny_config):
     expected = jax.tree.map(np.asarray, state.params)
     state = copy(state)
     for step in range(4):
-        state, _ = train_chunk(state, IMAGES, LABELS, INDICES[step : step + 1])
+        state, _ = train_chunk(state, Rows(IMAGES, LABELS, INDICES[step : step + 1]))
         decay = min(0.25, (1 + step) / (10 + step))
         expected = jax.tree.map(
             lambda old, new, d=decay: d * old + (1 - d) * np.asarray(new), expected, state.params
@@ -125,7 +129,7 @@ def test_the_moving_average_forgets_the_start(tiny_config):
 
 def test_predictions_are_log_probabilities_of_the_normalized_images(tiny_config):
     config, graphdef, state, _ = setup(tiny_config, **{"data.mean": (0.5,), "data.std": (0.25,)})
-    predict = steps.make_predict(config, graphdef)
+    predict = steps.make_predict(config, graphdef, make_mesh(config))
     counted, confusion = np.array([True, True, False, True, True]), jnp.zeros((10, 10), jnp.int32)
     rows = Rows(IMAGES, LABELS, np.arange(5))
     confusion, log_probabilities = predict(state.params, state.model_state, confusion, rows, counted)
@@ -141,7 +145,7 @@ def test_probabilities_are_averaged_over_the_views_of_an_image(tiny_config):
     config, graphdef, state, _ = setup(tiny_config, **{"evaluation.shift": 1, "evaluation.flip": True})
     counted, confusion = np.ones(5, bool), jnp.zeros((10, 10), jnp.int32)
     rows = Rows(IMAGES, LABELS, np.arange(5))
-    predict = steps.make_predict(config, graphdef)
+    predict = steps.make_predict(config, graphdef, make_mesh(config))
     _, log_probabilities = predict(state.params, state.model_state, confusion, rows, counted)
     looks = views(to_float(IMAGES[:5]), config.evaluation)
     logits = [

@@ -14,7 +14,7 @@ from conftest import ROOT, TINY
 SWEEP = """
 def get_sweep():
     return {
-        "slow": {"optimizer.learning_rate": 0.01, "train.epochs": 40},
+        "slow": {"optimizer.learning_rate": 0.01, "train.epochs": 20},
         "plain": {"optimizer.learning_rate": 0.05},
         "diverges": {"optimizer.learning_rate": 1e9},
     }
@@ -64,7 +64,7 @@ def test_a_sweep_killed_twice_ends_with_the_same_bits(sweep, tmp_path):
     out, err = whole.communicate(timeout=300)
     assert whole.returncode == 1, err  # one of them diverges
     assert "[3/3]" in out
-    assert "1 of 3 failed: diverges;" in err
+    assert "1 failed: diverges;" in err
     assert "the loss is" in out
 
     checkpoints = tmp_path / "runs" / "slow" / "checkpoints"
@@ -92,6 +92,22 @@ def test_a_sweep_killed_twice_ends_with_the_same_bits(sweep, tmp_path):
     assert found["slow"]
     assert found["plain"]
     assert found["diverges"] is None
+
+
+def test_members_trained_at_once_are_told_when_they_fail(sweep, tmp_path):
+    (tmp_path / "sweep.py").write_text(SWEEP.replace(', "train.epochs": 20', ""))
+    process = start(sweep, "--vmap")
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 1, err
+    assert "[1/1] population_0  test accuracy" in out
+    assert "1 failed: population_0/diverges; " in err
+    where = tmp_path / "runs" / "population_0" / "diverges" / "run.json"
+    assert str(where) in err
+    assert json.loads(where.read_text())["exit_reason"].startswith("the loss is")
+    process = start(sweep, "--search=optuna", "--list")
+    _, err = process.communicate()
+    assert process.returncode == 2
+    assert "leave out --list, --member and --vmap" in err
 
 
 def test_ctrl_c_saves_what_runs_and_the_sweep_goes_on(sweep, tmp_path):

@@ -1,4 +1,5 @@
 import pathlib
+import re
 import sys
 from unittest import mock
 
@@ -12,7 +13,8 @@ from sklearn.model_selection import ParameterGrid, ParameterSampler
 
 from configs import digits
 from mnist_jax.errors import UserError
-from mnist_jax.sweeps import flags_of, load_file, members_of, named, over_seeds
+from mnist_jax.population import grouped
+from mnist_jax.sweeps import called, flags_of, load_file, members_of, named, over_seeds
 
 SWEEPS = pathlib.Path("configs/sweeps")
 
@@ -42,6 +44,29 @@ def test_grids_and_random_settings_are_named_by_what_they_are():
     assert len(members_of(digits.get_config(), drawn)) == 5
 
 
+@pytest.mark.parametrize(
+    "space",
+    [
+        {"data.train": ["train[:50%]", "train[50%:]"]},
+        {"optimizer.learning_rate": [0.1, 0.1000001]},
+    ],
+)
+def test_settings_of_one_name_are_refused(space):
+    with pytest.raises(UserError, match="^two settings of the sweep come to the name "):
+        named(ParameterGrid(space))
+
+
+def test_numbers_of_numpy_are_written_as_pythons():
+    drawn = ParameterSampler({"optimizer.learning_rate": loguniform(1e-3, 1)}, 3, random_state=0)
+    members = members_of(digits.get_config(), named(drawn))
+    assert all(
+        re.fullmatch(r"--config.optimizer.learning_rate=[\d.]+", *flags_of(m.overrides)) for m in members
+    )
+    (together,) = grouped(digits.get_config(), members)
+    rates = next(flag for flag in flags_of(together.overrides) if "population.learning_rate" in flag)
+    assert re.fullmatch(r"--config.population.learning_rate=\(([\d.]+, ){2}[\d.]+\)", rates)
+
+
 def test_seeds_are_a_dimension_of_their_own():
     sweep = over_seeds({"a": {}, "b": {"train.epochs": 3}}, (4, 7))
     assert list(sweep) == ["a-seed_4", "b-seed_4", "a-seed_7", "b-seed_7"]
@@ -58,6 +83,7 @@ def test_seeds_are_a_dimension_of_their_own():
         ({"a": {"trian.epochs": 3}}, "member a: config.trian.epochs does not exist; did you mean"),
         ({"a": {"train.epochs": 0}}, "member a: config.train.epochs is 0"),
         ({"a": {"train": 3}}, "member a: config.train does not exist"),
+        ({"a": None}, "member a: its changes are None, not a dict"),
         ({"a": {}, "b": {"seed": 0}}, "a and b are the same run"),
         ({"a": {}, "b": {"wandb.name": "b"}}, "a and b are the same run"),
     ],
@@ -84,6 +110,16 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path, program, expected):
     with pytest.raises(UserError, match="^[^\n]+$") as caught:
         load_file(str(path), "get_sweep")
     assert expected in str(caught.value)
+
+
+def test_what_a_sweeps_function_raises_is_told():
+    def get_sweep():
+        return 1 / 0
+
+    with pytest.raises(
+        UserError, match=r"^get_sweep\(\) of the sweep's file: ZeroDivisionError: division by"
+    ):
+        called(get_sweep)
 
 
 overrides = st.fixed_dictionaries(

@@ -1,6 +1,7 @@
 """Whole populations, as a user runs, kills and resumes them."""
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ from conftest import ROOT, TINY, run_main, start_main
 from mnist_jax.predictions import load_predictions
 
 ASKED = (*TINY, "--config.population.learning_rate=(0.05,0.02,1e9)", "--config.population.seed=(0,1,0)")
-NAMES = ("seed=0,learning_rate=0.05", "seed=1,learning_rate=0.02", "seed=0,learning_rate=1e+09")
+NAMES = ("learning_rate=0.05,seed=0", "learning_rate=0.02,seed=1", "learning_rate=1e+09,seed=0")
 
 
 def record_of(folder):
@@ -122,6 +123,18 @@ def test_a_killed_population_goes_on_to_the_same_bits(population, tmp_path):
         assert record_of(tmp_path / name)["params_sha256"] == record_of(workdir / name)["params_sha256"]
         steps = [(row["split"], row["step"], row["loss"]) for row in rows_of(tmp_path / name)]
         assert steps == [(row["split"], row["step"], row["loss"]) for row in rows_of(workdir / name)]
+
+
+def test_another_run_in_a_members_folder_is_left_alone(tiny_run, tmp_path):
+    shutil.copytree(tiny_run, tmp_path / "pop" / "seed=0")
+    before = (tmp_path / "pop" / "seed=0" / "run.json").read_bytes()
+    flags = (*TINY, "--config.population.seeds=2", "--config.train.epochs=3", f"--workdir={tmp_path / 'pop'}")
+    done = run_main(*flags)
+    assert done.returncode == 2
+    assert "seed=0 holds a run of another config (config.train.epochs was 2, now 3)" in done.stderr
+    assert (tmp_path / "pop" / "seed=0" / "run.json").read_bytes() == before
+    assert not (tmp_path / "pop" / "seed=1").exists()
+    assert not (tmp_path / "pop" / "run.json").exists()
 
 
 def test_where_all_diverge_it_fails(tmp_path):

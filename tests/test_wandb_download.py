@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -34,7 +35,12 @@ def compare(project, folder, **environment):
 
 def test_finished_runs_of_a_project_are_compared(backend, tiny_run, tmp_path):
     add(backend, tiny_run, "id1", "baseline-seed_0")
-    add(backend, tiny_run, "id2", "baseline-seed_1")
+    other = tmp_path / "other"
+    shutil.copytree(tiny_run, other)
+    record = json.loads((other / "run.json").read_text())
+    record["config"]["seed"] = 1
+    (other / "run.json").write_text(json.dumps(record))
+    add(backend, other, "id2", "baseline-seed_1")
     add(backend, tiny_run, "id3", "of another program", files=())
     add(backend, tiny_run, "id4", "still running", ended=())
     done = compare("me/project", tmp_path, **backend.environment())
