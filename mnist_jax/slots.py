@@ -59,10 +59,11 @@ class Task:
                 if record := self._finished():
                     return Outcome("finished", "", record, 0.0)
                 status = self._run(environment)
+            record = self._finished() if status == 0 else None
         except (OSError, UserError) as error:
             return Outcome("failed", str(error), None, time.monotonic() - started)
         seconds = time.monotonic() - started
-        if status == 0 and (record := self._finished()):
+        if record:
             return Outcome("finished", "", record, seconds)
         if self._stop is not None:
             return Outcome("stopped", "", None, seconds)
