@@ -69,7 +69,12 @@ def parse(argv: list[str], *, required: tuple[str, ...]) -> None:
 def run(program: Callable[[], int | None]) -> int:
     """Runs a program and returns its exit status; 2 for a user's mistake, told in one line."""
     try:
-        return program() or 0
+        status = program() or 0
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # the reader has seen enough, `head` say
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except PeerLost as error:
         _report(error)
         _leave(1)

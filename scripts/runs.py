@@ -9,7 +9,6 @@ status: 0; 2 for a mistake in the command.
 import argparse
 import datetime
 import json
-import os
 import pathlib
 import sys
 from collections import Counter
@@ -30,16 +29,7 @@ def main() -> int:
     parser.add_argument("--status", choices=STATUSES, help="those alone that are so")
     parser.add_argument("--json", action="store_true", help="a JSON object a line, with every field")
     arguments = parser.parse_args()
-    return command_line.run(lambda: listed(arguments))
-
-
-def listed(arguments: argparse.Namespace) -> None:
-    """Lists, for a reader that may close, `head` say."""
-    try:
-        list_runs(arguments)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return command_line.run(lambda: list_runs(arguments))
 
 
 def list_runs(arguments: argparse.Namespace) -> None:
