@@ -15,6 +15,7 @@ class SweepProgress:
     def __init__(self, total: int, clock: Callable[[], float] = time.monotonic):
         self._out, self._total, self._clock = Terminal(), total, clock
         self._ended, self._at_once = 0, 0
+        self._running: dict[str, Task] = {}
         self._started = clock()
         self._bar = Progress(
             TextColumn("{task.description}"),
@@ -41,14 +42,15 @@ class SweepProgress:
 
     def running(self, tasks: Mapping[str, Task]) -> None:
         """Shows what runs now, by name."""
-        if self._bar.disable:
-            return
-        done = self._ended + sum(task.fraction() for task in tasks.values())
-        names = ", ".join(tasks) or "ending"
-        self._bar.update(self._task, completed=done, description=names, left=self.time_left(done))
+        self._running = dict(tasks)
+        if not self._bar.disable:
+            done = self._done()
+            names = ", ".join(tasks) or "ending"
+            self._bar.update(self._task, completed=done, description=names, left=self.time_left(done))
 
     def ended(self, name: str, outcome: Outcome) -> None:
         """Says how a member ended."""
+        self._running.pop(name, None)
         self._ended += 1
         self._at_once += outcome.status == "finished" and outcome.seconds == 0.0
         if outcome.record is not None:
@@ -56,12 +58,16 @@ class SweepProgress:
         else:
             what = f"{outcome.status}  {outcome.reason}".rstrip()
         took = f"{outcome.seconds:.0f} s" if outcome.seconds else "finished before"
-        left = self.time_left(self._ended)
+        left = self.time_left(self._done())
         self.say("  ".join(filter(None, (f"[{self._ended}/{self._total}] {name}", what, took, left))))
 
     def say(self, text: str) -> None:
         """A line of text, above the bar where there is one."""
         self._out.print(text, markup=False)
+
+    def _done(self) -> float:
+        """How many members are done, with the parts of those that run."""
+        return self._ended + sum(task.fraction() for task in self._running.values())
 
     def time_left(self, done: float) -> str:
         """In words, by what this process has done so far; members that were finished before took no time."""

@@ -35,7 +35,13 @@ def run_sweep(members: Sequence[Member], workdir: pathlib.Path, flags: Sequence[
                 for future in sorted(done, key=list(futures).index):
                     outcomes[futures[future]] = future.result()
                     progress.ended(futures[future], future.result())
-                progress.running({futures[f]: tasks[futures[f]] for f in pending if f.running()})
+                progress.running(
+                    {
+                        name: tasks[name]
+                        for future, name in futures.items()
+                        if future in pending and future.running()
+                    }
+                )
         except BaseException:
             for task in tasks.values():
                 task.stop()
