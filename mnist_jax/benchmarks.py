@@ -19,7 +19,7 @@ import numpy as np
 from mnist_jax import augment, data, detailed, devices, experiment, export, feeding, pixels
 from mnist_jax.errors import UserError
 from mnist_jax.mesh import make_mesh
-from mnist_jax.population import build_population, members_in
+from mnist_jax.population import build_population, member_batches, members_in
 
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
 _NOISY = 0.15  # spread beyond which a comparison means little
@@ -135,24 +135,20 @@ def population(
     dataset = data.load(config.data)
     mesh, batch_size = make_mesh(config), config.train.batch_size
     feed = feeding.make_feed(dataset.train, config.data.placement, mesh)
+    examples = len(dataset.train.labels)
     count = devices.steps_per_call(config.train.steps_per_call)
 
     def trainer(size: int) -> Callable[[], None]:
         alone = experiment.build(config, dataset)
         state, train_chunk, step = alone.state, alone.train_chunk, 0
+        order = functools.partial(data.batch_indices, 0, batch_size=batch_size, size=examples)
         if size > 1:
             asked = ml_collections.ConfigDict(config.to_dict())
             asked.population.seeds = size
             members = members_in(ml_collections.FrozenConfigDict(asked))
             models, train_chunk = build_population(members, dataset, alone.plan, mesh)
             state = models.states
-
-        def order(start: int, count: int) -> np.ndarray:
-            rows = [
-                data.batch_indices(seed, start, count, batch_size=batch_size, size=len(dataset.train.labels))
-                for seed in range(size)
-            ]
-            return np.stack(rows) if size > 1 else rows[0]
+            order = functools.partial(member_batches, range(size), batch_size=batch_size, size=examples)
 
         def train() -> None:
             nonlocal state, step

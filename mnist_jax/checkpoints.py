@@ -13,7 +13,7 @@ from orbax.checkpoint import v1 as ocp
 from mnist_jax import distributed
 from mnist_jax.config import require_same
 from mnist_jax.errors import UserError
-from mnist_jax.evaluation import LOWER_IS_BETTER
+from mnist_jax.evaluation import merit
 from mnist_jax.steps import TrainState
 
 PyTree = Any
@@ -195,7 +195,7 @@ class Checkpoints:
         value = metrics.get(self._metric)
         if not isinstance(value, (int, float)) or not math.isfinite(value):
             return -math.inf
-        return -value if self._metric in LOWER_IS_BETTER else value
+        return merit(self._metric, value)
 
 
 class _Unreadable(UserError):

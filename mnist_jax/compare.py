@@ -1,22 +1,33 @@
 """Runs side by side: settings over their seeds, and which differences between them are real."""
 
+import functools
 import itertools
 import pathlib
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from mnist_jax.config import differences, flatten, identity
+from mnist_jax.config import same_run_key, shareable
 from mnist_jax.errors import UserError
-from mnist_jax.evaluation import LOWER_IS_BETTER
+from mnist_jax.evaluation import merit
 from mnist_jax.predictions import Predictions, load_predictions
 from mnist_jax.runs import short_names, varying
 from mnist_jax.significance import Interval, McNemar, holm, mcnemar, paired_bootstrap, welch
 from mnist_jax.workdir import read_record
 
 _LEVEL = 0.05
+_NEEDED: tuple[tuple[Any, ...], ...] = (  # of run.json, by a comparison and its page
+    ("metrics", "test", "notes"),
+    ("data", "splits", "test", "examples"),
+    ("data", "classes"),
+    ("processes", -1, "packages_sha256"),
+    ("environment", "accelerator", "kind"),
+    ("config", "seed"),
+    ("config", "data", "test"),
+    ("code", "commit"),
+)
 
 
 class Run(NamedTuple):
@@ -115,7 +126,7 @@ def load_runs(workdirs: Iterable[pathlib.Path], warn: Callable[[str], None]) -> 
     Files and folders without a run, such as a sweep's own, are passed over.
     Raises UserError: none is left, or they are of different data or test splits.
     """
-    runs: list[Run] = []
+    runs: dict[Hashable, Run] = {}  # by config and seed
     waiting = list(workdirs)
     while waiting:
         workdir = waiting.pop(0)
@@ -132,15 +143,13 @@ def load_runs(workdirs: Iterable[pathlib.Path], warn: Callable[[str], None]) -> 
             name += "-ensemble"
             waiting = [*(workdir / member["member"] for member in members), *waiting]
         run = Run(name, workdir, record, predictions)
-        _require_comparable(runs[0] if runs else run, run)
-        if same := [one for one in runs if not differences(one.record["config"], record["config"])]:
-            # It would count twice, and make what is seen look surer than it is.
-            warn(f"left out: {workdir} has the config and seed of {same[0].workdir}")
-            continue
-        runs.append(run)
+        _require_comparable(next(iter(runs.values()), run), run)
+        same = runs.setdefault(same_run_key(record["config"]), run)
+        if same is not run:  # it would count twice, and make what is seen look surer than it is
+            warn(f"left out: {workdir} has the config and seed of {same.workdir}")
     if not runs:
         raise UserError("none of these folders holds a finished run")
-    return runs
+    return list(runs.values())
 
 
 def _finished(workdir: pathlib.Path) -> dict[str, Any]:
@@ -152,13 +161,8 @@ def _finished(workdir: pathlib.Path) -> dict[str, Any]:
     if record["status"] != "finished":
         raise UserError(f"{workdir} is {record['status']}, not finished")
     try:
-        (
-            record["metrics"]["test"]["notes"],
-            record["data"]["splits"]["test"]["examples"],
-            record["data"]["classes"],
-        )
-        record["processes"][-1]["packages_sha256"], record["environment"]["accelerator"]["kind"]
-        record["config"]["seed"], record["config"]["data"]["test"], record["code"]["commit"]
+        for path in _NEEDED:
+            functools.reduce(lambda value, key: value[key], path, record)
     except (KeyError, TypeError, IndexError) as error:
         raise UserError(f"{workdir / 'run.json'} is damaged: it lacks {error}") from error
     return record
@@ -172,15 +176,14 @@ def compare(runs: Sequence[Run], metric: str = "accuracy") -> Comparison:
     """
     configs = [_without_seed(run) for run in runs]
     fields = varying(configs)
-    groups: dict[str, list[Run]] = {}
+    groups: dict[str, tuple[dict[str, Any], list[Run]]] = {}
     for run, config in zip(runs, configs, strict=True):
-        groups.setdefault(repr([config.get(name) for name in fields]), []).append(run)
+        own = {name: config.get(name) for name in fields}
+        groups.setdefault(repr(own), (own, []))[1].append(run)
     settings = []
-    for group in groups.values():
+    for own, group in groups.values():
         group.sort(key=lambda run: run.seed)
-        config = _without_seed(group[0])
-        scores = [_score(run, metric) for run in group]
-        settings.append(Setting(_name(group), {name: config.get(name) for name in fields}, group, scores))
+        settings.append(Setting(_name(group), own, group, [_score(run, metric) for run in group]))
     settings = _told_apart(_best_first(settings, metric))
     return Comparison(metric, fields, settings, _pairs(settings, metric), _circumstances(runs))
 
@@ -235,7 +238,7 @@ def _circumstances(runs: Sequence[Run]) -> dict[str, dict[str, list[str]]]:
 
 
 def _best_first(settings: Sequence[Setting], metric: str) -> list[Setting]:
-    return sorted(settings, key=lambda setting: setting.mean, reverse=metric not in LOWER_IS_BETTER)
+    return sorted(settings, key=lambda setting: merit(metric, setting.mean), reverse=True)
 
 
 def _pairs(settings: Sequence[Setting], metric: str) -> list[Pair]:
@@ -326,8 +329,7 @@ def _require_comparable(first: Run, run: Run) -> None:
 
 
 def _without_seed(run: Run) -> dict[str, Any]:
-    fields = dict(flatten(run.record["config"]))
-    return {name: fields[name] for name in identity(fields) if name != "seed"}
+    return {name: value for name, value in shareable(run.record["config"]).items() if name != "seed"}
 
 
 def _name(group: Sequence[Run]) -> str:

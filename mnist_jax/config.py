@@ -241,6 +241,12 @@ def shareable(config: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in flatten(config) if name not in _WHERE_THINGS_LIE}
 
 
+def same_run_key(config: Mapping[str, Any]) -> frozenset[tuple[str, Any]]:
+    """Equal for configs that are the same run, as `differences` has it; for many of them at once."""
+    fields = shareable(completed(config))
+    return frozenset((name, tuple(v) if isinstance(v, list) else v) for name, v in fields.items())
+
+
 def require_same(old: Mapping[str, Any], new: Mapping[str, Any], where: object) -> None:
     """Raises UserError, with the fields that differ, unless two configs are the same run.
 

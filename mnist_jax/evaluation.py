@@ -44,6 +44,11 @@ class Evaluation:
         return {name: value for name, value in vars(self).items() if not isinstance(value, np.ndarray)}
 
 
+def merit(metric: str, value: float) -> float:
+    """A value of a metric, so that higher is better."""
+    return -value if metric in LOWER_IS_BETTER else value
+
+
 def evaluate(predictions: Predictions) -> Evaluation:
     """The metrics of at least one prediction."""
     examples = len(predictions.labels)

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from mnist_jax import devices
+from mnist_jax import devices, distributed
 from mnist_jax.cache import Arrays
 from mnist_jax.mesh import place, replicated, split
 from mnist_jax.predictions import Predictions
@@ -44,7 +44,7 @@ def make_feed(arrays: Arrays, placement: str, mesh: Mesh) -> Callable[[np.ndarra
     the split fits and one process has them all.
     """
     if placement == "auto":
-        fits = jax.process_count() == 1 and devices.fits_on_device(arrays.images.nbytes)
+        fits = distributed.count() == 1 and devices.fits_on_device(arrays.images.nbytes)
         placement = "device" if fits else "host"
     if placement == "host":
         return functools.partial(_send, arrays, mesh)

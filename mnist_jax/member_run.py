@@ -17,14 +17,14 @@ from mnist_jax.console import warn
 from mnist_jax.data import Dataset
 from mnist_jax.detailed import Detailed, evaluate_in_detail
 from mnist_jax.errors import UserError
-from mnist_jax.evaluation import LOWER_IS_BETTER, evaluate
+from mnist_jax.evaluation import evaluate, merit
 from mnist_jax.history import MetricsFile, Row
 from mnist_jax.meter import validation_divergence
 from mnist_jax.predictions import Predictions, save_predictions
 from mnist_jax.report import Results, write_report
 from mnist_jax.steps import TrainState
 from mnist_jax.sweeps import Member
-from mnist_jax.wandb_process import WandbProcess
+from mnist_jax.wandb_process import WandbProcess, effective_mode, wandb_environment
 from mnist_jax.workdir import locked, previous_run
 
 
@@ -72,10 +72,11 @@ class MemberRun:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if not self._ended:
-            self._end(error)
+            self.end(error)
         self._stack.close()
 
-    def _end(self, error: BaseException | None = None) -> None:
+    def end(self, error: BaseException | None = None) -> None:
+        """Records how it ended: failed where it diverged, else by an error or finished."""
         self.record.end(UserError(self.diverged) if self.diverged else error)
         self._ended = True
 
@@ -90,8 +91,7 @@ class MemberRun:
         if self._best is None:
             return -np.inf
         metric = self.config.checkpoint.metric
-        value = self._best["scores"][metric]
-        return -value if metric in LOWER_IS_BETTER else value
+        return merit(metric, self._best["scores"][metric])
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -137,7 +137,6 @@ class MemberRun:
         best: TrainState,
         last: TrainState,
         predictions: Predictions,
-        dataset: Dataset,
         epoch: float,
         progress: dict[str, Any],
     ) -> None:
@@ -155,21 +154,17 @@ class MemberRun:
             checkpoints.save(step, best, notes=notes, metrics=scores)
             if int(last.step) != step:
                 checkpoints.save(int(last.step), last, notes=notes, metrics=None)
-        if WandbProcess(self.workdir, self.config.wandb, warn).mode != "disabled":
+        if effective_mode(self.config.wandb, wandb_environment()) != "disabled":
             self.record.update(wandb_id=self.record.fields.get("wandb_id") or secrets.token_hex(4))
         self.record.update(
             steps=int(last.step),
             best={"step": step, "metric": self.config.checkpoint.metric},
-            metrics={"validation": scores, "test": details.as_dict(dataset.class_names)},
+            metrics={"validation": scores, "test": details.as_dict(self._dataset.class_names)},
             params_sha256=provenance.params_hash(last.params),
             **progress,
         )
-        self._end()
-        self._report(step, predictions, details, dataset)
-
-    def fail(self) -> None:
-        """Records that it failed, and why."""
-        self._end()
+        self.end()
+        self._report(step, predictions, details)
 
     def publish(self, say: Callable[[str], None]) -> None:
         """Logs a finished member to W&B, where that is on.
@@ -182,9 +177,9 @@ class MemberRun:
             if place := process.close(finished=True):
                 say(f"W&B of {self.name}  {place}")
 
-    def _report(self, step: int, predictions: Predictions, details: Detailed, dataset: Dataset) -> None:
+    def _report(self, step: int, predictions: Predictions, details: Detailed) -> None:
         try:
-            results = Results("test", step, predictions, details, dataset.test)
+            results = Results("test", step, predictions, details, self._dataset.test)
             write_report(self.workdir, "report.html", self.record.fields, results)
         except OSError as error:  # it must not end the others
             warn(f"the report of {self.name} cannot be written: {error}")

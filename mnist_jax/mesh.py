@@ -64,7 +64,9 @@ def state_shardings(mesh: Mesh, state: PyTree, *, shard_params: bool) -> PyTree:
 
 
 def whole(tree: PyTree, mesh: Mesh) -> PyTree:
-    """Arrays that may lie in shares, whole on each device, so that each process can read them."""
+    """Arrays that may lie in shares, so that this process can read them whole."""
+    if all(leaf.is_fully_addressable for leaf in jax.tree.leaves(tree)):
+        return tree
     return jax.jit(lambda arrays: arrays, out_shardings=replicated(mesh))(tree)
 
 

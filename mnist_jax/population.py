@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 
 from mnist_jax import steps
 from mnist_jax.config import flatten
-from mnist_jax.data import Dataset
+from mnist_jax.data import Dataset, batch_indices
 from mnist_jax.errors import UserError
 from mnist_jax.feeding import Rows
 from mnist_jax.mesh import place, state_shardings
@@ -156,6 +156,11 @@ def build_population(
     shardings = state_shardings(mesh, states, shard_params=config.mesh.shard_params)
     population = Population(place(states, shardings), place(states, shardings))
     return population, steps.compiled(train_chunk, mesh, shardings)
+
+
+def member_batches(seeds: Sequence[int], start: int, count: int, *, batch_size: int, size: int) -> np.ndarray:
+    """The examples of each member's steps, int32 (P, count, batch_size); see `data.batch_indices`."""
+    return np.stack([batch_indices(seed, start, count, batch_size=batch_size, size=size) for seed in seeds])
 
 
 @jax.jit

@@ -97,8 +97,9 @@ def read_run(workdir: pathlib.Path) -> Run:
     if record.schema != SCHEMA:
         return Run(workdir, "damaged", f"run.json is of another version (schema {record.schema})")
     status = record.status
-    if status == "running" and not _is_held(workdir):
-        status = "killed"
+    if status == "running":
+        with contextlib.suppress(OSError):  # then run.json is believed
+            status = "running" if is_held(workdir) else "killed"
     test = record.metrics.test if record.metrics else _Scores(None, None, None)
     commit = record.code.commit[:8] + ("*" if record.code.dirty else "") if record.code.commit else None
     return Run(
@@ -134,9 +135,8 @@ def short_names(fields: Sequence[str]) -> list[str]:
     return [name if last.count(name) == 1 else field for name, field in zip(last, fields, strict=True)]
 
 
-def _is_held(workdir: pathlib.Path) -> bool:
-    """Whether a process is at work in a workdir; where that cannot be tried, run.json is believed."""
-    lock = filelock.FileLock(workdir / ".lock")
-    with contextlib.suppress(filelock.Timeout, OSError), lock.acquire(blocking=False):
+def is_held(workdir: pathlib.Path) -> bool:
+    """Whether a process is at work in a workdir; raises OSError where that cannot be tried."""
+    with contextlib.suppress(filelock.Timeout), filelock.FileLock(workdir / ".lock").acquire(blocking=False):
         return False
     return True

@@ -33,9 +33,12 @@ class Best(NamedTuple):
 
 
 class _Running(NamedTuple):
-    name: str
     trial: optuna.Trial
     task: Task
+
+    @property
+    def name(self) -> str:
+        return self.task.workdir.name
 
 
 def run_search(
@@ -55,46 +58,29 @@ def run_search(
     Raises UserError: a suggestion that may not be, a search of another base config there, or no trial that
     finished. Interrupted: after SIGINT or SIGTERM, with all trials saved.
     """
-    with locked(workdir):
-        return _search(base, suggest, workdir, flags, jobs, trials)
-
-
-def _search(
-    base: ml_collections.ConfigDict,
-    suggest: Suggest,
-    workdir: pathlib.Path,
-    flags: Sequence[str],
-    jobs: int,
-    trials: int,
-) -> Best:
     logging.getLogger("optuna").setLevel(logging.ERROR)
     metric = base.checkpoint.metric
-    study = _study(workdir, base)
-    begun = [
-        optuna.Trial(study, known._trial_id)
-        for known in study.get_trials(states=(optuna.trial.TrialState.RUNNING,))
-    ]
-
-    def start(slots: Slots) -> tuple[concurrent.futures.Future[Outcome], _Running]:
-        trial = begun.pop(0) if begun else study.ask()
-        name = f"trial_{trial.number:04}"
-        try:
-            overrides = called(suggest, trial)
-            task = Task(workdir / name, changed(base, overrides, name), [*flags, *flags_of(overrides)])
-        except UserError:
-            study.tell(trial, state=optuna.trial.TrialState.FAIL)  # not to be taken up again
-            raise
-        return slots.submit(task), _Running(name, trial, task)
-
-    with Slots(jobs) as slots, SweepProgress(trials) as progress, Interrupts() as interrupts:
+    with (
+        locked(workdir),
+        Slots(jobs) as slots,
+        SweepProgress(trials) as progress,
+        Interrupts() as interrupts,
+    ):
         interrupts.deferred = True
+        study = _study(workdir, base)
+        begun = [
+            optuna.Trial(study, known._trial_id)
+            for known in study.get_trials(states=(optuna.trial.TrialState.RUNNING,))
+        ]
         ended = len(study.get_trials(states=_ENDED))
         progress.before(ended)
         running: dict[concurrent.futures.Future[Outcome], _Running] = {}
         try:
             while ended < trials:
                 while len(running) < min(jobs, trials - ended):
-                    running.update([start(slots)])
+                    trial = begun.pop(0) if begun else study.ask()
+                    one = _Running(trial, _task(study, trial, base, suggest, workdir, flags))
+                    running[slots.submit(one.task)] = one
                 done, _ = concurrent.futures.wait(running, _POLL)
                 # A trial that the same signal ended has not failed: it goes on.
                 interrupts.check("what the trials had done is saved: the same command goes on there")
@@ -109,9 +95,31 @@ def _search(
             for one in running.values():
                 one.task.stop()
             raise
-    if not study.get_trials(states=_ENDED[:1]):
-        raise UserError(f"no trial finished; {workdir}/trial_0000/output.log has what the first one said")
-    return Best(f"trial_{study.best_trial.number:04}", study.best_value)
+        if not study.get_trials(states=_ENDED[:1]):
+            raise UserError(f"no trial finished; {workdir}/{_name(0)}/output.log has what the first one said")
+        return Best(_name(study.best_trial.number), study.best_value)
+
+
+def _task(
+    study: optuna.Study,
+    trial: optuna.Trial,
+    base: ml_collections.ConfigDict,
+    suggest: Suggest,
+    workdir: pathlib.Path,
+    flags: Sequence[str],
+) -> Task:
+    """The run that a trial is; one that cannot be fails, so that it is not taken up again."""
+    name = _name(trial.number)
+    try:
+        overrides = called(suggest, trial)
+        return Task(workdir / name, changed(base, overrides, name), [*flags, *flags_of(overrides)])
+    except UserError:
+        study.tell(trial, state=optuna.trial.TrialState.FAIL)
+        raise
+
+
+def _name(number: int) -> str:
+    return f"trial_{number:04}"
 
 
 def _study(workdir: pathlib.Path, base: ml_collections.ConfigDict) -> optuna.Study:

@@ -1,7 +1,6 @@
 """Runs of main.py as processes, so many side by side, each with its share of the cores and GPUs."""
 
 import concurrent.futures
-import contextlib
 import os
 import pathlib
 import queue
@@ -13,12 +12,12 @@ import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import filelock
 import ml_collections
 
 from mnist_jax import nvidia
 from mnist_jax.errors import UserError
 from mnist_jax.history import Row, read_metrics
+from mnist_jax.runs import is_held
 from mnist_jax.workdir import is_finished, read_record
 
 _MAIN = pathlib.Path(__file__).resolve().parent.parent / "main.py"
@@ -54,7 +53,7 @@ class Task:
         try:
             self.workdir.mkdir(parents=True, exist_ok=True)
             status = None
-            while status is None or (status == 2 and self._is_taken()):  # another may come between
+            while status is None or (status == 2 and is_held(self.workdir)):  # another may come between
                 self._wait_for_another()
                 if record := self._finished():
                     return Outcome("finished", "", record, 0.0)
@@ -90,16 +89,8 @@ class Task:
 
     def _wait_for_another(self) -> None:
         """A run that a killed sweep left behind is let come to its end, and then gone on with."""
-        while self._stop is None and self._is_taken():
+        while self._stop is None and is_held(self.workdir):
             time.sleep(_POLL)
-
-    def _is_taken(self) -> bool:
-        with (
-            contextlib.suppress(filelock.Timeout),
-            filelock.FileLock(self.workdir / ".lock").acquire(timeout=0),
-        ):
-            return False
-        return True
 
     def _run(self, environment: dict[str, str]) -> int:
         with (self.workdir / "output.log").open("ab") as log:

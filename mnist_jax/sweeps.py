@@ -1,17 +1,16 @@
 """What a sweep is: named changes to a base config, from a file of configs/sweeps/."""
 
-import json
 import pathlib
 import re
 import runpy
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import ml_collections
 import numpy as np
 
 from mnist_jax.command_line import one_line
-from mnist_jax.config import RULES, shareable, unknown_field, validate
+from mnist_jax.config import RULES, same_run_key, unknown_field, validate
 from mnist_jax.errors import UserError
 
 Overrides = Mapping[str, Any]  # field, such as "train.batch_size" -> value
@@ -88,16 +87,14 @@ def members_of(base: ml_collections.ConfigDict, sweep: Sweep) -> list[Member]:
         raise UserError(
             "a sweep is a dict from names to changes of the config, one or more; see configs/sweeps/"
         )
-    members: dict[str, Member] = {}  # by what makes each of them a run of its own
+    members: dict[Hashable, Member] = {}  # by what makes each of them a run of its own
     for name, overrides in sweep.items():
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise UserError(
                 f"{name!r} cannot name a member of a sweep, which is a folder: letters, digits and .,=+-_ can"
             )
         config = changed(base, overrides, name)
-        same = members.setdefault(
-            json.dumps(shareable(config.to_dict())), Member(name, dict(overrides), config)
-        )
+        same = members.setdefault(same_run_key(config.to_dict()), Member(name, dict(overrides), config))
         if same.name != name:
             raise UserError(f"{same.name} and {name} are the same run; take one of them out of the sweep")
     return list(members.values())

@@ -11,7 +11,6 @@ from mnist_jax.checkpoints import Checkpoints
 from mnist_jax.config import validate
 from mnist_jax.console import print_result, tell, warn
 from mnist_jax.detailed import evaluate_in_detail
-from mnist_jax.errors import UserError
 from mnist_jax.evaluation import evaluate
 from mnist_jax.experiment import build
 from mnist_jax.feeding import make_feed, training_rows
@@ -23,7 +22,7 @@ from mnist_jax.predictions import save_predictions
 from mnist_jax.tracking import Trackers
 from mnist_jax.train_population import run_population
 from mnist_jax.wandb_process import effective_mode, wandb_environment
-from mnist_jax.workdir import check_same_data, is_finished, locked, previous_run
+from mnist_jax.workdir import check_not_past, check_same_data, is_finished, locked, previous_run
 
 
 def train_and_evaluate(
@@ -73,10 +72,7 @@ def _run(
     with Checkpoints(workdir / "checkpoints", config.checkpoint) as checkpoints:
         state, notes = checkpoints.restore_latest(state, config, warn, force=force)
         step = int(state.step)
-        if step > plan.total_steps:
-            raise UserError(
-                f"{workdir} is at step {step}, past the {plan.total_steps} that the config asks for"
-            )
+        check_not_past(step, plan, workdir)
         distributed.require_together(workdir, step)
         parameters = provenance.count_params(state.params)
         for warning in record.begin(config, dataset, step=step, parameters=parameters):

@@ -20,10 +20,10 @@ from mnist_jax.history import Row
 from mnist_jax.interrupts import Interrupts
 from mnist_jax.member_run import MemberRun
 from mnist_jax.meter import Meter
-from mnist_jax.population import build_population, ensemble, keep_better, members_in, state_of
+from mnist_jax.population import build_population, ensemble, keep_better, member_batches, members_in, state_of
 from mnist_jax.predictions import save_predictions
 from mnist_jax.tracking import Trackers
-from mnist_jax.workdir import check_same_data
+from mnist_jax.workdir import check_not_past, check_same_data
 
 
 def run_population(
@@ -59,10 +59,7 @@ def run_population(
         population, notes = checkpoints.restore_latest(population, config, warn, force=force)
         states, step = population.states, int(population.states.step[0])
         parameters = provenance.count_params(alone.state.params)
-        if step > plan.total_steps:
-            raise UserError(
-                f"{workdir} is at step {step}, past the {plan.total_steps} that the config asks for"
-            )
+        check_not_past(step, plan, workdir)
         known = notes.get("members", [{}] * len(members))
         runs = [
             MemberRun(member, workdir, dataset, step, parameters, told, force=force)
@@ -89,7 +86,7 @@ def run_population(
                 make_feed(dataset.train, config.data.placement, alone.mesh),
                 plan.chunks(step, devices.steps_per_call(config.train.steps_per_call)),
                 functools.partial(
-                    _orders,
+                    member_batches,
                     [member.config.seed for member in members],
                     batch_size=config.train.batch_size,
                     size=len(dataset.train.labels),
@@ -133,13 +130,13 @@ def run_population(
             going_on = _going_on(runs)
             for run in runs:
                 if run.diverged:
-                    run.fail()
+                    run.end()
             progress = _share(meter.progress, len(runs))
             tested = []
             for place in going_on:
                 best, last = (state_of(one, place) for one in population[::-1])
                 tested.append(alone.predict(dataset.test, best))
-                runs[place].finish(best, last, tested[-1], dataset, plan.epoch(step), progress)
+                runs[place].finish(best, last, tested[-1], plan.epoch(step), progress)
                 interrupts.check()
             together = ensemble(tested)
             save_predictions(workdir / "predictions.npz", together, step)
@@ -179,13 +176,6 @@ def _going_on(runs: list[MemberRun]) -> list[int]:
     if not places:
         raise UserError(f"all members failed; {runs[0].name}: {runs[0].diverged}")
     return places
-
-
-def _orders(seeds: list[int], start: int, count: int, *, batch_size: int, size: int) -> np.ndarray:
-    """The examples of each member's steps, int32 (P, count, batch_size)."""
-    return np.stack(
-        [data.batch_indices(seed, start, count, batch_size=batch_size, size=size) for seed in seeds]
-    )
 
 
 def _of_member(row: Row, place: int, members: int) -> Row:

@@ -37,7 +37,5 @@ def download_runs(project: str, into: pathlib.Path, warn: Callable[[str], None])
                 file.download(root=str(folder), replace=True)
             folders.append(folder)
         return folders
-    except UserError:
-        raise
     except Exception as error:  # the client, and what it stands on, raise errors of their own
         raise UserError(f"--wandb={project} cannot be read: {type(error).__name__}: {error}") from error

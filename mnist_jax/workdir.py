@@ -13,6 +13,7 @@ from mnist_jax import SCHEMA
 from mnist_jax.config import completed, differences, require_same
 from mnist_jax.data import Dataset
 from mnist_jax.errors import UserError
+from mnist_jax.plan import Plan
 
 # Of run.json, there from its first writing on, and what each is.
 _KEYS = {
@@ -96,6 +97,15 @@ def previous_run(
 def is_finished(record: dict[str, Any], config: ml_collections.FrozenConfigDict) -> bool:
     """Whether a run.json is of a run of this very config that came to its end."""
     return record["status"] == "finished" and not differences(record["config"], config.to_dict())
+
+
+def check_not_past(step: int, plan: Plan, workdir: pathlib.Path) -> None:
+    """Refuses to go on where more steps were taken than the config asks for.
+
+    Raises UserError: so many were.
+    """
+    if step > plan.total_steps:
+        raise UserError(f"{workdir} is at step {step}, past the {plan.total_steps} that the config asks for")
 
 
 def check_same_data(record: dict[str, Any], dataset: Dataset, workdir: pathlib.Path) -> None:

@@ -35,7 +35,6 @@ flags.DEFINE_bool("list", False, "Print the members and their changes, and run n
 
 def main() -> int:
     command_line.parse(sys.argv, required=("config", "sweep", "workdir"))
-    from mnist_jax.population import grouped
     from mnist_jax.sweep_runner import run_sweep
     from mnist_jax.sweeps import called, flags_of, load_file, members_of
 
@@ -46,6 +45,8 @@ def main() -> int:
         return search(options, workdir)
     members = members_of(options.config, called(load_file(options.sweep, "get_sweep")))
     if options.vmap:
+        from mnist_jax.population import grouped  # which needs JAX
+
         members = grouped(options.config, members)
     if options.member is not None:
         members = [chosen(members, options.member)]
