@@ -69,6 +69,7 @@ def _each(rule: Rule, *, empty: bool = False) -> Rule:
 RULES: Mapping[str, Rule] = {
     "seed": _integer(0),
     "dtype": _choice("float32", "bfloat16"),
+    "profile": _integer(0),
     "data.name": _text(required=True),
     "data.dir": _text(),
     "data.train": _text(required=True),
@@ -152,12 +153,13 @@ RULES: Mapping[str, Rule] = {
 
 # These change nothing of what is computed, or rounding alone: a run may be resumed with other values of them.
 _WHERE_THINGS_LIE = frozenset({"data.dir", "data.data_dir", "data.manual_dir", "data.cache_dir"})
-_WHERE_THINGS_LIE |= {"mesh.data", "mesh.shard_params"}
+_WHERE_THINGS_LIE |= {"mesh.data", "mesh.shard_params", "profile"}
 _WHERE_THINGS_LIE |= {name for name in RULES if name.startswith("wandb.")}
 
 
 # Of fields that came after the first records of this schema, what runs without them had.
 _LATER = {
+    "profile": 0,
     "mesh": {"data": 0, "shard_params": False},
     "population": {"seeds": 0}
     | {

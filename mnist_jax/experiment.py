@@ -29,7 +29,7 @@ class Experiment(NamedTuple):
     plan: Plan
     mesh: Mesh
     state: TrainState
-    train_chunk: Callable[..., tuple[TrainState, dict[str, jax.Array]]]
+    train_chunk: jax.stages.Wrapped
     predict: Callable[[Arrays, TrainState], Predictions]
     classify: Callable[[TrainState, jax.Array], jax.Array]
 

@@ -1,6 +1,6 @@
 """Many models in one program: who they are, and their states and steps side by side."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -120,7 +120,7 @@ def require_one_model(config: ml_collections.FrozenConfigDict, workdir: object) 
 
 def build_population(
     members: Sequence[Member], dataset: Dataset, plan: Plan, mesh: Mesh
-) -> tuple[Population, Callable[..., tuple[TrainState, dict[str, jax.Array]]]]:
+) -> tuple[Population, jax.stages.Wrapped]:
     """The models before the first step, and what trains them.
 
     Returns: the population, and a jitted `(states, rows) -> (states, metrics)` with rows of shape (P, S, B)

@@ -41,6 +41,7 @@ RESULTS = (
     "images",
     "images_per_second",
     "wall_seconds",
+    "resources",
 )
 _CIRCUMSTANCES = ("code", "accelerator", "packages_sha256")
 _IMPORTED = time.perf_counter()

@@ -133,7 +133,7 @@ def make_train_chunk(
     return train_chunk
 
 
-def compiled(train_chunk: Callable[..., Any], mesh: Mesh, shardings: PyTree) -> Callable[..., Any]:
+def compiled(train_chunk: Callable[..., Any], mesh: Mesh, shardings: PyTree) -> jax.stages.Wrapped:
     """A chunk of steps as one program for all devices; the state given to it is donated.
 
     shardings: of the state; metrics are whole on each device.

@@ -5,6 +5,7 @@ import pathlib
 from typing import Any
 
 import ml_collections
+import numpy as np
 
 from mnist_jax import data, devices, distributed, provenance
 from mnist_jax.checkpoints import Checkpoints
@@ -19,6 +20,7 @@ from mnist_jax.mesh import whole
 from mnist_jax.meter import Meter, require_finite
 from mnist_jax.population import is_population, members_in
 from mnist_jax.predictions import save_predictions
+from mnist_jax.profiling import resources, traced
 from mnist_jax.tracking import Trackers
 from mnist_jax.train_population import run_population
 from mnist_jax.wandb_process import effective_mode, wandb_environment
@@ -85,8 +87,9 @@ def _run(
         ):
             interrupts.check()
             interrupts.deferred = True
+            feed = make_feed(dataset.train, config.data.placement, mesh)
             batches = training_rows(
-                make_feed(dataset.train, config.data.placement, mesh),
+                feed,
                 plan.chunks(step, devices.steps_per_call(config.train.steps_per_call)),
                 functools.partial(
                     data.batch_indices,
@@ -95,7 +98,7 @@ def _run(
                     size=len(dataset.train.labels),
                 ),
             )
-            for step, rows in batches:
+            for step, rows in traced(batches, own / "profile", config.profile, trackers.say):
                 state, metrics = train_chunk(state, rows)
                 trackers.log(meter.fetch())  # of the chunk before, while this one runs
                 meter.put(step, metrics)
@@ -133,6 +136,9 @@ def _run(
                 best={"step": best_step, "metric": config.checkpoint.metric},
                 metrics={"validation": best_scores, "test": test.as_dict(dataset.class_names)},
                 params_sha256=provenance.params_hash(whole(state.params, mesh)),
+                resources=resources(
+                    train_chunk, state, feed(np.zeros((1, config.train.batch_size), np.int32))
+                ),
                 **meter.progress,
             )
             trackers.evaluated("test", best_step, predictions, test)

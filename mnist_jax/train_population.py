@@ -22,6 +22,7 @@ from mnist_jax.member_run import MemberRun
 from mnist_jax.meter import Meter
 from mnist_jax.population import build_population, ensemble, keep_better, member_batches, members_in, state_of
 from mnist_jax.predictions import save_predictions
+from mnist_jax.profiling import resources, traced
 from mnist_jax.tracking import Trackers
 from mnist_jax.workdir import check_not_past, check_same_data
 
@@ -82,8 +83,9 @@ def run_population(
                         run.log(_of_member(row, place, len(runs)))
                     trackers.log(_mean(row, _going_on(runs)))
 
+            feed = make_feed(dataset.train, config.data.placement, alone.mesh)
             batches = training_rows(
-                make_feed(dataset.train, config.data.placement, alone.mesh),
+                feed,
                 plan.chunks(step, devices.steps_per_call(config.train.steps_per_call)),
                 functools.partial(
                     member_batches,
@@ -92,7 +94,7 @@ def run_population(
                     size=len(dataset.train.labels),
                 ),
             )
-            for step, rows in batches:
+            for step, rows in traced(batches, workdir / "profile", config.profile, trackers.say):
                 states, metrics = train_chunk(states, rows)
                 log_training(meter.fetch())  # of the chunk before, while this one runs
                 meter.put(step, metrics)
@@ -158,6 +160,9 @@ def run_population(
                     "test": test.as_dict(dataset.class_names),
                 },
                 params_sha256=provenance.params_hash(population.states.params),
+                resources=resources(
+                    train_chunk, states, feed(np.zeros((len(runs), 1, config.train.batch_size), np.int32))
+                ),
                 **meter.progress,
             )
             trackers.evaluated("test", step, together, test)

@@ -112,6 +112,7 @@ def test_any_value_is_accepted_or_refused_in_one_line(field, value):
 def test_differences_leave_out_where_things_lie():
     old, new = default.get_config(), default.get_config()
     new.data.data_dir = "/elsewhere"
+    new.profile = 20
     assert config_lib.differences(old.to_dict(), new.to_dict()) == {}
     new.train.epochs = 3
     assert config_lib.differences(old.to_dict(), new.to_dict()) == {"train.epochs": (10, 3)}

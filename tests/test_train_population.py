@@ -42,6 +42,8 @@ def test_a_member_is_a_run_that_came_out_as_alone(population, tmp_path):
     member, alone = record_of(workdir / NAMES[1]), record_of(tmp_path)
     assert member["status"] == "finished"
     assert member["best"] == alone["best"]
+    flops = record_of(workdir)["resources"]["flops_per_step"]
+    assert flops == pytest.approx(3 * alone["resources"]["flops_per_step"], rel=0.1)
     assert member["config"]["optimizer"] == alone["config"]["optimizer"]
     assert member["config"]["population"] == alone["config"]["population"]
     for key in ("accuracy", "loss", "macro_f1"):
