@@ -7,6 +7,7 @@ checkpoints, goes nowhere. https://docs.jax.dev/en/latest/multi_process.html
 # JAX is imported where it is needed, so that a command without others starts as fast as without this module.
 
 import contextlib
+import importlib.util
 import os
 import pathlib
 import sys
@@ -27,13 +28,15 @@ _count, _index = 1, 0
 def start(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
     """Joins the other processes of the job, where there are any; call it before any computation.
 
-    Without arguments, Slurm, Open MPI, Cloud TPU and GKE are asked; a process of its own is left alone.
+    Without arguments, Slurm, Open MPI and GKE are asked, and on a TPU its cloud; a process of its own is left
+    alone.
     Raises UserError: some but not all of the arguments, or the others cannot be reached.
     """
     given = (coordinator, num_processes, process_id)
     if any(one is not None for one in given) and any(one is None for one in given):
         raise UserError("--coordinator, --num_processes and --process_id belong together; give all, or none")
-    if coordinator is None and not _launched_with_others():
+    expected = coordinator is not None or _launched_with_others()
+    if not expected and not _has_tpu():
         return
     import jax
 
@@ -46,7 +49,9 @@ def start(coordinator: str | None, num_processes: int | None, process_id: int | 
             heartbeat_timeout_seconds=_SILENT_SECONDS,
             shutdown_timeout_seconds=_SILENT_SECONDS,
         )
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, OSError) as error:
+        if not expected and not isinstance(error, RuntimeError):
+            return  # a TPU of one host, in Colab say, where no cloud tells JAX of others
         text = " ".join(str(error).split())
         raise UserError(f"the other processes of this job cannot be reached: {text}") from error
     global _count, _index
@@ -110,6 +115,12 @@ def told_of_losses() -> Iterator[None]:
             f"process {_index} of {count()}: another process of this job ended or cannot be "
             "reached; start the job again, and it goes on from its last checkpoint"
         ) from error
+
+
+def _has_tpu() -> bool:
+    """Whether this host has TPU chips that JAX can use; of a slice of several hosts the cloud alone knows."""
+    chips = (*pathlib.Path("/dev").glob("accel[0-9]*"), *pathlib.Path("/dev/vfio").glob("[0-9]*"))
+    return bool(chips) and importlib.util.find_spec("libtpu") is not None
 
 
 def _launched_with_others() -> bool:

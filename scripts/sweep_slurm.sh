@@ -15,5 +15,5 @@
 #SBATCH --signal=TERM@120
 #SBATCH --output=sweep-%A_%a.log
 set -euo pipefail
-export SRUN_CPUS_PER_TASK="${SLURM_CPUS_PER_TASK:-1}"  # which srun does not take over by itself
+export SRUN_CPUS_PER_TASK="${SLURM_CPUS_PER_TASK:-1}" # which srun does not take over by itself
 exec srun "${PYTHON:-.venv/bin/python}" scripts/sweep.py --member="$SLURM_ARRAY_TASK_ID" "$@"

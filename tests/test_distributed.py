@@ -5,10 +5,12 @@ import os
 import random
 import signal
 import socket
+import subprocess
+import sys
 import time
 
 import pytest
-from conftest import TINY, run_main, start_main
+from conftest import ROOT, TINY, run_main, start_main
 
 from mnist_jax import distributed
 from mnist_jax.errors import UserError
@@ -109,20 +111,26 @@ def test_a_signal_to_one_stops_all_at_the_same_step(together, tmp_path):
     assert mine == pytest.approx(other, rel=1e-2)
 
 
-def test_slurm_is_asked(together, tmp_path):
+SRUN = """#!/bin/sh
+shift  # --kill-on-bad-exit
+for place in 0 1; do SLURM_PROCID=$place SLURM_LOCALID=$place "$@" & done
+wait
+"""
+
+
+def test_the_script_for_slurm_starts_processes_that_find_each_other(together, tmp_path):
+    """With a stand-in for srun, and the variables that it sets."""
+    (tmp_path / "srun").write_text(SRUN)
+    (tmp_path / "srun").chmod(0o755)
     job = {"SLURM_JOB_ID": str(random.randrange(10**6)), "SLURM_STEP_NODELIST": "127.0.0.1"}
     job |= {"SLURM_NTASKS": "2", "SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_NUM_NODES": "1"}
-    processes = [
-        start_main(
-            *LONGER,
-            f"--workdir={tmp_path}",
-            env={**os.environ, **job, "SLURM_PROCID": str(place), "SLURM_LOCALID": str(place)},
-        )
-        for place in range(2)
-    ]
-    statuses, outputs = end(processes)
-    assert statuses == [0, 0], outputs
-    assert record_of(tmp_path)["params_sha256"] == record_of(together[0])["params_sha256"]
+    job |= {"PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHON": sys.executable}
+    subprocess.run(
+        [ROOT / "scripts" / "slurm.sbatch", *LONGER, f"--workdir={tmp_path / 'run'}"],
+        cwd=ROOT, env={**os.environ, **job}, check=True, capture_output=True,
+    )  # fmt: skip
+    assert record_of(tmp_path / "run")["environment"]["accelerator"]["processes"] == 2
+    assert record_of(tmp_path / "run")["params_sha256"] == record_of(together[0])["params_sha256"]
 
 
 @pytest.mark.parametrize(
@@ -142,6 +150,32 @@ def test_whether_there_are_others(monkeypatch, environment, expected):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert distributed._launched_with_others() == expected
+
+
+@pytest.mark.parametrize("error", [ValueError("no coordinator"), OSError("no metadata"), None])
+def test_on_a_tpu_jax_is_asked_whether_there_are_others(monkeypatch, error):
+    asked = []
+
+    def initialize(*arguments, **_):
+        asked.append(arguments)
+        if error:
+            raise error
+
+    monkeypatch.setattr(distributed, "_has_tpu", lambda: True)
+    monkeypatch.setattr("jax.distributed.initialize", initialize)
+    distributed.start(None, None, None)
+    assert asked == [(None, None, None)]
+    assert (distributed.count(), distributed.is_first()) == (1, True)
+
+
+def test_others_of_a_tpu_slice_that_do_not_come(monkeypatch):
+    def initialize(*_, **__):
+        raise RuntimeError("deadline exceeded")
+
+    monkeypatch.setattr(distributed, "_has_tpu", lambda: True)
+    monkeypatch.setattr("jax.distributed.initialize", initialize)
+    with pytest.raises(UserError, match=r"the other processes .* cannot be reached: deadline exceeded"):
+        distributed.start(None, None, None)
 
 
 def test_flags_that_belong_together_and_what_one_process_does_alone(tmp_path):
