@@ -12,8 +12,9 @@ _ROOT = pathlib.Path(__file__).resolve().parent.parent
 def requirements(installed: Collection[str]) -> list[str]:
     """What pip has to be asked for beside a checkout, in a runtime with these packages.
 
-    pip leaves alone what is new enough, the runtime's own jax among it; where that is too old, it is renewed together
-    with its plugin for the same accelerator. A TensorFlow of whatever kind stays, since two kinds overwrite each other.
+    pip leaves alone what is new enough, the runtime's own jax among it; where that is too old, it is renewed
+    together with its plugin for the same accelerator. A TensorFlow of whatever kind stays, since two kinds
+    overwrite each other.
     """
     known = {name.lower().replace("_", "-") for name in installed}
     needed = tomllib.loads((_ROOT / "pyproject.toml").read_text())["project"]["dependencies"]

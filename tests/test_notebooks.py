@@ -1,15 +1,18 @@
 """The notebooks, executed anew on sets of the same kind, and as they are kept."""
 
 import json
+import shlex
+import time
 
 import nbclient
 import nbformat
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from conftest import ROOT
+from conftest import ROOT, TINY, start_main
 
 NOTEBOOKS = sorted((ROOT / "scripts").glob("*.ipynb"))
+EXPLORATORY = [path for path in NOTEBOOKS if path.stem.endswith("exploratory")]
 RNG = np.random.default_rng(0)
 SIZES = {"train": 5400, "test": 60}  # the configs put 5,000 of train aside
 
@@ -42,21 +45,60 @@ def prepared(tmp_path_factory):
     return folder
 
 
+def outputs(notebook) -> list:
+    return [output for cell in notebook.cells for output in cell.get("outputs", [])]
+
+
 def figures(notebook) -> int:
-    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
-    return sum("image/png" in output.get("data", {}) for output in outputs)
+    return sum("image/png" in output.get("data", {}) for output in outputs(notebook))
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def execute(notebook) -> None:
+    place = {"metadata": {"path": str(ROOT / "scripts")}}
+    nbclient.NotebookClient(notebook, timeout=300, resources=place).execute()
+
+
+@pytest.mark.parametrize("path", EXPLORATORY, ids=lambda path: path.stem)
 def test_a_notebook_runs_and_shows_what_it_did_when_it_was_kept(path, prepared, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(prepared))
     monkeypatch.setenv("RUN", str(prepared / "no run"))
     kept = nbformat.read(path, as_version=4)
     notebook = nbformat.from_dict(json.loads(json.dumps(kept)))
-    nbclient.NotebookClient(
-        notebook, timeout=300, resources={"metadata": {"path": str(path.parent)}}
-    ).execute()
+    execute(notebook)
     assert figures(kept) - figures(notebook) == 1  # that of the labels a run doubts
+
+
+def test_the_one_for_colab_goes_on_with_a_run_that_was_cut_off(tiny_run, tmp_path):
+    """Outside of Colab, with the cells alone left out that need it."""
+    workdir = tmp_path / "My Drive" / "run"
+    process = start_main(*TINY, f"--workdir={workdir}")
+    while not (workdir / "checkpoints" / "38").exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.kill()
+    process.communicate()
+    notebook = nbformat.read(ROOT / "scripts" / "colab_tpu.ipynb", as_version=4)
+    (parameters,) = (cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", ()))
+    config, *flags = TINY
+    given = {"CONFIG": config.removeprefix("--config="), "NAME": str(workdir), "FLAGS": shlex.join(flags)}
+    parameters.source += "".join(f"\n{name} = {value!r}" for name, value in given.items())
+    execute(notebook)
+    record, through = (json.loads((folder / "run.json").read_text()) for folder in (workdir, tiny_run))
+    assert (record["status"], record["resumes"]) == ("finished", 1)
+    assert record["params_sha256"] == through["params_sha256"]
+    assert figures(notebook) == 3
+    shown = "".join(output.get("data", {}).get("text/markdown", "") for output in outputs(notebook))
+    assert f"| test accuracy | {record['metrics']['test']['accuracy']:.2%}," in shown
+    assert "| started | 2 times |" in shown
+
+
+def test_the_one_for_colab_ends_where_the_run_fails(tmp_path):
+    notebook = nbformat.read(ROOT / "scripts" / "colab_tpu.ipynb", as_version=4)
+    (parameters,) = (cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", ()))
+    parameters.source += f"\nNAME, FLAGS = {str(tmp_path)!r}, '--config.train.epochs=0'"
+    with pytest.raises(nbclient.exceptions.CellExecutionError, match="the run did not end well"):
+        execute(notebook)
+    assert any("config.train.epochs is 0" in output.get("text", "") for output in outputs(notebook))
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -65,7 +107,8 @@ def test_a_notebook_is_kept_executed_whole_and_small(path):
     nbformat.validate(notebook)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
-    assert all(cell.outputs for cell in code[1:])
+    assert all(cell.outputs for cell in code[1:]) or path not in EXPLORATORY
+    assert figures(notebook) >= 3
     assert not [output for cell in code for output in cell.outputs if output.output_type == "error"]
     assert path.stat().st_size < 1_500_000
     assert "/root" not in path.read_text()
