@@ -16,7 +16,7 @@ from ml_collections import config_flags
 
 from mnist_jax import distributed
 from mnist_jax.config import RULES, unknown_field
-from mnist_jax.errors import PeerLost, UserError
+from mnist_jax.errors import PeerLost, UserError, shortage
 from mnist_jax.interrupts import Interrupted
 
 _EXAMPLES = {
@@ -86,18 +86,21 @@ def run(program: Callable[[], int | None]) -> int:
         _leave(128 + error.signum)
     except KeyboardInterrupt:  # before the program was ready for it
         return 130
-    except Exception:
+    except Exception as error:
+        if line := shortage(error):
+            _report(error, line)
+            _leave(2)
         if distributed.count() == 1:
             raise
         traceback.print_exc()
         _leave(1)
 
 
-def _report(error: BaseException) -> None:
+def _report(error: BaseException, line: str | None = None) -> None:
     """Prints one line on standard error, and the traceback before it where `--verbosity=1` was given."""
     if _verbose():
         traceback.print_exception(error)
-    print(f"{os.path.basename(sys.argv[0])}: {one_line(error)}", file=sys.stderr)
+    print(f"{os.path.basename(sys.argv[0])}: {line or one_line(error)}", file=sys.stderr)
 
 
 def _leave(status: int) -> NoReturn:

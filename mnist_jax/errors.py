@@ -1,4 +1,11 @@
-"""The one exception that reaches the user as a single line."""
+"""What reaches the user as a single line: mistakes, and what the machine has run out of."""
+
+import errno
+import os
+from collections.abc import Iterator
+
+_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
+_OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "Out of memory", "bad_alloc")
 
 
 class UserError(Exception):
@@ -10,3 +17,32 @@ class UserError(Exception):
 
 class PeerLost(UserError):
     """Another process of the same job is gone, so that this one cannot end in an orderly way."""
+
+
+def shortage(error: BaseException) -> str | None:
+    """One line where an exception comes of a disk or memory that is full or failing; None for others."""
+    for one in _chain(error):
+        text = str(one)
+        if isinstance(one, OSError) and one.errno in _DISK:
+            return _disk_line(os.strerror(one.errno), one.filename)
+        for number in _DISK:  # what Orbax makes of it
+            if os.strerror(number) in text:
+                return _disk_line(os.strerror(number), None)
+        if isinstance(one, MemoryError) or any(sign in text for sign in _OUT_OF_MEMORY):
+            return (
+                "out of memory; lower config.train.batch_size or config.evaluation.batch_size, or keep the "
+                "images on the host by --config.data.placement=host"
+            )
+    return None
+
+
+def _disk_line(what: str, where: str | bytes | None) -> str:
+    place = f" at {os.fsdecode(where)}" if where else " under the workdir"
+    return f"{what}{place}; what was saved is whole: mend that, and the same command goes on"
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """The exception, and those that it came of."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

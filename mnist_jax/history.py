@@ -1,7 +1,9 @@
 """metrics.jsonl: the numbers of a run over its steps, a JSON object a line."""
 
+import errno
 import json
 import math
+import os
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -23,7 +25,11 @@ class MetricsFile:
 
     def log(self, row: Row) -> None:
         finite = {key: None if _undefined(value) else value for key, value in row.items()}
-        self._file.write(json.dumps(finite, allow_nan=False).encode() + b"\n")
+        line = json.dumps(finite, allow_nan=False).encode() + b"\n"
+        if self._file.write(line) < len(
+            line
+        ):  # the disk is full; the line that was cut is left out when read
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self._file.name)
 
     def close(self) -> None:
         self._file.close()

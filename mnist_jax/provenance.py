@@ -28,6 +28,7 @@ import numpy as np
 from mnist_jax import SCHEMA, __version__, devices
 from mnist_jax.config import differences
 from mnist_jax.data import ROLES, Dataset
+from mnist_jax.errors import shortage
 from mnist_jax.files import write_whole
 from mnist_jax.interrupts import Interrupted
 
@@ -114,8 +115,9 @@ class RunRecord:
             self.update(status="finished", exit_reason="trained to the end", ended=now())
         elif self._begun:
             stopped = isinstance(error, (Interrupted, KeyboardInterrupt))
-            reason = str(error) or type(error).__name__
-            self.update(status="interrupted" if stopped else "failed", exit_reason=reason, ended=now())
+            reason = shortage(error) or str(error) or type(error).__name__
+            with contextlib.suppress(OSError):  # a disk that is full ends the run by its own error
+                self.update(status="interrupted" if stopped else "failed", exit_reason=reason, ended=now())
 
     def update(self, **fields: Any) -> None:
         """Sets top-level keys and writes the file; numbers that are not finite become null."""

@@ -8,9 +8,9 @@
 
 kills: SIGKILL at random moments, some with empty caches, some again and again, then the same command to its
 end. signals: SIGTERM, SIGINT, SIGINT twice, SIGHUP, a terminal and a pipe that close. damage: a byte of a
-file in the workdir or the caches is changed, or the file cut off, emptied or removed, in the middle of a run or
-after it. disk: the workdir or the caches are on a disk that is too small, and later is not; it needs root, to
-mount a tmpfs. long: one run for so many minutes, whose memory, open files and disk must not grow.
+file in the workdir or the caches is changed, or the file cut off, emptied or removed, in the middle of a run
+or after it. disk: the workdir or the caches are on a disk that is too small, and later is not; it needs root,
+to mount a tmpfs. long: one run for so many minutes, whose memory, open files and disk must not grow.
 
 What comes out has to be what an undisturbed run gave: parameters to the bit, metrics, every step once in the
 history, and no file beside those of that run; what cannot go on has to end with one line. --seed repeats the
@@ -81,7 +81,7 @@ class Rig:
         self.seconds = time.monotonic() - started
 
     def place(self, *, cold: bool = False) -> Place:
-        """A place that no run was at; cold: with empty caches, and no set prepared that flags have files of."""
+        """A place that no run was at; cold: with empty caches, and no set prepared that can be."""
         self._number += 1
         workdir = self.folder / f"run-{self._number}"
         caches = self.folder / f"caches-{self._number}" if cold else self.warm
@@ -317,7 +317,8 @@ def disk(rig: Rig, rng: random.Random, cases: int) -> Iterator[Case]:
 
 
 def long(rig: Rig, minutes: float) -> Iterator[Case]:
-    rig.flags += ["--config.train.epochs=1000000", "--config.schedule.name=constant"]
+    steps = int(60 * minutes * 1000)  # more than it comes to
+    rig.flags += [f"--config.train.steps={steps}", "--config.schedule.name=constant"]
     place = rig.place()
     process = rig.start(place)
     samples, until = [], time.monotonic() + 60 * minutes
