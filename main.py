@@ -3,7 +3,8 @@
     python main.py --config=configs/digits.py --workdir=runs/digits --config.train.epochs=10
 
 The same command again goes on where it stopped. Exit status: 0 done; 2 a mistake in the command, config, data
-or workdir, told in one line; 130 or 143 stopped by Ctrl-C or SIGTERM, with the step in flight saved.
+or workdir, told in one line; 130, 143 or 129 stopped by Ctrl-C, SIGTERM or a closed terminal, with the step
+in flight saved.
 """
 
 import os

@@ -1,7 +1,13 @@
-"""Files that are there whole or not at all."""
+"""Files that are there whole or not at all, and records that tell whether they were changed since."""
 
+import hashlib
+import json
 import os
 import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+_SEAL = b',\n  "record_sha256": "'
 
 
 def write_whole(path: pathlib.Path, content: bytes) -> None:
@@ -9,3 +15,15 @@ def write_whole(path: pathlib.Path, content: bytes) -> None:
     partial = path.with_name(path.name + ".partial")
     partial.write_bytes(content)
     os.replace(partial, path)
+
+
+def sealed(fields: Mapping[str, Any]) -> bytes:
+    """JSON whose last key, `record_sha256`, is the sha256 of all bytes before it."""
+    body = json.dumps(fields, indent=2, allow_nan=False).encode().removesuffix(b"\n}")
+    return body + _SEAL + hashlib.sha256(body).hexdigest().encode() + b'"\n}\n'
+
+
+def seal_broken(content: bytes) -> bool:
+    """Whether JSON that `sealed` wrote was changed since; what has no seal is believed."""
+    body, seal, rest = content.rpartition(_SEAL)
+    return bool(seal) and rest != hashlib.sha256(body).hexdigest().encode() + b'"\n}\n'

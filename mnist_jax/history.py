@@ -1,11 +1,12 @@
 """metrics.jsonl: the numbers of a run over its steps, a JSON object a line."""
 
 import errno
+import hashlib
 import json
 import math
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mnist_jax.errors import UserError
@@ -17,11 +18,31 @@ Row = dict[str, Any]
 class MetricsFile:
     """Writes rows, each by one system call, so that a kill cuts none."""
 
-    def __init__(self, path: pathlib.Path, step: int):
-        """Opens the file for a run that goes on after `step` steps; what comes later is written anew."""
-        kept = [line for line in _whole_rows(path) if _is_before(json.loads(line), step)]
-        write_whole(path, b"".join(kept))
+    def __init__(
+        self,
+        path: pathlib.Path,
+        step: int,
+        recorded: str | None = None,
+        warn: Callable[[str], None] = lambda text: None,
+    ):
+        """Opens the file for a run that goes on after `step` steps; what comes later is written anew.
+
+        recorded: the `sha256` of its rows up to that step, where it is known. warn: told where it is another.
+        """
+        kept = b"".join(line for line in _whole_rows(path) if _is_before(json.loads(line), step))
+        self._digest = hashlib.sha256(kept)
+        if recorded not in (None, self.sha256):
+            warn(
+                f"{path} has rows up to step {step} that were changed or lost since they were written, by a "
+                "failing disk or by hand; the run goes on, and nothing but its curves is affected"
+            )
+        write_whole(path, kept)
         self._file = path.open("ab", buffering=0)
+
+    @property
+    def sha256(self) -> str:
+        """Of all rows so far."""
+        return self._digest.hexdigest()
 
     def log(self, row: Row) -> None:
         finite = {key: None if _undefined(value) else value for key, value in row.items()}
@@ -30,6 +51,7 @@ class MetricsFile:
             line
         ):  # the disk is full; the line that was cut is left out when read
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self._file.name)
+        self._digest.update(line)
 
     def close(self) -> None:
         self._file.close()

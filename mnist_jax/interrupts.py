@@ -1,6 +1,9 @@
-"""SIGINT and SIGTERM: end at once while nothing is at stake, else when the step in flight is saved."""
+"""SIGINT, SIGTERM, SIGHUP: end at once while nothing is at stake, else when the step in flight is saved."""
 
+import contextlib
+import os
 import signal
+import stat
 import threading
 import time
 from types import FrameType
@@ -24,11 +27,11 @@ class Interrupts:
 
     The same signal again within half a second is one request that came twice.
 
-    Where `deferred` is False, the first does so too. Outside of the main thread it does nothing, since
-    Python lets no other thread handle signals.
+    Where `deferred` is False, the first does so too. A SIGHUP that `nohup` has ignored stays ignored. Outside
+    of the main thread it does nothing, since Python lets no other thread handle signals.
     """
 
-    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+    SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
     def __init__(self) -> None:
         self.deferred = False
@@ -38,7 +41,8 @@ class Interrupts:
 
     def __enter__(self) -> "Interrupts":
         if threading.current_thread() is threading.main_thread():
-            self._previous = {signum: signal.signal(signum, self._handle) for signum in self.SIGNALS}
+            heard = [signum for signum in self.SIGNALS if not _ignored_hangup(signum)]
+            self._previous = {signum: signal.signal(signum, self._handle) for signum in heard}
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -69,6 +73,20 @@ class Interrupts:
         now = time.monotonic()
         if signum == self.requested and now - self._requested_at < _ONE_REQUEST_SECONDS:
             return
+        if signum == signal.SIGHUP:
+            _leave_terminal()
         first, self.requested, self._requested_at = self.requested is None, signum, now
         if not (self.deferred and first):
             self.check()
+
+
+def _ignored_hangup(signum: int) -> bool:
+    return signum == signal.SIGHUP and signal.getsignal(signum) == signal.SIG_IGN
+
+
+def _leave_terminal() -> None:
+    """What would be said on a terminal, which is closed now, goes nowhere from now on: it would fail."""
+    for output in (1, 2):
+        with contextlib.suppress(OSError):
+            if stat.S_ISCHR(os.fstat(output).st_mode):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), output)

@@ -54,6 +54,7 @@ class MemberRun:
         config.wandb.group, config.wandb.name = config.wandb.group or workdir.name, member.name
         self.config = ml_collections.FrozenConfigDict(config)
         self._dataset, self._step, self._parameters = dataset, step, parameters
+        self._recorded = notes.get("history_sha256")
         self._best: dict[str, Any] | None = notes.get("best")
         self.diverged: str | None = notes.get("diverged")
         self._ended = False
@@ -64,7 +65,7 @@ class MemberRun:
         self._stack.enter_context(locked(self.workdir))
         self.record = provenance.RunRecord(self.workdir / "run.json", self._previous)
         self.record.begin(self.config, self._dataset, step=self._step, parameters=self._parameters)
-        self._history = MetricsFile(self.workdir / "metrics.jsonl", self._step)
+        self._history = MetricsFile(self.workdir / "metrics.jsonl", self._step, self._recorded, warn)
         self._stack.callback(self._history.close)
         return self
 
@@ -83,7 +84,11 @@ class MemberRun:
     @property
     def notes(self) -> dict[str, Any]:
         """What the population's checkpoint keeps of it."""
-        return {"best": self._best, "diverged": self.diverged}
+        return {
+            "best": self._best,
+            "diverged": self.diverged,
+            "history_sha256": self._history.sha256,
+        }
 
     @property
     def score(self) -> float:
@@ -161,6 +166,7 @@ class MemberRun:
             best={"step": step, "metric": self.config.checkpoint.metric},
             metrics={"validation": scores, "test": details.as_dict(self._dataset.class_names)},
             params_sha256=provenance.params_hash(last.params),
+            history_sha256=self._history.sha256,
             **progress,
         )
         self.end()

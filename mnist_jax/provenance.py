@@ -29,7 +29,7 @@ from mnist_jax import SCHEMA, __version__, devices
 from mnist_jax.config import differences
 from mnist_jax.data import ROLES, Dataset
 from mnist_jax.errors import shortage
-from mnist_jax.files import write_whole
+from mnist_jax.files import sealed, write_whole
 from mnist_jax.interrupts import Interrupted
 
 RESULTS = (
@@ -37,6 +37,7 @@ RESULTS = (
     "best",
     "metrics",
     "params_sha256",
+    "history_sha256",
     "startup_seconds",
     "train_seconds",
     "images",
@@ -59,6 +60,7 @@ class RunRecord:
         self._path = path
         self._begun = False
         self.fields: dict[str, Any] = dict(previous or {})
+        self.fields.pop("record_sha256", None)  # of the file, which gets another
 
     def begin(
         self, config: ml_collections.FrozenConfigDict, dataset: Dataset, *, step: int, parameters: int
@@ -122,7 +124,7 @@ class RunRecord:
     def update(self, **fields: Any) -> None:
         """Sets top-level keys and writes the file; numbers that are not finite become null."""
         self.fields.update(plain(fields))
-        write_whole(self._path, (json.dumps(self.fields, indent=2, allow_nan=False) + "\n").encode())
+        write_whole(self._path, sealed(self.fields))
 
 
 def now() -> str:

@@ -11,6 +11,7 @@ import msgspec
 
 from mnist_jax import SCHEMA
 from mnist_jax.config import completed, flatten, identity
+from mnist_jax.files import seal_broken
 
 _INSIDE_A_RUN = frozenset({"checkpoints", "wandb", "export"})
 
@@ -89,13 +90,16 @@ def find_runs(folders: Iterable[pathlib.Path]) -> Iterator[pathlib.Path]:
 def read_run(workdir: pathlib.Path) -> Run:
     """What a list shows of a run; one whose run.json cannot be read is "damaged"."""
     try:
-        record = _decoder.decode((workdir / "run.json").read_bytes())
+        content = (workdir / "run.json").read_bytes()
+        record = _decoder.decode(content)
     except OSError as error:
         return Run(workdir, "damaged", f"run.json cannot be read: {error.strerror or error}")
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         return Run(workdir, "damaged", f"run.json: {error}")
     if record.schema != SCHEMA:
         return Run(workdir, "damaged", f"run.json is of another version (schema {record.schema})")
+    if seal_broken(content):
+        return Run(workdir, "damaged", "run.json was changed since it was written")
     status = record.status
     if status == "running":
         with contextlib.suppress(OSError):  # then run.json is believed

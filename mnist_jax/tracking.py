@@ -5,7 +5,7 @@ import pathlib
 
 import ml_collections
 
-from mnist_jax.console import Console
+from mnist_jax.console import Console, warn
 from mnist_jax.data import Dataset
 from mnist_jax.detailed import Detailed
 from mnist_jax.history import MetricsFile, Row
@@ -28,10 +28,11 @@ class Trackers:
         dataset: Dataset,
         *,
         step: int,
+        history: str | None,
     ):
-        """step: steps taken before, where the run goes on."""
+        """step: steps taken before, where the run goes on. history: `history_sha256` at that step."""
         self._console = Console(plan)
-        self._metrics_file = MetricsFile(workdir / "metrics.jsonl", step)
+        self._metrics_file = MetricsFile(workdir / "metrics.jsonl", step, history, warn)
         self._report = Report(workdir, record, dataset, self.say)
         self._wandb = WandbProcess(workdir, config.wandb, self.say)
         self.wandb_place: str | None = None  # once left: where its W&B run is
@@ -49,6 +50,11 @@ class Trackers:
         self.wandb_place = self._wandb.close(finished=kind is None)
         if kind is not None and self.wandb_place:
             self.say(f"W&B  {self.wandb_place}")
+
+    @property
+    def history_sha256(self) -> str:
+        """Of the rows of metrics.jsonl so far."""
+        return self._metrics_file.sha256
 
     def say(self, text: str) -> None:
         """A line of text for the person at the terminal."""

@@ -36,7 +36,7 @@ def train_and_evaluate(
     Started again in the same workdir, it goes on where it was, to the same bits.
     resume: "auto", or "force" to go on although the config or the data changed.
     Returns: the content of run.json, whose keys README.md documents.
-    Raises UserError: one line that says what to mend. Interrupted: after SIGINT or SIGTERM.
+    Raises UserError: one line that says what to mend. Interrupted: after a signal.
     """
     config, workdir = validate(config), pathlib.Path(workdir)
     effective_mode(config.wandb, wandb_environment())  # a key that is missing shows at once,
@@ -81,7 +81,9 @@ def _run(
             warn(warning)
         meter = Meter(plan, config.train.batch_size, notes.get("progress", {}))
         with (
-            Trackers(own, config, plan, record, dataset, step=step) as trackers,
+            Trackers(
+                own, config, plan, record, dataset, step=step, history=notes.get("history_sha256")
+            ) as trackers,
             record.outcome(),
             distributed.told_of_losses(),
         ):
@@ -112,7 +114,11 @@ def _run(
                     scores = evaluate(predictions).scalars()
                     require_finite(scores["loss"], step)
                     trackers.log({"split": "validation", "step": step, "epoch": plan.epoch(step), **scores})
-                notes = {"config": config.to_dict(), "progress": meter.progress}
+                notes = {
+                    "config": config.to_dict(),
+                    "progress": meter.progress,
+                    "history_sha256": trackers.history_sha256,
+                }
                 checkpoints.save(step, state, notes=notes, metrics=scores)
                 record.update(steps=step, **meter.progress)
                 if scores is not None:
@@ -136,6 +142,7 @@ def _run(
                 best={"step": best_step, "metric": config.checkpoint.metric},
                 metrics={"validation": best_scores, "test": test.as_dict(dataset.class_names)},
                 params_sha256=provenance.params_hash(whole(state.params, mesh)),
+                history_sha256=trackers.history_sha256,
                 resources=resources(
                     train_chunk, state, feed(np.zeros((1, config.train.batch_size), np.int32))
                 ),

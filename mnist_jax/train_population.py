@@ -69,7 +69,11 @@ def run_population(
         for warning in record.begin(config, dataset, step=step, parameters=parameters * len(members)):
             warn(warning)
         meter = Meter(plan, config.train.batch_size * len(runs), notes.get("progress", {}))
-        with Trackers(workdir, config, plan, record, dataset, step=step) as trackers, record.outcome():
+        history = notes.get("history_sha256")
+        with (
+            Trackers(workdir, config, plan, record, dataset, step=step, history=history) as trackers,
+            record.outcome(),
+        ):
             for run in runs:
                 stack.enter_context(run)
             interrupts.check()
@@ -117,6 +121,7 @@ def run_population(
                     "config": config.to_dict(),
                     "progress": meter.progress,
                     "members": [run.notes for run in runs],
+                    "history_sha256": trackers.history_sha256,
                 }
                 checkpoints.save(step, population, notes=notes, metrics=None)
                 record.update(steps=step, **meter.progress)
@@ -160,6 +165,7 @@ def run_population(
                     "test": test.as_dict(dataset.class_names),
                 },
                 params_sha256=provenance.params_hash(population.states.params),
+                history_sha256=trackers.history_sha256,
                 resources=resources(
                     train_chunk, states, feed(np.zeros((len(runs), 1, config.train.batch_size), np.int32))
                 ),

@@ -13,6 +13,7 @@ from mnist_jax import SCHEMA
 from mnist_jax.config import completed, differences, require_same
 from mnist_jax.data import Dataset
 from mnist_jax.errors import UserError
+from mnist_jax.files import seal_broken
 from mnist_jax.plan import Plan
 
 # Of run.json, there from its first writing on, and what each is.
@@ -59,7 +60,8 @@ def read_record(workdir: pathlib.Path) -> dict[str, Any]:
     """
     path = workdir / "run.json"
     try:
-        record = json.loads(path.read_text())
+        content = path.read_bytes()
+        record = json.loads(content)
         if record["schema"] != SCHEMA:
             raise UserError(
                 f"{path} was written by another version (schema {record['schema']}, not {SCHEMA})"
@@ -69,6 +71,11 @@ def read_record(workdir: pathlib.Path) -> dict[str, Any]:
             raise ValueError("a key is missing, or is not what it should be")
         if not isinstance(record["data"].get("fingerprint"), str):
             raise ValueError("the data has no fingerprint")
+        if seal_broken(content):
+            raise UserError(
+                f"{path} was changed since it was written, by a failing disk or by hand; restore it, or "
+                "remove it and start the run again, which goes on from its checkpoints"
+            )
         return {**record, "config": completed(record["config"])}
     except FileNotFoundError as error:
         raise UserError(f"{workdir} holds no run: there is no {path}") from error

@@ -21,6 +21,7 @@ same cases but for the moments, in which the machine has a part. Other flags, su
 import argparse
 import collections
 import contextlib
+import json
 import os
 import pathlib
 import pty
@@ -31,7 +32,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
@@ -90,9 +91,9 @@ class Rig:
             (caches / "own_tfds").touch()
         return Place(workdir, caches)
 
-    def start(self, place: Place, **given) -> subprocess.Popen:
+    def start(self, place: Place, more: Sequence[str] = (), **given) -> subprocess.Popen:
         given = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, **given}
-        command = [sys.executable, "main.py", *self.flags, f"--workdir={place.workdir}"]
+        command = [sys.executable, "main.py", *self.flags, f"--workdir={place.workdir}", *more]
         return subprocess.Popen(
             command, cwd=ROOT, env=place.environment(), text=True, start_new_session=True, **given
         )
@@ -127,6 +128,15 @@ class Rig:
                     found.append(f"the history has steps twice or not at all before {row['step']}")
                     break
         return found + [f"left {name}" for name in sorted(names(place) - names(self.reference))]
+
+    def evaluates_otherwise(self, place: Place, ended: Ended) -> list[str]:
+        """What differs from the undisturbed run's metrics where its best checkpoint was evaluated again."""
+        if ended.status or "Traceback" in ended.said:
+            return [f"status {ended.status}: {ended.said}"]
+        (path,) = place.workdir.glob("evaluation-*.json")
+        found = json.loads(path.read_text())["metrics"]
+        expected = read_record(self.reference.workdir)["metrics"]["test"]
+        return [f"test {key} is {found[key]}" for key in ("accuracy", "loss") if found[key] != expected[key]]
 
     def clear(self, place: Place) -> None:
         shutil.rmtree(place.workdir, ignore_errors=True)
@@ -260,17 +270,20 @@ def damage(rig: Rig, rng: random.Random, cases: int) -> Iterator[Case]:
         }
         files = [path for path in sorted(within[where].rglob("*")) if path.is_file() and path.name != ".lock"]
         path = rng.choice(files)
-        done = _damage(path, rng)
-        ended = rig.run(place)
-        name = f"{path.relative_to(place.caches if where == 'caches' else place.workdir)} {done}"
-        told = ended.status == 2 and ended.said.count("\n") == 1 and len(ended.said) < 1000
-        found = (
-            []
-            if told
-            else [f"{name}: {one}" for one in rig.wrong(place, ended) if not one.startswith("left ")]
-        )
-        kind = "half-way" if source is halfway else "finished"
-        yield f"{where}, {kind}, {'refused' if told else 'went on'}", found
+        name = f"{path.relative_to(within[where].parent)} {_damage(path, rng)}"
+        finished = source is rig.reference
+        ended = end(rig.start(place, more=("--mode=evaluate",) if finished else ()))
+        told = ended.status == 2 and ended.said.count("\n") <= 2 and "Traceback" not in ended.said
+        if told:
+            found = []
+        elif finished:
+            found = rig.evaluates_otherwise(place, ended)
+        else:
+            found = [one for one in rig.wrong(place, ended) if not one.startswith("left ")]
+            if "rows up to step" in ended.said:  # the history is damaged, and that was told
+                found = [one for one in found if not one.startswith("the history")]
+        kind = f"{where}, {'evaluated again' if finished else 'gone on with'}"
+        yield f"{kind}, {'refused' if told else 'right'}", [f"{name}: {one}" for one in found]
         rig.clear(place)
 
 

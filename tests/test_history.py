@@ -79,3 +79,36 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
     (tmp_path / "metrics.jsonl").mkdir()
     with pytest.raises(UserError, match=r"metrics\.jsonl cannot be read"):
         read_metrics(tmp_path / "metrics.jsonl")
+
+
+def test_rows_that_were_changed_or_lost_are_told(tmp_path):
+    path, told = tmp_path / "metrics.jsonl", []
+    file = MetricsFile(path, 0)
+    for row in ROWS[:2]:
+        file.log(row)
+    recorded = file.sha256
+    for row in ROWS[2:]:
+        file.log(row)
+    file.close()
+    MetricsFile(path, 10, recorded, told.append).close()
+    assert not told  # the rows after step 10 are written anew in any case
+    path.write_text(path.read_text().replace("0.4", "0.3"))
+    MetricsFile(path, 10, recorded, told.append).close()
+    assert f"{path} has rows up to step 10 that were changed or lost" in told.pop()
+    path.unlink()
+    MetricsFile(path, 10, recorded, told.append).close()
+    assert len(told) == 1
+
+
+def test_a_row_that_a_full_disk_cuts_is_an_error(tmp_path, monkeypatch):
+    file = MetricsFile(tmp_path / "metrics.jsonl", 0)
+
+    class Full:
+        name = "metrics.jsonl"
+
+        def write(self, line):
+            return len(line) - 1
+
+    monkeypatch.setattr(file, "_file", Full())
+    with pytest.raises(OSError, match="No space left on device"):
+        file.log(ROWS[0])

@@ -10,7 +10,7 @@ from mnist_jax import interrupts
 from mnist_jax.interrupts import Interrupted, Interrupts
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_the_run_at_once_while_nothing_is_at_stake(signum):
     with pytest.raises(Interrupted) as caught, Interrupts():
         os.kill(os.getpid(), signum)
@@ -57,6 +57,16 @@ def test_handlers_are_put_back():
     with Interrupts():
         assert signal.getsignal(signal.SIGTERM) is not before
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_hangup_that_nohup_ignores_stays_ignored(monkeypatch):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Interrupts() as handlers:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert handlers.requested is None
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_another_thread_is_left_alone():

@@ -6,6 +6,7 @@ import os
 import pty
 import signal
 import subprocess
+import sys
 import time
 
 import numpy as np
@@ -235,7 +236,9 @@ def test_a_run_killed_three_times_ends_with_the_same_bits(uninterrupted, tmp_pat
     assert read(tmp_path)["resumes"] == 3
 
 
-@pytest.mark.parametrize(("signum", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("signum", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)]
+)
 def test_a_stopped_run_saves_its_step_and_goes_on_to_the_same_bits(uninterrupted, tmp_path, signum, status):
     process = start_main(*LONGER, f"--workdir={tmp_path}")
     wait_for_step(process, tmp_path, 50)
@@ -355,6 +358,21 @@ def test_a_signal_before_training_whose_exception_was_lost_still_ends_the_run(
         train_and_evaluate(tiny_config, tmp_path)
     assert read(tmp_path)["status"] == "interrupted"
     assert read_metrics(tmp_path / "metrics.jsonl") == []
+
+
+def test_a_terminal_that_closes_stops_the_run_with_its_step_saved(uninterrupted, tmp_path):
+    child, terminal = pty.fork()
+    if child == 0:
+        os.chdir(ROOT)
+        os.execv(sys.executable, command(*LONGER, f"--workdir={tmp_path}"))
+    while not read_metrics(tmp_path / "metrics.jsonl"):
+        with contextlib.suppress(OSError):
+            os.read(terminal, 65536)
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 129
+    assert (read(tmp_path)["status"], read(tmp_path)["metrics"]) == ("interrupted", None)
+    assert run_main(*LONGER, f"--workdir={tmp_path}").returncode == 0
+    assert_same_run(tmp_path, uninterrupted)
 
 
 def test_on_a_terminal_there_is_a_bar(tmp_path):

@@ -4,11 +4,14 @@ import os
 import signal
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from configs import digits
 from mnist_jax import workdir
 from mnist_jax.config import validate
 from mnist_jax.errors import UserError
+from mnist_jax.files import sealed
 
 
 def config_of(**changes):
@@ -93,6 +96,35 @@ def test_a_damaged_record_is_named(tmp_path, text):
     (tmp_path / "run.json").write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(UserError, match=r"run\.json is damaged"):
         workdir.previous_run(tmp_path, config_of(), force=False)
+
+
+@given(place=st.integers(0, 10**6), bit=st.integers(0, 7))
+def test_any_bit_that_changed_is_noticed_or_changes_nothing(tmp_path_factory, place, bit):
+    folder = tmp_path_factory.mktemp("run")
+    write_record(folder)
+    fields = json.loads((folder / "run.json").read_text())
+    content = bytearray(sealed(fields))
+    content[place % len(content)] ^= 1 << bit
+    (folder / "run.json").write_bytes(content)
+    try:
+        record = workdir.read_record(folder)
+    except UserError:
+        return
+    # A seal that is not one any more is another key; all others are as they were.
+    assert {key: record[key] for key in fields if key != "config"} == {
+        key: value for key, value in fields.items() if key != "config"
+    }
+
+
+def test_a_record_that_was_changed_by_hand_is_refused(tmp_path):
+    write_record(tmp_path)
+    fields = json.loads((tmp_path / "run.json").read_text())
+    text = sealed({**fields, "steps": 100}).decode()
+    (tmp_path / "run.json").write_text(text)
+    assert workdir.read_record(tmp_path)["steps"] == 100
+    (tmp_path / "run.json").write_text(text.replace('"steps": 100', '"steps": 200'))
+    with pytest.raises(UserError, match=r"run\.json was changed since it was written"):
+        workdir.read_record(tmp_path)
 
 
 def test_the_record_of_another_version_is_refused(tmp_path):
