@@ -248,9 +248,7 @@ def _in_terminal(rig: Rig, place: Place, moment: float) -> int:
 def damage(rig: Rig, rng: random.Random, cases: int) -> Iterator[Case]:
     halfway = rig.place()
     process = rig.start(halfway)
-    while (
-        not (halfway.workdir / "checkpoints").is_dir() or len(list(halfway.workdir.glob("checkpoints/*"))) < 2
-    ):
+    while sum(path.name.isdigit() for path in halfway.workdir.glob("checkpoints/*")) < 2:
         if process.poll() is not None:
             raise UserError("the run is too short to be damaged half-way; give it more evaluations")
         time.sleep(0.01)
