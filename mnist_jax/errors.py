@@ -30,8 +30,8 @@ def shortage(error: BaseException) -> str | None:
                 return _disk_line(os.strerror(number), None)
         if isinstance(one, MemoryError) or any(sign in text for sign in _OUT_OF_MEMORY):
             return (
-                "out of memory; lower config.train.batch_size or config.evaluation.batch_size, or keep the "
-                "images on the host by --config.data.placement=host"
+                "out of memory; lower config.train.batch_size or config.evaluation.batch_size, make the "
+                "model smaller, or keep images on the host by --config.data.placement=host"
             )
     return None
 

@@ -5,6 +5,10 @@ from typing import NamedTuple
 
 import ml_collections
 
+from mnist_jax.errors import UserError
+
+_PAUSES = 1_000_000  # which are held in memory
+
 
 class Plan(NamedTuple):
     """Steps are counted as taken: 0 before the first. Every set ends with `total_steps`."""
@@ -32,14 +36,22 @@ def make_plan(config: ml_collections.FrozenConfigDict, examples: int) -> Plan:
     """The plan of a run on so many training examples.
 
     Without `config.evaluation.every_steps`, an evaluation follows the step that ends an epoch.
+    Raises UserError: it is too long to be planned.
     """
     batch_size = config.train.batch_size
     total = config.train.steps or _steps(config.train.epochs, examples, batch_size)
 
+    epochs = -(-total * batch_size // examples)
+    fields = (config.train.log_every_steps, config.checkpoint.every_steps, config.evaluation.every_steps)
+    if max(total // min(filter(None, fields)), epochs) > _PAUSES:
+        raise UserError(
+            f"the run has {total:,} steps, {epochs:,} epochs, and would pause more than {_PAUSES:,} times; "
+            "shorten it by config.train.epochs or steps, or let it log, evaluate and save less often"
+        )
+
     def every(steps: int) -> set[int]:
         return set(range(steps, total, steps)) if steps else set()
 
-    epochs = -(-total * batch_size // examples)
     epoch_ends = {_steps(epoch, examples, batch_size) for epoch in range(1, epochs)}
     every_evaluation = config.evaluation.every_steps
     evaluations = every(every_evaluation) if every_evaluation else {end for end in epoch_ends if end < total}

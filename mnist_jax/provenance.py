@@ -31,6 +31,8 @@ from mnist_jax.data import ROLES, Dataset
 from mnist_jax.errors import shortage
 from mnist_jax.files import sealed, write_whole
 from mnist_jax.interrupts import Interrupted
+from mnist_jax.redaction import keys_of, redact
+from mnist_jax.wandb_process import wandb_environment
 
 RESULTS = (
     "steps",
@@ -99,7 +101,12 @@ class RunRecord:
             **dict.fromkeys(RESULTS),
         )
         changed = [key for key in _CIRCUMSTANCES if step > 0 and earlier and earlier[-1][key] != process[key]]
-        return [f"the run goes on with other {key} than before; run.json has both" for key in changed]
+        told = [f"the run goes on with other {key} than before; run.json has both" for key in changed]
+        if files := code.get("keys_left_out"):
+            told.append(
+                f"uncommitted changes of {', '.join(files)} have keys, which the patch of the run leaves out"
+            )
+        return told
 
     @contextlib.contextmanager
     def outcome(self) -> Iterator[None]:
@@ -140,11 +147,11 @@ def describe_code(patch_folder: pathlib.Path | None = None) -> dict[str, Any]:
     GIT_COMMIT beside the program, which a build writes; "-dirty" at its end means what it says. None where
     nothing tells.
     """
-    code: dict[str, Any] = dict.fromkeys(("commit", "dirty", "patch_sha256", "remote"))
+    code: dict[str, Any] = dict.fromkeys(("commit", "dirty", "patch_sha256", "remote", "keys_left_out"))
     if _git("ls-files", "--error-unmatch", "mnist_jax/provenance.py"):  # not the repository around an install
         code["commit"], code["dirty"] = _git_text("rev-parse", "HEAD"), bool(_git("status", "--porcelain"))
         code["remote"] = _remote()
-        patch = code_patch() if code["dirty"] else b""
+        patch, code["keys_left_out"] = code_patch() if code["dirty"] else (b"", [])
         code["patch_sha256"] = hashlib.sha256(patch).hexdigest() if patch else None
         if patch and patch_folder:
             (patch_folder / f"code-{code['patch_sha256'][:12]}.patch").write_bytes(patch)
@@ -153,8 +160,11 @@ def describe_code(patch_folder: pathlib.Path | None = None) -> dict[str, Any]:
     return {"version": __version__, **code}
 
 
-def code_patch() -> bytes:
-    """What changed since the commit, as a patch for `git apply`, with code that git does not know yet."""
+def code_patch() -> tuple[bytes, list[str]]:
+    """What changed since the commit, as a patch for `git apply`, with code that git does not know yet.
+
+    Lines with keys are left out, see `redaction.redact`, which gives the files that had them.
+    """
     with tempfile.TemporaryDirectory() as folder:
         # An index of its own, in which the new files are announced; the user's stays as it is.
         index = pathlib.Path(folder) / "index"
@@ -164,7 +174,8 @@ def code_patch() -> bytes:
             _git("add", "--intent-to-add", "--", pattern, index=index)
         # Whatever the user's settings of git: plain, and with the prefixes that `git apply` wants.
         plainly = ("--no-color", "--no-ext-diff", "--no-textconv", "--src-prefix=a/", "--dst-prefix=b/")
-        return _git("diff", *plainly, "--binary", "HEAD", "--", ".", ":(exclude).env", index=index) or b""
+        patch = _git("diff", *plainly, "--binary", "HEAD", "--", ".", ":(exclude).env", index=index) or b""
+    return redact(patch, keys_of(wandb_environment()))
 
 
 def describe_data(dataset: Dataset, config: Any) -> dict[str, Any]:

@@ -145,7 +145,7 @@ def test_the_patch_makes_the_changed_tree_from_the_commit(checkout):
     (folder / "checkpoint.bin").write_text("large")
     (folder / ".env").write_text("WANDB_API_KEY=secret")
     git("add", ".env")
-    patch = provenance.code_patch()
+    patch, _ = provenance.code_patch()
     assert b"secret" not in patch
     assert b"large" not in patch
     assert git("status", "--porcelain").count("??") == 2  # the user's index is as it was
@@ -154,6 +154,22 @@ def test_the_patch_makes_the_changed_tree_from_the_commit(checkout):
     subprocess.run(["git", "-C", folder, "apply"], input=patch, check=True)
     assert (folder / "mnist_jax" / "provenance.py").read_bytes() == b"caf\xe9\r\n"
     assert (folder / "new.py").read_text() == "new\n"
+
+
+def test_keys_in_changes_stay_out_of_the_patch_and_are_told(checkout, tiny_config, monkeypatch):
+    folder, _ = checkout
+    monkeypatch.setenv("WANDB_API_KEY", "zebra-umbrella")
+    (folder / "new.py").write_text("a = 1\nlogin('zebra-umbrella')\n")
+    workdir = folder / "run"
+    workdir.mkdir()
+    config = validate(tiny_config)
+    record = provenance.RunRecord(workdir / "run.json", None)
+    told = record.begin(config, data.load(config.data), step=0, parameters=1)
+    assert told == ["uncommitted changes of new.py have keys, which the patch of the run leaves out"]
+    assert record.fields["code"]["keys_left_out"] == ["new.py"]
+    (patch,) = workdir.glob("code-*.patch")
+    assert b"+a = 1\n" in patch.read_bytes()
+    assert not [path for path in workdir.iterdir() if b"zebra" in path.read_bytes()]
 
 
 def test_the_repository_around_an_installed_program_is_not_its_own(checkout, monkeypatch):
