@@ -61,6 +61,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.optimizer.eps = 1e-8  # adam, adamw, adadelta and lamb
     config.optimizer.rho = 0.9  # adadelta
     config.optimizer.weight_decay = 0.0  # on kernels, never on biases and norms; adam has none: use adamw
+    config.optimizer.skip_nonfinite = 0  # so many updates in a row are left out; 0: the first ends the run
     config.optimizer.clip_norm = 0.0  # gradients longer than this are shortened to it; 0.0: not clipped
 
     config.schedule = ml_collections.ConfigDict()

@@ -110,6 +110,7 @@ RULES: Mapping[str, Rule] = {
     "optimizer.eps": _above_zero(),
     "optimizer.rho": _fraction(),
     "optimizer.weight_decay": _from_zero(),
+    "optimizer.skip_nonfinite": _integer(0),
     "optimizer.clip_norm": _from_zero(),
     "schedule.name": _choice("constant", "cosine", "one_cycle", "step", "linear"),
     "schedule.unit": _choice("epochs", "steps"),
@@ -158,8 +159,9 @@ _WHERE_THINGS_LIE |= {name for name in RULES if name.startswith("wandb.")}
 
 
 # Of fields that came after the first records of this schema, what runs without them had.
-_LATER = {
+_LATER: Mapping[str, Any] = {
     "profile": 0,
+    "optimizer": {"skip_nonfinite": 0},
     "mesh": {"data": 0, "shard_params": False},
     "population": {"seeds": 0}
     | {
@@ -172,7 +174,7 @@ _LATER = {
 
 def completed(config: Mapping[str, Any]) -> dict[str, Any]:
     """The config of a record, with the fields that came after it was written."""
-    return {**_LATER, **config}
+    return {**_LATER, **config, "optimizer": {**_LATER["optimizer"], **config.get("optimizer", {})}}
 
 
 def validate(config: ml_collections.ConfigDict) -> ml_collections.FrozenConfigDict:

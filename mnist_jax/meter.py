@@ -18,11 +18,12 @@ class Meter:
     The clock starts when the first chunk, which compiles, is done.
     """
 
-    def __init__(self, plan: Plan, batch_size: int, before: dict[str, Any]):
+    def __init__(self, plan: Plan, batch_size: int, before: dict[str, Any], *, skipped: int = 0):
         """batch_size: images a step, of all models. before: the `progress` of the run when it was saved; {}
-        for a new one.
+        for a new one. skipped: how many steps in a row may have a loss or gradient that is not finite.
         """
-        self._plan, self._batch_size = plan, batch_size
+        self._plan, self._batch_size, self._skipped = plan, batch_size, skipped
+        self._in_a_row: dict[int, int] = {}  # by model, such steps up to now
         self._seconds, self._images = before.get("train_seconds", 0.0), before.get("images", 0)
         self._wall_before = before.get("wall_seconds", 0.0)
         self._pending: tuple[int, dict[str, jax.Array]] | None = None
@@ -62,7 +63,7 @@ class Meter:
 
         The averages are lists of P numbers for P models.
         pause: training stops here, so the interval ends with it.
-        Raises UserError: the loss of the only model is not finite.
+        Raises UserError: the loss or gradient of the only model is not finite, for too many steps in a row.
         """
         if self._pending is None:
             return None
@@ -93,7 +94,7 @@ class Meter:
             "step": step,
             "epoch": self._plan.epoch(step),
             "steps": merged["loss"].shape[-1],
-            **{key: values.mean(axis=-1, dtype=np.float64).tolist() for key, values in merged.items()},
+            **{key: _mean(values) for key, values in merged.items()},
             "learning_rate": merged["learning_rate"][..., -1].tolist(),
             "images_per_second": self._interval_images / self._interval_seconds
             if self._interval_images
@@ -106,26 +107,34 @@ class Meter:
 
     def _check_finite(self, step: int, values: dict[str, np.ndarray]) -> None:
         if values["loss"].ndim == 1:
-            if message := _training_divergence(step, values):
+            if message := self._divergence(0, step, values):
                 raise UserError(message)
             return
         for model in range(len(values["loss"])):
-            if message := _training_divergence(step, {key: of[model] for key, of in values.items()}):
+            if message := self._divergence(model, step, {key: of[model] for key, of in values.items()}):
                 self.diverged.setdefault(model, message)
 
-
-def _training_divergence(step: int, values: dict[str, np.ndarray]) -> str | None:
-    """What to say where a loss (S,) of the chunk that ends at `step` is not finite."""
-    bad = np.flatnonzero(~np.isfinite(values["loss"]))
-    if not bad.size:
+    def _divergence(self, model: int, step: int, values: dict[str, np.ndarray]) -> str | None:
+        """What to say where too many steps (S,) of the chunk that ends at `step` are not finite."""
+        finite = np.isfinite(values["loss"]) & np.isfinite(values["grad_norm"])
+        for place in range(len(finite)):
+            self._in_a_row[model] = 0 if finite[place] else self._in_a_row.get(model, 0) + 1
+            if self._in_a_row[model] > self._skipped:
+                at = step - len(finite) + place + 1
+                loss, rate, norm = (values[key][place] for key in ("loss", "learning_rate", "grad_norm"))
+                what = f"the gradient norm is {norm}" if np.isfinite(loss) else f"the loss is {loss}"
+                return (
+                    f"{what} at step {at} (learning rate {rate:.3g}, gradient norm {norm:.3g}); "
+                    "lower config.optimizer.learning_rate or set config.optimizer.clip_norm"
+                )
         return None
-    first = bad[0]
-    at = step - len(values["loss"]) + first + 1
-    loss, rate, norm = (values[key][first] for key in ("loss", "learning_rate", "grad_norm"))
-    return (
-        f"the loss is {loss} at step {at} (learning rate {rate:.3g}, gradient norm {norm:.3g}); "
-        "lower config.optimizer.learning_rate or set config.optimizer.clip_norm"
-    )
+
+
+def _mean(values: np.ndarray) -> Any:
+    """Over the last axis, of what is finite; not a number where nothing is."""
+    finite = np.isfinite(values)
+    total = np.where(finite, values, 0).sum(axis=-1, dtype=np.float64)
+    return np.where(finite.any(-1), total / np.maximum(finite.sum(-1), 1), np.nan).tolist()
 
 
 def validation_divergence(loss: float, step: int) -> str | None:

@@ -60,7 +60,7 @@ def create_optimizer(
     """The optax chain of `config.optimizer`: gradient clipping, then the named optimizer.
 
     Weight decay falls on kernels alone. It is decoupled in adamw, lamb and lion, and joins the gradient
-    in sgd and adadelta.
+    in sgd and adadelta. With `skip_nonfinite` an update that is not finite changes nothing.
     """
     c = config.optimizer
     decay = {"weight_decay": c.weight_decay, "mask": _kernels}
@@ -80,8 +80,8 @@ def create_optimizer(
     }
     optimizer = optimizers[c.name]()
     if c.clip_norm:
-        return optax.chain(optax.clip_by_global_norm(c.clip_norm), optimizer)
-    return optimizer
+        optimizer = optax.chain(optax.clip_by_global_norm(c.clip_norm), optimizer)
+    return optax.apply_if_finite(optimizer, c.skip_nonfinite) if c.skip_nonfinite else optimizer
 
 
 def _kernels(params: Any) -> Any:

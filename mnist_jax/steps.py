@@ -1,5 +1,6 @@
 """What runs on the device: the state of a training run, its step, and the forward pass of evaluation."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -110,6 +111,9 @@ def make_train_chunk(
             "learning_rate": jnp.asarray(schedule(state.step), jnp.float32),
             "grad_norm": jnp.sqrt(optax.tree.vdot(grads, grads)),  # on CPU faster than optax.tree.norm
         }
+        if config.optimizer.skip_nonfinite:  # neither do the statistics of batch norm take part in it
+            finite = jnp.isfinite(metrics["grad_norm"])
+            model_state = jax.tree.map(functools.partial(jnp.where, finite), model_state, state.model_state)
         return state._replace(
             step=state.step + 1,
             params=params,

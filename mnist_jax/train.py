@@ -79,7 +79,12 @@ def _run(
         parameters = provenance.count_params(state.params)
         for warning in record.begin(config, dataset, step=step, parameters=parameters):
             warn(warning)
-        meter = Meter(plan, config.train.batch_size, notes.get("progress", {}))
+        meter = Meter(
+            plan,
+            config.train.batch_size,
+            notes.get("progress", {}),
+            skipped=config.optimizer.skip_nonfinite,
+        )
         with (
             Trackers(
                 own, config, plan, record, dataset, step=step, history=notes.get("history_sha256")

@@ -68,7 +68,9 @@ def run_population(
         ]
         for warning in record.begin(config, dataset, step=step, parameters=parameters * len(members)):
             warn(warning)
-        meter = Meter(plan, config.train.batch_size * len(runs), notes.get("progress", {}))
+        images = config.train.batch_size * len(runs)
+        skipped = config.optimizer.skip_nonfinite
+        meter = Meter(plan, images, notes.get("progress", {}), skipped=skipped)
         history = notes.get("history_sha256")
         with (
             Trackers(workdir, config, plan, record, dataset, step=step, history=history) as trackers,

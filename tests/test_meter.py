@@ -19,10 +19,10 @@ def clock(monkeypatch):
     return Clock
 
 
-def meter_of():
+def meter_of(**given):
     config = default.get_config()
     config.train.update(steps=8, batch_size=10, log_every_steps=4)
-    return Meter(make_plan(validate(config), 40), batch_size=10, before={})
+    return Meter(make_plan(validate(config), 40), batch_size=10, before={}, **given)
 
 
 def metrics(*losses):
@@ -63,6 +63,24 @@ def test_a_loss_that_is_not_finite_ends_the_run_at_its_step():
     meter = meter_of()
     meter.put(4, metrics(1.0, 1.0, float("nan"), 1.0))
     with pytest.raises(UserError, match=r"the loss is nan at step 3 \(learning rate 0.1, gradient norm 1\)"):
+        meter.fetch()
+
+
+def test_a_gradient_that_is_not_finite_ends_the_run_too():
+    meter = meter_of()
+    meter.put(4, metrics(1.0, 1.0) | {"grad_norm": jnp.array([1.0, float("inf")])})
+    with pytest.raises(UserError, match=r"the gradient norm is inf at step 4 "):
+        meter.fetch()
+
+
+def test_so_many_in_a_row_may_be_skipped_and_do_not_count():
+    nan, meter = float("nan"), meter_of(skipped=2)
+    meter.put(4, metrics(1.0, nan, nan, 3.0))
+    assert meter.fetch()["loss"] == 2.0
+    meter.put(6, metrics(nan, nan))
+    assert meter.fetch(pause=True)["loss"] != 0
+    meter.put(8, metrics(nan, 1.0))
+    with pytest.raises(UserError, match="the loss is nan at step 7 "):
         meter.fetch()
 
 

@@ -113,6 +113,21 @@ def test_one_step_is_the_gradient_of_smoothed_cross_entropy(tiny_config):
     assert metrics["grad_norm"][0] == pytest.approx(norm, rel=1e-4)
 
 
+def test_an_update_that_is_not_finite_is_skipped_where_asked(tiny_config):
+    changes = {"optimizer.skip_nonfinite": 2, "model.norm": "batch", "optimizer.momentum": 0.9}
+    _, _, state, train_chunk = setup(tiny_config, **changes)
+    state, _ = run(train_chunk, state, INDICES[:2])
+    params, statistics = jax.device_get((state.params, state.model_state))
+    overflowing = state._replace(params=jax.tree.map(lambda leaf: leaf * 1e38, copy(state.params)))
+    after, metrics = run(train_chunk, copy(overflowing), INDICES[2:3])
+    assert not np.isfinite(metrics["grad_norm"]).any()
+    jax.tree.map(np.testing.assert_array_equal, after.params, overflowing.params)
+    jax.tree.map(np.testing.assert_array_equal, after.model_state, statistics)
+    again, metrics = run(train_chunk, after._replace(params=jax.tree.map(jnp.array, params)), INDICES[3:4])
+    assert np.isfinite(metrics["loss"]).all()
+    assert not np.array_equal(jax.tree.leaves(again.params)[0], jax.tree.leaves(params)[0])
+
+
 def test_the_moving_average_forgets_the_start(tiny_config):
     _, _, state, train_chunk = setup(tiny_config, **{"train.ema_decay": 0.25})
     expected = jax.tree.map(np.asarray, state.params)
