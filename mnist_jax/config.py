@@ -258,10 +258,19 @@ def require_same(old: Mapping[str, Any], new: Mapping[str, Any], where: object) 
     """
     changed = differences(old, new)
     if changed:
-        fields = ", ".join(f"config.{name} was {was!r}, now {now!r}" for name, (was, now) in changed.items())
+        told = [
+            f"config.{name} was {_shortened(was)}, now {_shortened(now)}"
+            for name, (was, now) in changed.items()
+        ]
+        fields = ", ".join(told)
         raise UserError(
             f"{where} holds a run of another config ({fields}); give another --workdir or --resume=force"
         )
+
+
+def _shortened(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 def _check_together(config: ml_collections.ConfigDict) -> None:

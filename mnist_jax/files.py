@@ -1,9 +1,11 @@
 """Files that are there whole or not at all, and records that tell whether they were changed since."""
 
+import errno
 import hashlib
 import json
 import os
 import pathlib
+import stat
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +17,14 @@ def write_whole(path: pathlib.Path, content: bytes) -> None:
     partial = path.with_name(path.name + ".partial")
     partial.write_bytes(content)
     os.replace(partial, path)
+
+
+def read_regular(path: pathlib.Path) -> bytes:
+    """The content of a file; OSError for what is none, such as a pipe, which nobody might ever write to."""
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file", str(path))
+        return file.read()
 
 
 def sealed(fields: Mapping[str, Any]) -> bytes:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mnist_jax.errors import UserError
-from mnist_jax.files import write_whole
+from mnist_jax.files import read_regular, write_whole
 
 Row = dict[str, Any]
 
@@ -76,7 +76,7 @@ def _is_before(row: Row, step: int) -> bool:
 
 def _whole_rows(path: pathlib.Path) -> list[bytes]:
     try:
-        lines = path.read_bytes().splitlines(keepends=True)
+        lines = read_regular(path).splitlines(keepends=True)
     except FileNotFoundError:
         return []
     except OSError as error:
@@ -87,9 +87,13 @@ def _whole_rows(path: pathlib.Path) -> list[bytes]:
 def _is_row(line: bytes) -> bool:
     try:
         row = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
-    return isinstance(row, dict) and type(row.get("step")) is int and isinstance(row.get("split"), str)
+    if not isinstance(row, dict) or type(row.get("step")) is not int or not isinstance(row.get("split"), str):
+        return False
+    return all(
+        value is None or isinstance(value, (int, float)) for key, value in row.items() if key != "split"
+    )
 
 
 def _undefined(value: Any) -> bool:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mnist_jax.errors import UserError
-from mnist_jax.files import write_whole
+from mnist_jax.files import read_regular, write_whole
 
 
 class Predictions(NamedTuple):
@@ -53,7 +53,7 @@ def load_predictions(path: pathlib.Path) -> tuple[int, Predictions]:
     Raises UserError: the file is not there, or damaged.
     """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with np.load(io.BytesIO(read_regular(path)), allow_pickle=False) as arrays:
             return int(arrays["step"]), predictions_of(arrays["log_probabilities"], arrays["labels"])
     except Exception as error:  # numpy and zipfile raise whatever a damaged file leads them to
         raise UserError(f"{path} cannot be read: {error}") from error

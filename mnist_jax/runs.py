@@ -11,7 +11,7 @@ import msgspec
 
 from mnist_jax import SCHEMA
 from mnist_jax.config import completed, flatten, identity
-from mnist_jax.files import seal_broken
+from mnist_jax.files import read_regular, seal_broken
 
 _INSIDE_A_RUN = frozenset({"checkpoints", "wandb", "export"})
 
@@ -90,7 +90,7 @@ def find_runs(folders: Iterable[pathlib.Path]) -> Iterator[pathlib.Path]:
 def read_run(workdir: pathlib.Path) -> Run:
     """What a list shows of a run; one whose run.json cannot be read is "damaged"."""
     try:
-        content = (workdir / "run.json").read_bytes()
+        content = read_regular(workdir / "run.json")
         record = _decoder.decode(content)
     except OSError as error:
         return Run(workdir, "damaged", f"run.json cannot be read: {error.strerror or error}")

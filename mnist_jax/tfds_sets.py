@@ -6,8 +6,8 @@ import hashlib
 import io
 import os
 import pathlib
-import socket
 import sys
+import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
@@ -22,6 +22,8 @@ from mnist_jax.console import tell
 from mnist_jax.decoding import decode_all
 from mnist_jax.errors import UserError
 from mnist_jax.sources import Source
+
+_ANSWER_SECONDS = 20  # that a server has to answer before a download is tried
 
 
 def tfds_set(config: ml_collections.FrozenConfigDict) -> Source:
@@ -138,12 +140,14 @@ def _check_reachable(builder: Any, manual_dir: pathlib.Path | str) -> None:
         for url, info in urls.items()
         if not manual_dir or not (pathlib.Path(manual_dir) / info.filename).exists()
     ]
-    if not missing or urllib.request.getproxies():  # a proxy resolves names itself
+    if not missing:
         return
     url, filename = missing[0]
     host = urllib.parse.urlsplit(url).hostname
     try:
-        socket.getaddrinfo(host, 443)
+        urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=_ANSWER_SECONDS).close()
+    except urllib.error.HTTPError:  # it answers, if not to this
+        return
     except OSError as error:
         where = f"{manual_dir} has no {filename} and " if manual_dir else ""
         raise UserError(

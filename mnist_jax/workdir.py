@@ -8,25 +8,78 @@ from typing import Any
 
 import filelock
 import ml_collections
+import msgspec
 
 from mnist_jax import SCHEMA
 from mnist_jax.config import completed, differences, require_same
 from mnist_jax.data import Dataset
 from mnist_jax.errors import UserError
-from mnist_jax.files import seal_broken
+from mnist_jax.files import read_regular, seal_broken
 from mnist_jax.plan import Plan
 
-# Of run.json, there from its first writing on, and what each is.
-_KEYS = {
-    "status": str,
-    "started": str,
-    "processes": list,
-    "config": dict,
-    "code": dict,
-    "data": dict,
-    "environment": dict,
-}
-_RESULT_KEYS = {"metrics": dict, "best": dict, "params_sha256": str, "steps": int}  # of a finished run
+
+class _Code(msgspec.Struct):
+    commit: str | None
+    dirty: bool | None
+    patch_sha256: str | None = None
+
+
+class _Split(msgspec.Struct):
+    expression: str
+    examples: int
+    class_counts: list[int]
+
+
+class _Data(msgspec.Struct):
+    name: str
+    fingerprint: str
+    classes: list[str]
+    image_shape: list[int]
+    splits: dict[str, _Split]
+
+
+class _Environment(msgspec.Struct):
+    python: str
+    os: str
+    cpu: str
+    cores: int | None
+    memory_bytes: int
+    accelerator: dict[str, Any]
+    packages: dict[str, str]
+
+
+class _Process(msgspec.Struct):
+    started: str
+    from_step: int
+    code: dict[str, Any]
+    accelerator: dict[str, Any]
+    packages_sha256: str
+
+
+class _Record(msgspec.Struct):
+    """Of run.json what programs read and is there from its first writing on; what else it has is let be."""
+
+    status: str
+    started: str
+    command: list[str]
+    config: dict[str, Any]
+    code: _Code
+    data: _Data
+    environment: _Environment
+    processes: list[_Process]
+    parameters: int
+
+
+class _Metrics(msgspec.Struct):
+    test: dict[str, Any]
+    validation: dict[str, Any]
+
+
+class _Finished(_Record):
+    metrics: _Metrics
+    best: dict[str, Any]
+    params_sha256: str
+    steps: int
 
 
 @contextlib.contextmanager
@@ -60,17 +113,13 @@ def read_record(workdir: pathlib.Path) -> dict[str, Any]:
     """
     path = workdir / "run.json"
     try:
-        content = path.read_bytes()
+        content = read_regular(path)
         record = json.loads(content)
         if record["schema"] != SCHEMA:
             raise UserError(
                 f"{path} was written by another version (schema {record['schema']}, not {SCHEMA})"
             )
-        keys = _KEYS | (_RESULT_KEYS if record.get("status") == "finished" else {})
-        if not all(isinstance(record.get(key), kind) for key, kind in keys.items()):
-            raise ValueError("a key is missing, or is not what it should be")
-        if not isinstance(record["data"].get("fingerprint"), str):
-            raise ValueError("the data has no fingerprint")
+        msgspec.convert(record, _Finished if record.get("status") == "finished" else _Record)
         if seal_broken(content):
             raise UserError(
                 f"{path} was changed since it was written, by a failing disk or by hand; restore it, or "
@@ -81,7 +130,9 @@ def read_record(workdir: pathlib.Path) -> dict[str, Any]:
         raise UserError(f"{workdir} holds no run: there is no {path}") from error
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except msgspec.ValidationError as error:
+        raise UserError(f"{path} is damaged ({error}); remove it, or give another --workdir") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{path} is damaged; remove it, or give another --workdir") from error
 
 

@@ -36,14 +36,19 @@ def run_of(folder, name, *, right, seed=0, rng=None, **fields):
     config["train"].update(fields)
     accuracy = float((said == LABELS).mean())
     code = {"commit": "c" * 40, "dirty": False}
-    machine = {"accelerator": {"kind": "cpu", "cores_usable": 2}}
-    data = {"name": "s/1", "fingerprint": "f" * 64, "classes": ["a", "b", "c"]}
-    data["splits"] = {"test": {"expression": "test", "examples": EXAMPLES}}
+    machine = {"python": "3", "os": "", "cpu": "", "cores": 2, "memory_bytes": 1, "packages": {}}
+    machine["accelerator"] = {"kind": "cpu", "cores_usable": 2}
+    data = {"name": "s/1", "fingerprint": "f" * 64, "classes": ["a", "b", "c"], "image_shape": [1, 1, 1]}
+    data["splits"] = {"test": {"expression": "test", "examples": EXAMPLES, "class_counts": []}}
+    process = {"started": "", "from_step": 0, "code": code, "accelerator": {}, "packages_sha256": "p" * 64}
+    metrics = {
+        "test": {"accuracy": accuracy, "loss": 1 - accuracy, "kappa": None, "notes": []},
+        "validation": {},
+    }
     record = {
-        "schema": 1, "status": "finished", "started": "2026-01-01T00:00:00+00:00", "config": config,
-        "processes": [{"packages_sha256": "p" * 64}], "code": code, "data": data, "environment": machine,
-        "best": {}, "params_sha256": "0" * 64, "steps": 3,
-        "metrics": {"test": {"accuracy": accuracy, "loss": 1 - accuracy, "kappa": None, "notes": []}},
+        "schema": 1, "status": "finished", "started": "2026-01-01T00:00:00+00:00", "command": ["main.py"],
+        "config": config, "processes": [process], "code": code, "data": data, "environment": machine,
+        "parameters": 1, "best": {}, "params_sha256": "0" * 64, "steps": 3, "metrics": metrics,
     }  # fmt: skip
     workdir = folder / name
     workdir.mkdir(parents=True)
@@ -204,7 +209,7 @@ def test_what_is_not_finished_or_damaged_is_left_out(runs, tmp_path):
     kept = load_runs([tmp_path / "sweep.log", *(run.workdir for run in runs)], told.append)
     assert [run.name for run in kept] == [run.name for run in runs[4:]]
     assert len(told) == 4
-    assert "run.json is damaged: it lacks 'test'" in told[3]
+    assert "run.json is damaged (Object missing required field `test`" in told[3]
     assert "interrupted, not finished" in told[0]
     with pytest.raises(UserError, match="none of these folders holds a finished run"):
         load_runs([tmp_path], told.append)

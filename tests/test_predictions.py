@@ -1,3 +1,7 @@
+import os
+import pathlib
+import pickle
+
 import numpy as np
 import pytest
 import sklearn.metrics
@@ -33,3 +37,26 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, content):
         path.write_bytes(content)
     with pytest.raises(UserError, match=r"p\.npz cannot be read: "):
         load_predictions(path)
+
+
+class Evil:
+    def __reduce__(self):
+        return pathlib.Path.touch, (pathlib.Path("executed"),)
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_nothing_in_a_file_is_executed(tmp_path, monkeypatch, packed):
+    monkeypatch.chdir(tmp_path)
+    if packed:
+        np.savez("p.npz", step=1, labels=np.array([Evil()], object), log_probabilities=np.zeros((1, 2)))
+    else:
+        pathlib.Path("p.npz").write_bytes(pickle.dumps(Evil()))
+    with pytest.raises(UserError, match=r"p\.npz cannot be read: "):
+        load_predictions(tmp_path / "p.npz")
+    assert not pathlib.Path("executed").exists()
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "p.npz")
+    with pytest.raises(UserError, match="it is no regular file"):
+        load_predictions(tmp_path / "p.npz")

@@ -3,6 +3,7 @@
 import multiprocessing
 import pathlib
 import shutil
+import socket
 import subprocess
 import sys
 
@@ -11,7 +12,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from configs import default
-from mnist_jax import data
+from mnist_jax import data, tfds_sets
 from mnist_jax.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -217,15 +218,23 @@ def test_a_set_that_is_not_there_is_told_in_one_line(tmp_path, name, expected):
 
 
 def test_no_network_is_told_at_once(tmp_path, monkeypatch):
-    def no_network(*_):
+    def no_network(*_, **__):
         raise OSError("Name or service not known")
 
-    monkeypatch.setattr("socket.getaddrinfo", no_network)
-    monkeypatch.setattr("urllib.request.getproxies", dict)
+    monkeypatch.setattr("urllib.request.urlopen", no_network)
     with pytest.raises(UserError, match="config.data.manual_dir"):
         data.load(config_of("mnist", tmp_path))
     with pytest.raises(UserError, match="has no t10k-images-idx3-ubyte.gz"):
         data.load(config_of("mnist", tmp_path, manual_dir=str(tmp_path)))
+
+
+def test_a_proxy_that_never_answers_is_told(tmp_path, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        for name in ("http_proxy", "https_proxy"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{silent.getsockname()[1]}")
+        monkeypatch.setattr(tfds_sets, "_ANSWER_SECONDS", 0.3)
+        with pytest.raises(UserError, match="cannot be reached to download it"):
+            data.load(config_of("mnist", tmp_path))
 
 
 def test_files_that_are_not_the_sets_own_are_refused(tmp_path):

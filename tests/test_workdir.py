@@ -24,10 +24,13 @@ def write_record(folder, **fields):
     config = json.loads(json.dumps(config_of().to_dict()))
     sections = {
         "config": config,
-        "code": {},
-        "data": {"fingerprint": "0"},
-        "environment": {},
+        "code": {"commit": None, "dirty": None},
+        "data": {"name": "s/1", "fingerprint": "0", "classes": [], "image_shape": [1, 1, 1], "splits": {}},
+        "environment": {"python": "3", "os": "", "cpu": "", "cores": 2, "memory_bytes": 1}
+        | {"accelerator": {}, "packages": {}},
         "processes": [],
+        "command": ["main.py"],
+        "parameters": 1,
     }
     record = {"schema": 1, "status": "running", "started": "2026-01-01T00:00:00+00:00", **sections, **fields}
     (folder / "run.json").write_text(
@@ -81,7 +84,7 @@ def test_the_same_config_goes_on_and_another_is_refused_with_its_fields(tmp_path
 
 
 def test_a_run_is_finished_for_its_own_config_only(tmp_path):
-    results = {"metrics": {}, "best": {}, "params_sha256": "0", "steps": 1}
+    results = {"metrics": {"test": {}, "validation": {}}, "best": {}, "params_sha256": "0", "steps": 1}
     write_record(tmp_path, status="finished", **results)
     record = workdir.previous_run(tmp_path, config_of(), force=False)
     assert workdir.is_finished(record, config_of())
@@ -90,7 +93,7 @@ def test_a_run_is_finished_for_its_own_config_only(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", "null", '{"schema": 1}', '{"schema": 1, "config": 3}', "\x00"]
+    "text", ["", "{", "[]", "null", '{"schema": 1}', '{"schema": 1, "config": 3}', "\x00", "[" * 10**5]
 )
 def test_a_damaged_record_is_named(tmp_path, text):
     (tmp_path / "run.json").write_bytes(text if isinstance(text, bytes) else text.encode())
@@ -131,6 +134,27 @@ def test_the_record_of_another_version_is_refused(tmp_path):
     write_record(tmp_path, schema=99)
     with pytest.raises(UserError, match="schema 99"):
         workdir.previous_run(tmp_path, config_of(), force=False)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("processes", [1], r"Expected `object`, got `int` - at `\$.processes\[0\]`"),
+        ("environment", {"python": 3}, r"at `\$.environment.python`"),
+        ("config", "__import__('os')", r"at `\$.config`"),
+        ("command", "rm", r"at `\$.command`"),
+    ],
+)
+def test_a_record_of_other_types_is_damaged(tmp_path, key, value, told):
+    write_record(tmp_path, **{key: value})
+    with pytest.raises(UserError, match=rf"run\.json is damaged \(.*{told}\); remove it"):
+        workdir.read_record(tmp_path)
+
+
+def test_a_pipe_is_no_record(tmp_path):
+    os.mkfifo(tmp_path / "run.json")
+    with pytest.raises(UserError, match=r"run\.json cannot be read"):
+        workdir.read_record(tmp_path)
 
 
 @pytest.mark.parametrize("key", ["status", "started", "processes", "code", "data", "environment"])
