@@ -64,8 +64,9 @@ def read_metrics(path: pathlib.Path) -> list[Row]:
 
 def whole_intervals(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """The rows without averages over few steps, which end where an evaluation comes: on a curve they would
-    stand out for their noise alone.
+    stand out for their noise alone. Rows of another program, which lack what a curve needs, are left out too.
     """
+    rows = [row for row in rows if row.keys() >= {"epoch", "loss", "accuracy"}]
     longest = max((row.get("steps", 0) for row in rows if row["split"] == "train"), default=0)
     return [row for row in rows if row.get("steps", longest) >= longest / 2]
 

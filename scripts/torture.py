@@ -127,7 +127,8 @@ class Rig:
                 if reached != row["step"]:
                     found.append(f"the history has steps twice or not at all before {row['step']}")
                     break
-        return found + [f"left {name}" for name in sorted(names(place) - names(self.reference))]
+        left = (names(place) - names(self.reference)) | unfinished(place.caches)
+        return found + [f"left {name}" for name in sorted(left)]
 
     def evaluates_otherwise(self, place: Place, ended: Ended) -> list[str]:
         """What differs from the undisturbed run's metrics where its best checkpoint was evaluated again."""
@@ -154,14 +155,17 @@ def end(process: subprocess.Popen) -> Ended:
 
 
 def names(place: Place) -> set[str]:
-    """Of a workdir what is in it, but for code patches, and in checkpoints/; of caches what is unfinished."""
+    """What is in a workdir and among its checkpoints, but for patches of the code."""
     found = {path.name for path in place.workdir.iterdir() if path.suffix != ".patch"}
     if (place.workdir / "checkpoints").is_dir():
         found |= {f"checkpoints/{path.name}" for path in (place.workdir / "checkpoints").iterdir()}
-    partial = ("*.partial", "*.building", "*.incomplete*", "*tmp*")
-    return found | {
-        str(path.relative_to(place.caches)) for end in partial for path in place.caches.rglob(end)
-    }
+    return found
+
+
+def unfinished(caches: pathlib.Path) -> set[str]:
+    """What was begun in the caches and never came to its end."""
+    ends = ("*.partial", "*.building", "*.incomplete*", "*tmp*")
+    return {str(path.relative_to(caches)) for end in ends for path in caches.rglob(end)}
 
 
 Case = tuple[str, list[str]]  # its kind, and what was wrong

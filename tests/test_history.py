@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mnist_jax.errors import UserError
-from mnist_jax.history import MetricsFile, read_metrics
+from mnist_jax.history import MetricsFile, read_metrics, whole_intervals
 
 ROWS = [
     {"split": "train", "step": 10, "loss": 0.5},
@@ -79,6 +79,22 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
     (tmp_path / "metrics.jsonl").mkdir()
     with pytest.raises(UserError, match=r"metrics\.jsonl cannot be read"):
         read_metrics(tmp_path / "metrics.jsonl")
+
+
+def test_a_curve_has_whole_intervals_of_whole_rows():
+    def row(step, steps):
+        return {
+            "split": "train",
+            "step": step,
+            "steps": steps,
+            "epoch": step / 10,
+            "loss": 1.0,
+            "accuracy": 0.5,
+        }
+
+    whole = [row(10, 10), row(20, 10)]
+    other = {"split": "validation", "step": 20}
+    assert whole_intervals([*whole, row(21, 1), other]) == whole
 
 
 def test_rows_that_were_changed_or_lost_are_told(tmp_path):

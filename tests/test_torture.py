@@ -1,0 +1,78 @@
+"""scripts/torture.py: that it passes a run which came through, and sees what is wrong with others."""
+
+import json
+import shutil
+import sys
+from types import SimpleNamespace
+
+import pytest
+from conftest import ROOT, TINY
+
+from mnist_jax.files import sealed
+
+sys.path.insert(0, str(ROOT / "scripts"))
+import torture
+
+
+@pytest.fixture
+def place(tiny_run, tmp_path):
+    """A copy of a finished run, to be held against it."""
+    shutil.copytree(tiny_run, tmp_path / "run")
+    (tmp_path / "caches").mkdir()
+    return torture.Place(tmp_path / "run", tmp_path / "caches")
+
+
+def wrong(place, tiny_run, status=0, said=""):
+    reference = torture.Place(tiny_run, place.caches)
+    return torture.Rig.wrong(SimpleNamespace(reference=reference), place, torture.Ended(status, said))
+
+
+def change_record(place, **fields):
+    path = place.workdir / "run.json"
+    record = json.loads(path.read_text())
+    del record["record_sha256"]
+    path.write_bytes(sealed({**record, **fields}))
+
+
+def change_history(place, change):
+    path = place.workdir / "metrics.jsonl"
+    path.write_text("".join(change(path.read_text().splitlines(keepends=True))))
+
+
+@pytest.mark.parametrize(
+    ("harm", "found"),
+    [
+        (lambda place: None, None),
+        (lambda place: change_record(place, params_sha256="0" * 64), "params_sha256 is 000"),
+        (lambda place: change_record(place, status="running"), "status is running, not finished"),
+        (lambda place: (place.workdir / "run.json").write_text("{"), "is damaged"),
+        (lambda place: change_history(place, lambda rows: rows[1:]), "steps twice or not at all before 20"),
+        (lambda place: change_history(place, lambda rows: [rows[0], *rows]), "steps twice or not at all"),
+        (lambda place: change_history(place, lambda rows: rows[:-1]), "other evaluations"),
+        (lambda place: (place.workdir / "run.json.partial").touch(), "left run.json.partial"),
+        (lambda place: (place.workdir / "checkpoints" / "9.tmp").mkdir(), "left checkpoints/9.tmp"),
+        (lambda place: (place.caches / "set.building").mkdir(), "left set.building"),
+    ],
+)
+def test_what_differs_from_an_undisturbed_run_is_found(place, tiny_run, harm, found):
+    harm(place)
+    told = wrong(place, tiny_run)
+    assert (told == []) if found is None else any(found in one for one in told)
+
+
+def test_how_it_ended_counts_too(place, tiny_run):
+    assert wrong(place, tiny_run, status=1, said="boom") == ["status 1: boom"]
+    assert wrong(place, tiny_run, said="Traceback ...") == ["printed a traceback: Traceback ..."]
+
+
+def test_a_run_that_is_killed_comes_through(monkeypatch, capsys):
+    config, *flags = TINY
+    monkeypatch.setattr(sys, "argv", ["torture.py", "kills", "--cases=1", config, *flags])
+    assert torture.main() == 0
+    assert "nothing wrong" in capsys.readouterr().out
+
+
+def test_a_config_that_does_not_run_is_told(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["torture.py", "kills", TINY[0], "--config.train.epochs=0"])
+    assert torture.main() == 2
+    assert "an undisturbed run ends with status 2" in capsys.readouterr().err
