@@ -1,5 +1,6 @@
 """Checkpoints of a run; the only file that knows Orbax."""
 
+import contextlib
 import math
 import pathlib
 import re
@@ -34,6 +35,7 @@ class Checkpoints:
     ):
         """config: `config.checkpoint`. read_only: leaves alone what another process is saving."""
         self._folder, self._metric = folder.resolve(), config.metric  # Orbax takes no relative path
+        self._saving: Any = None  # Orbax's response of the save under way
         policies = ocp.training.preservation_policies
         try:
             self._checkpointer = ocp.training.Checkpointer(
@@ -61,18 +63,24 @@ class Checkpoints:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None or distributed.count() == 1:  # or it might wait for a process that is gone
-            self._checkpointer.close()
+            with contextlib.ExitStack() as stack:
+                stack.callback(self._checkpointer.close)
+                self.wait()
 
     def save(
         self, step: int, state: PyTree, *, notes: dict[str, Any], metrics: dict[str, float] | None
     ) -> None:
         """Starts to save the state after `step` steps, with JSON notes and, after an evaluation, metrics."""
-        self._checkpointer.save_checkpointables_async(
+        self.wait()
+        self._saving = self._checkpointer.save_checkpointables_async(
             step, {_STATE: state}, force=True, overwrite=True, custom_metadata=notes, metrics=metrics
         )
 
     def wait(self) -> None:
         """Returns when the save under way is on disk."""
+        if self._saving is not None:
+            saving, self._saving = self._saving, None
+            saving.result()  # without which its thread and open files would stay
         self._checkpointer.wait()
 
     @property

@@ -6,6 +6,7 @@ import hashlib
 import io
 import os
 import pathlib
+import shutil
 import sys
 import urllib.error
 import urllib.parse
@@ -114,10 +115,17 @@ def _prepare(builder: Any, config: ml_collections.FrozenConfigDict) -> None:
             if not sys.stderr.isatty():
                 tfds.disable_progress_bar()
             tell(f"preparing {builder.info.full_name} in {folder}, once")
+            # In a folder of our own, of which what a kill left there can be cleared away.
+            staging = folder.parent / ".preparing"
+            shutil.rmtree(staging, ignore_errors=True)
+            staged = tfds.builder(config.name, data_dir=staging, file_format="array_record")
             with contextlib.redirect_stdout(io.StringIO()):  # TFDS's own words, in several long lines
-                builder.download_and_prepare(
-                    download_config=tfds.download.DownloadConfig(manual_dir=manual_dir or None)
+                staged.download_and_prepare(
+                    download_dir=str(folder).removesuffix(builder.info.full_name) + "downloads",
+                    download_config=tfds.download.DownloadConfig(manual_dir=manual_dir or None),
                 )
+            os.replace(staged.data_dir, folder)
+            shutil.rmtree(staging, ignore_errors=True)
     except tfds.download.util.DownloadError as error:
         raise UserError(f"{builder.name} could not be downloaded: {_last_sentence(error)}") from error
     except tfds.core.download.download_manager.NonMatchingChecksumError as error:

@@ -164,7 +164,7 @@ def names(place: Place) -> set[str]:
 
 def unfinished(caches: pathlib.Path) -> set[str]:
     """What was begun in the caches and never came to its end."""
-    ends = ("*.partial", "*.building", "*.incomplete*", "*tmp*")
+    ends = ("*.partial", "*.building", "*incomplete*", ".preparing", "*tmp*")
     return {str(path.relative_to(caches)) for end in ends for path in caches.rglob(end)}
 
 

@@ -1,4 +1,6 @@
+import os
 import pathlib
+import threading
 
 import jax
 import jax.numpy as jnp
@@ -60,6 +62,18 @@ def test_everything_comes_back_to_the_bit(state, tiny_config, tmp_path):
     assert jax.tree.structure(restored) == jax.tree.structure(state)
     assert notes["progress"] == {"wall_seconds": 1.5}
     assert warnings == []
+
+
+def test_saves_and_reads_leave_no_thread_and_no_open_file(state, tiny_config, tmp_path):
+    held = []
+    with checkpoints(tmp_path, tiny_config) as store:
+        for step in range(1, 9):
+            store.save(step, at(state, step), notes=notes_of(tiny_config), metrics={"accuracy": 0.5})
+            store.wait()
+            store.restore(step, state)
+            held.append((threading.active_count(), len(os.listdir("/dev/fd"))))
+    for counts in zip(*held, strict=True):
+        assert max(counts[4:]) <= max(counts[:4])
 
 
 def test_a_save_is_not_changed_by_the_steps_after_it(state, tiny_config, tmp_path):

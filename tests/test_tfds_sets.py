@@ -158,6 +158,14 @@ def test_processes_that_prepare_at_once_do_not_harm_each_other(prepared, tmp_pat
         assert set(pool.map(load_fingerprint, [tmp_path] * 2)) == {load_fingerprint(prepared)}
 
 
+def test_what_a_killed_preparation_left_is_cleared_away(prepared, tmp_path):
+    left = tmp_path / "tfds" / "tiny_pictures" / ".preparing" / "tiny_pictures" / "incomplete.ABC_1.2.3"
+    left.mkdir(parents=True)
+    (left / "half").touch()
+    assert load_fingerprint(tmp_path) == load_fingerprint(prepared)
+    assert {path.name for path in (tmp_path / "tfds" / "tiny_pictures").iterdir()} == {"1.2.3", ".lock"}
+
+
 @pytest.mark.parametrize("damage", ["cut", "gone"])
 def test_damaged_files_of_a_prepared_set_are_named(prepared, tmp_path, damage):
     shutil.copytree(prepared / "tfds", tmp_path / "tfds")
