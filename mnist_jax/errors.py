@@ -37,7 +37,7 @@ def shortage(error: BaseException) -> str | None:
 
 
 def _disk_line(what: str, where: str | bytes | None) -> str:
-    place = f" at {os.fsdecode(where)}" if where else " under the workdir"
+    place = f" at {os.fsdecode(where)}" if where else ""
     return f"{what}{place}; what was saved is whole: mend that, and the same command goes on"
 
 

@@ -1,0 +1,35 @@
+import errno
+
+import pytest
+
+from mnist_jax.errors import UserError, shortage
+
+
+def raised(error, cause=None):
+    try:
+        raise error from cause
+    except Exception as caught:
+        return caught
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (OSError(errno.ENOSPC, "x", "/runs/a/run.json"), "No space left on device at /runs/a/run.json; "),
+        (OSError(errno.EROFS, "x"), "Read-only file system; what was saved is whole"),
+        (
+            raised(ValueError("saving"), OSError(errno.EDQUOT, "x", b"/runs/b")),
+            "Disk quota exceeded at /runs/b;",
+        ),
+        (RuntimeError("UNKNOWN: [OS error 28: ENOSPC No space left on device]"), "No space left on device;"),
+        (MemoryError(), "out of memory; lower config.train.batch_size"),
+        (raised(TypeError("x"), RuntimeError("RESOURCE_EXHAUSTED: 4 GiB")), "out of memory; lower"),
+    ],
+)
+def test_what_has_run_out_is_told(error, expected):
+    assert shortage(error).startswith(expected)
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOENT, "no such file"), ValueError("x"), UserError("y")])
+def test_other_errors_are_none(error):
+    assert shortage(error) is None
