@@ -23,6 +23,8 @@ def shortage(error: BaseException) -> str | None:
     """One line where an exception comes of a disk or memory that is full or failing; None for others."""
     for one in _chain(error):
         text = str(one)
+        if os.strerror(errno.EMFILE) in text:
+            return f"{os.strerror(errno.EMFILE)}; raise the limit, by `ulimit -n 4096` say"
         if isinstance(one, OSError) and one.errno in _DISK:
             return _disk_line(os.strerror(one.errno), one.filename)
         for number in _DISK:  # what Orbax makes of it
@@ -45,4 +47,4 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
     """The exception, and those that it came of."""
     while error is not None:
         yield error
-        error = error.__cause__ or error.__context__
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)

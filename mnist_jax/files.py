@@ -21,10 +21,9 @@ def write_whole(path: pathlib.Path, content: bytes) -> None:
 
 def read_regular(path: pathlib.Path) -> bytes:
     """The content of a file; OSError for what is none, such as a pipe, which nobody might ever write to."""
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError(errno.EINVAL, "it is no regular file", str(path))
-        return file.read()
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    return path.read_bytes()
 
 
 def sealed(fields: Mapping[str, Any]) -> bytes:

@@ -47,9 +47,8 @@ class MetricsFile:
     def log(self, row: Row) -> None:
         finite = {key: None if _undefined(value) else value for key, value in row.items()}
         line = json.dumps(finite, allow_nan=False).encode() + b"\n"
-        if self._file.write(line) < len(
-            line
-        ):  # the disk is full; the line that was cut is left out when read
+        written = self._file.write(line)
+        if written < len(line):  # the disk is full; the line that was cut is left out when read
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self._file.name)
         self._digest.update(line)
 

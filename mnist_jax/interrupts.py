@@ -88,5 +88,5 @@ def _leave_terminal() -> None:
     """What would be said on a terminal, which is closed now, goes nowhere from now on: it would fail."""
     for output in (1, 2):
         with contextlib.suppress(OSError):
-            if stat.S_ISCHR(os.fstat(output).st_mode):
+            if stat.S_ISCHR(os.fstat(output).st_mode) and not os.isatty(output):  # one that is open still is
                 os.dup2(os.open(os.devnull, os.O_WRONLY), output)

@@ -23,7 +23,6 @@ class Meter:
         for a new one. skipped: how many steps in a row may have a loss or gradient that is not finite.
         """
         self._plan, self._batch_size, self._skipped = plan, batch_size, skipped
-        self._in_a_row: dict[int, int] = {}  # by model, such steps up to now
         self._seconds, self._images = before.get("train_seconds", 0.0), before.get("images", 0)
         self._wall_before = before.get("wall_seconds", 0.0)
         self._pending: tuple[int, dict[str, jax.Array]] | None = None
@@ -54,7 +53,8 @@ class Meter:
     def put(self, step: int, metrics: dict[str, jax.Array]) -> None:
         """Keeps the metrics of the chunk that ends at `step`, which is under way.
 
-        metrics: of S steps, (S,) each or, of P models at once, (P, S).
+        metrics: of S steps, (S,) each or, of P models at once, (P, S); `nonfinite` counts how many steps in a
+        row up to each had a loss or gradient that is not finite.
         """
         self._pending = step, metrics
 
@@ -72,7 +72,7 @@ class Meter:
         values = jax.device_get(metrics)
         self._tick(values["loss"].shape[-1] * self._batch_size)
         self._check_finite(step, values)
-        self._interval.append(values)
+        self._interval.append({key: of for key, of in values.items() if key != "nonfinite"})
         return self._close(step) if pause or step in self._plan.logs else None
 
     def _tick(self, images: int) -> None:
@@ -107,27 +107,28 @@ class Meter:
 
     def _check_finite(self, step: int, values: dict[str, np.ndarray]) -> None:
         if values["loss"].ndim == 1:
-            if message := self._divergence(0, step, values):
+            if message := _training_divergence(step, values, self._skipped):
                 raise UserError(message)
             return
         for model in range(len(values["loss"])):
-            if message := self._divergence(model, step, {key: of[model] for key, of in values.items()}):
+            own = {key: of[model] for key, of in values.items()}
+            if message := _training_divergence(step, own, self._skipped):
                 self.diverged.setdefault(model, message)
 
-    def _divergence(self, model: int, step: int, values: dict[str, np.ndarray]) -> str | None:
-        """What to say where too many steps (S,) of the chunk that ends at `step` are not finite."""
-        finite = np.isfinite(values["loss"]) & np.isfinite(values["grad_norm"])
-        for place in range(len(finite)):
-            self._in_a_row[model] = 0 if finite[place] else self._in_a_row.get(model, 0) + 1
-            if self._in_a_row[model] > self._skipped:
-                at = step - len(finite) + place + 1
-                loss, rate, norm = (values[key][place] for key in ("loss", "learning_rate", "grad_norm"))
-                what = f"the gradient norm is {norm}" if np.isfinite(loss) else f"the loss is {loss}"
-                return (
-                    f"{what} at step {at} (learning rate {rate:.3g}, gradient norm {norm:.3g}); "
-                    "lower config.optimizer.learning_rate or set config.optimizer.clip_norm"
-                )
+
+def _training_divergence(step: int, values: dict[str, np.ndarray], skipped: int) -> str | None:
+    """What to say where of the steps (S,) that end at `step` too many in a row are not finite."""
+    bad = np.flatnonzero(values["nonfinite"] > skipped)
+    if not bad.size:
         return None
+    first = bad[0]
+    at = step - len(values["loss"]) + first + 1
+    loss, rate, norm = (values[key][first] for key in ("loss", "learning_rate", "grad_norm"))
+    what = f"the gradient norm is {norm}" if np.isfinite(loss) else f"the loss is {loss}"
+    return (
+        f"{what} at step {at} (learning rate {rate:.3g}, gradient norm {norm:.3g}); "
+        "lower config.optimizer.learning_rate or set config.optimizer.clip_norm"
+    )
 
 
 def _mean(values: np.ndarray) -> Any:

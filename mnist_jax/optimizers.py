@@ -60,7 +60,8 @@ def create_optimizer(
     """The optax chain of `config.optimizer`: gradient clipping, then the named optimizer.
 
     Weight decay falls on kernels alone. It is decoupled in adamw, lamb and lion, and joins the gradient
-    in sgd and adadelta. With `skip_nonfinite` an update that is not finite changes nothing.
+    in sgd and adadelta. With `skip_nonfinite` gradients that are not finite change neither
+    parameters nor its state.
     """
     c = config.optimizer
     decay = {"weight_decay": c.weight_decay, "mask": _kernels}

@@ -43,7 +43,8 @@ def make_plan(config: ml_collections.FrozenConfigDict, examples: int) -> Plan:
 
     epochs = -(-total * batch_size // examples)
     fields = (config.train.log_every_steps, config.checkpoint.every_steps, config.evaluation.every_steps)
-    if max(total // min(filter(None, fields)), epochs) > _PAUSES:
+    pauses = total // min(filter(None, fields)), epochs * (not config.evaluation.every_steps)
+    if max(pauses) > _PAUSES:
         raise UserError(
             f"the run has {total:,} steps, {epochs:,} epochs, and would pause more than {_PAUSES:,} times; "
             "shorten it by config.train.epochs or steps, or let it log, evaluate and save less often"

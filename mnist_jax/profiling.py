@@ -53,7 +53,7 @@ def traced(
         if begun is not None:
             jax.profiler.stop_trace()
     if begun is None:
-        say(f"no steps were traced: the run had no more than {_SETTLING} chunks of them")
+        say(f"no steps were traced: there were no more than {_SETTLING} chunks of them left")
         return
     say(f"a trace of the steps from {begun + 1} on is in {folder}")
     yield from batches

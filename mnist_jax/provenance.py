@@ -31,8 +31,7 @@ from mnist_jax.data import ROLES, Dataset
 from mnist_jax.errors import shortage
 from mnist_jax.files import sealed, write_whole
 from mnist_jax.interrupts import Interrupted
-from mnist_jax.redaction import keys_of, redact
-from mnist_jax.wandb_process import wandb_environment
+from mnist_jax.redaction import known_keys, redact
 
 RESULTS = (
     "steps",
@@ -102,9 +101,9 @@ class RunRecord:
         )
         changed = [key for key in _CIRCUMSTANCES if step > 0 and earlier and earlier[-1][key] != process[key]]
         told = [f"the run goes on with other {key} than before; run.json has both" for key in changed]
-        if files := code.get("keys_left_out"):
+        if files := ", ".join(code.get("keys_left_out") or ()):
             told.append(
-                f"uncommitted changes of {', '.join(files)} have keys, which the patch of the run leaves out"
+                f"uncommitted changes of {files} have keys, or are no text, and stay out of the run's patch"
             )
         return told
 
@@ -163,7 +162,8 @@ def describe_code(patch_folder: pathlib.Path | None = None) -> dict[str, Any]:
 def code_patch() -> tuple[bytes, list[str]]:
     """What changed since the commit, as a patch for `git apply`, with code that git does not know yet.
 
-    Lines with keys are left out, see `redaction.redact`, which gives the files that had them.
+    Lines with keys, and files that are no text, are left out, see `redaction.redact`, which gives the files
+    that lack something.
     """
     with tempfile.TemporaryDirectory() as folder:
         # An index of its own, in which the new files are announced; the user's stays as it is.
@@ -175,7 +175,7 @@ def code_patch() -> tuple[bytes, list[str]]:
         # Whatever the user's settings of git: plain, and with the prefixes that `git apply` wants.
         plainly = ("--no-color", "--no-ext-diff", "--no-textconv", "--src-prefix=a/", "--dst-prefix=b/")
         patch = _git("diff", *plainly, "--binary", "HEAD", "--", ".", ":(exclude).env", index=index) or b""
-    return redact(patch, keys_of(wandb_environment()))
+    return redact(patch, known_keys())
 
 
 def describe_data(dataset: Dataset, config: Any) -> dict[str, Any]:

@@ -56,7 +56,7 @@ def run_search(
     whose validation metric is worse than the median of the others at the same evaluation is stopped. The
     study is in optuna.db of the workdir.
     Raises UserError: a suggestion that may not be, a search of another base config there, or no trial that
-    finished. Interrupted: after SIGINT or SIGTERM, with all trials saved.
+    finished. Interrupted: after a signal, with all trials saved.
     """
     logging.getLogger("optuna").setLevel(logging.ERROR)
     metric = base.checkpoint.metric

@@ -103,17 +103,24 @@ def make_train_chunk(
             return loss, (logits, model_state)
 
         (loss, (logits, model_state)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+        # An update that was left out does not count for the optimizer's schedule.
+        left_out = state.opt_state.total_notfinite if config.optimizer.skip_nonfinite else 0
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         metrics = {
             "loss": loss,
             "accuracy": (logits.argmax(-1) == batch_labels).mean(dtype=jnp.float32),
-            "learning_rate": jnp.asarray(schedule(state.step), jnp.float32),
+            "learning_rate": jnp.asarray(schedule(state.step - left_out), jnp.float32),
             "grad_norm": jnp.sqrt(optax.tree.vdot(grads, grads)),  # on CPU faster than optax.tree.norm
         }
-        if config.optimizer.skip_nonfinite:  # neither do the statistics of batch norm take part in it
-            finite = jnp.isfinite(metrics["grad_norm"])
-            model_state = jax.tree.map(functools.partial(jnp.where, finite), model_state, state.model_state)
+        if config.optimizer.skip_nonfinite:  # the statistics of batch norm stay as they were, too
+            model_state = jax.tree.map(
+                functools.partial(jnp.where, opt_state.last_finite), model_state, state.model_state
+            )
+            metrics["nonfinite"] = opt_state.notfinite_count
+        else:
+            finite = jnp.isfinite(loss) & jnp.isfinite(metrics["grad_norm"])
+            metrics["nonfinite"] = 1 - finite.astype(jnp.int32)
         return state._replace(
             step=state.step + 1,
             params=params,

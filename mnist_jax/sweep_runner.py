@@ -17,7 +17,7 @@ def run_sweep(members: Sequence[Member], workdir: pathlib.Path, flags: Sequence[
     """Runs each member in a folder of its name; returns whether all are finished.
 
     flags: of main.py, for all members. jobs: how many side by side.
-    Raises UserError: more jobs than cores. Interrupted: after SIGINT or SIGTERM, with all members saved.
+    Raises UserError: more jobs than cores. Interrupted: after a signal, with all members saved.
     """
     tasks = {
         member.name: Task(workdir / member.name, member.config, [*flags, *flags_of(member.overrides)])

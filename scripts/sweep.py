@@ -5,7 +5,7 @@
 With --search=optuna --trials=30 the file has a space instead, suggest(trial), and Optuna chooses the members.
 The same command again goes on with what is left. Fields of the base config can be changed as in main.py:
 --config.train.epochs=3. Exit status: 0 all members are finished; 1 some failed; 2 a mistake in the command or
-the sweep, told in one line; 130 or 143 stopped by Ctrl-C or SIGTERM, with the steps in flight saved.
+the sweep, told in one line; 130, 143 or 129 stopped by a signal, with the steps in flight saved.
 """
 
 import pathlib

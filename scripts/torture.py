@@ -37,11 +37,13 @@ from typing import NamedTuple
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from mnist_jax.errors import UserError
 from mnist_jax.history import read_metrics
+from mnist_jax.predictions import load_predictions
 from mnist_jax.workdir import read_record
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -56,14 +58,15 @@ class Ended(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where a run writes: its workdir, and its caches of data and of compiled programs."""
+    """Where a run writes: its workdir, its caches of data and compiled programs, and sets it prepares."""
 
     workdir: pathlib.Path
     caches: pathlib.Path
+    prepares: bool = False
 
     def environment(self) -> dict[str, str]:
-        prepared = {"TFDS_DATA_DIR": str(self.caches / "tfds")} if (self.caches / "own_tfds").exists() else {}
-        return {**os.environ, "XDG_CACHE_HOME": str(self.caches), **prepared}
+        sets = {"TFDS_DATA_DIR": str(self.caches / "tfds")} if self.prepares else {}
+        return {**os.environ, "XDG_CACHE_HOME": str(self.caches), **sets}
 
 
 class Rig:
@@ -87,9 +90,7 @@ class Rig:
         workdir = self.folder / f"run-{self._number}"
         caches = self.folder / f"caches-{self._number}" if cold else self.warm
         caches.mkdir(exist_ok=True)
-        if cold and any("manual_dir" in flag for flag in self.flags):
-            (caches / "own_tfds").touch()
-        return Place(workdir, caches)
+        return Place(workdir, caches, cold and any("manual_dir" in flag for flag in self.flags))
 
     def start(self, place: Place, more: Sequence[str] = (), **given) -> subprocess.Popen:
         given = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, **given}
@@ -127,8 +128,17 @@ class Rig:
                 if reached != row["step"]:
                     found.append(f"the history has steps twice or not at all before {row['step']}")
                     break
-        left = (names(place) - names(self.reference)) | unfinished(place.caches)
-        return found + [f"left {name}" for name in sorted(left)]
+        if reached != record["steps"]:
+            found.append(f"the history ends at {reached}, not at {record['steps']}")
+        found += [f"left {name}" for name in sorted(strays(place) - strays(self.reference))]
+        found += [f"lacks {name}" for name in sorted(kept(self.reference) - kept(place))]
+        if not found:
+            (_, said), (_, expected) = (
+                load_predictions(one.workdir / "predictions.npz") for one in (place, self.reference)
+            )
+            if not all(map(np.array_equal, said, expected)):
+                found.append("predictions.npz has other predictions")
+        return found
 
     def evaluates_otherwise(self, place: Place, ended: Ended) -> list[str]:
         """What differs from the undisturbed run's metrics where its best checkpoint was evaluated again."""
@@ -154,12 +164,22 @@ def end(process: subprocess.Popen) -> Ended:
     return Ended(process.returncode, said)
 
 
-def names(place: Place) -> set[str]:
-    """What is in a workdir and among its checkpoints, but for patches of the code."""
+def kept(place: Place) -> set[str]:
+    """What a finished run leaves: files and folders of its workdir, and its last and best checkpoint."""
+    record = read_record(place.workdir)
+    steps = {record["steps"], record["best"]["step"]}
     found = {path.name for path in place.workdir.iterdir() if path.suffix != ".patch"}
-    if (place.workdir / "checkpoints").is_dir():
-        found |= {f"checkpoints/{path.name}" for path in (place.workdir / "checkpoints").iterdir()}
-    return found
+    return found | {
+        f"checkpoints/{step}" for step in steps if (place.workdir / "checkpoints" / str(step)).is_dir()
+    }
+
+
+def strays(place: Place) -> set[str]:
+    """What is no part of a workdir or cache: other names, and what was begun and never came to its end."""
+    checkpoints = {path.name for path in place.workdir.glob("checkpoints/*")}
+    half_saved = {f"checkpoints/{name}" for name in checkpoints if not name.isdigit()}
+    top = {path.name for path in place.workdir.iterdir() if path.suffix != ".patch"}
+    return top | half_saved | unfinished(place.caches)
 
 
 def unfinished(caches: pathlib.Path) -> set[str]:
@@ -187,7 +207,9 @@ def kills(rig: Rig, rng: random.Random, cases: int) -> Iterator[Case]:
             # With its children, as in a container or batch job, or alone.
             with contextlib.suppress(ProcessLookupError):
                 (os.killpg if rng.random() < 0.5 else os.kill)(process.pid, signal.SIGKILL)
-            process.communicate()
+            status, said = end(process)
+            if status not in (0, -signal.SIGKILL) or "Traceback" in said:
+                yield "before it was killed", [f"status {status}: {said}"]
             count += 1
         yield (
             f"killed {'with empty caches' if cold else 'with warm caches'}",
@@ -223,9 +245,21 @@ def signals(rig: Rig, rng: random.Random, cases: int) -> Iterator[Case]:
                 process.send_signal(signum)
                 time.sleep(0.7 if len(sent) > 1 else 0)
             status, said = end(process)
-        # Before Python listens a signal ends it by itself, and after the last step there is nothing to stop.
-        allowed = statuses | {0} | {-signum for signum in sent} | ({-signal.SIGHUP} if not sent else set())
-        found = [] if status in allowed else [f"status {status}: {said}"]
+        begun = (place.workdir / "run.json").exists()
+        state = read_record(place.workdir) if begun else {}
+        if status in statuses and status:  # the step in flight was saved, once training had begun
+            saved = not state.get("steps") or (place.workdir / "checkpoints" / str(state["steps"])).is_dir()
+            found = (
+                []
+                if not begun or (state["status"] == "interrupted" and saved)
+                else ["its step was not saved"]
+            )
+        elif status == 0:  # at its end there is nothing to stop
+            late = moment > 0.6 * rig.seconds or kind == "the pipe closes"
+            found = [] if late else ["it was not stopped"]
+        else:  # before Python listens a signal ends it by itself
+            by_itself = not begun and -status in (*sent, signal.SIGHUP)
+            found = [] if by_itself else [f"status {status}: {said}"]
         if "Traceback" in said:
             found.append(f"printed a traceback: {said}")
         yield kind, found + rig.wrong(place, rig.run(place))
@@ -261,6 +295,7 @@ def damage(rig: Rig, rng: random.Random, cases: int) -> Iterator[Case]:
     for _ in range(cases):
         source = rng.choice((halfway, rig.reference))
         place = rig.place(cold=True)
+        place = place._replace(prepares=False)
         shutil.rmtree(place.caches)
         shutil.copytree(rig.warm, place.caches, symlinks=True)
         shutil.copytree(source.workdir, place.workdir, symlinks=True)
@@ -275,7 +310,11 @@ def damage(rig: Rig, rng: random.Random, cases: int) -> Iterator[Case]:
         name = f"{path.relative_to(within[where].parent)} {_damage(path, rng)}"
         finished = source is rig.reference
         ended = end(rig.start(place, more=("--mode=evaluate",) if finished else ()))
-        told = ended.status == 2 and ended.said.count("\n") <= 2 and "Traceback" not in ended.said
+        # What there is one of can be refused; what can be made anew, or has another before it, cannot.
+        only_one = path.name == "run.json" or (finished and where != "caches" and "checkpoints" in path.parts)
+        told = (
+            only_one and ended.status == 2 and ended.said.count("\n") <= 2 and "Traceback" not in ended.said
+        )
         if told:
             found = []
         elif finished:
@@ -321,8 +360,10 @@ def disk(rig: Rig, rng: random.Random, cases: int) -> Iterator[Case]:
             found = (
                 [f"printed a traceback on {size:,} bytes: {ended.said}"] if "Traceback" in ended.said else []
             )
-            if ended.status and ended.said.count("\n") > 3:
-                found.append(f"did not end with a line on {size:,} bytes: {ended.said}")
+            if ended.status not in (0, 2) or (
+                ended.status and not ended.said.splitlines()[-1:][0].startswith("main.py: ")
+            ):
+                found.append(f"did not end with a line on {size:,} bytes: {ended.status}, {ended.said}")
             subprocess.run(["mount", "-o", "remount,size=4g", mounted], check=True)
             how = "ended" if ended.status else "went on"
             yield f"{small} disk is full, {how}", found + rig.wrong(place, rig.run(place))

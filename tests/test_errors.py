@@ -22,6 +22,10 @@ def raised(error, cause=None):
             "Disk quota exceeded at /runs/b;",
         ),
         (RuntimeError("UNKNOWN: [OS error 28: ENOSPC No space left on device]"), "No space left on device;"),
+        (
+            RuntimeError("RESOURCE_EXHAUSTED: [OS error 24: EMFILE Too many open files]"),
+            "Too many open files; ",
+        ),
         (MemoryError(), "out of memory; lower config.train.batch_size"),
         (raised(TypeError("x"), RuntimeError("RESOURCE_EXHAUSTED: 4 GiB")), "out of memory; lower"),
     ],

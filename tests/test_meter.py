@@ -1,3 +1,5 @@
+import math
+
 import jax.numpy as jnp
 import pytest
 
@@ -25,9 +27,11 @@ def meter_of(**given):
     return Meter(make_plan(validate(config), 40), batch_size=10, before={}, **given)
 
 
-def metrics(*losses):
+def metrics(*losses, nonfinite=None):
     ones = jnp.ones(len(losses))
-    return {"loss": jnp.array(losses), "accuracy": ones, "learning_rate": ones * 0.1, "grad_norm": ones}
+    counts = [int(loss != loss) for loss in losses] if nonfinite is None else nonfinite
+    values = {"loss": jnp.array(losses), "accuracy": ones, "learning_rate": ones * 0.1, "grad_norm": ones}
+    return values | {"nonfinite": jnp.array(counts)}
 
 
 def test_rows_average_an_interval_and_time_it_without_compilation_and_pauses(clock):
@@ -68,18 +72,20 @@ def test_a_loss_that_is_not_finite_ends_the_run_at_its_step():
 
 def test_a_gradient_that_is_not_finite_ends_the_run_too():
     meter = meter_of()
-    meter.put(4, metrics(1.0, 1.0) | {"grad_norm": jnp.array([1.0, float("inf")])})
+    meter.put(4, metrics(1.0, 1.0, nonfinite=[0, 1]) | {"grad_norm": jnp.array([1.0, float("inf")])})
     with pytest.raises(UserError, match=r"the gradient norm is inf at step 4 "):
         meter.fetch()
 
 
 def test_so_many_in_a_row_may_be_skipped_and_do_not_count():
     nan, meter = float("nan"), meter_of(skipped=2)
-    meter.put(4, metrics(1.0, nan, nan, 3.0))
-    assert meter.fetch()["loss"] == 2.0
-    meter.put(6, metrics(nan, nan))
-    assert meter.fetch(pause=True)["loss"] != 0
-    meter.put(8, metrics(nan, 1.0))
+    meter.put(4, metrics(1.0, nan, nan, 3.0, nonfinite=[0, 1, 2, 0]))
+    row = meter.fetch()
+    assert row["loss"] == 2.0
+    assert "nonfinite" not in row
+    meter.put(6, metrics(nan, nan, nonfinite=[1, 2]))
+    assert math.isnan(meter.fetch(pause=True)["loss"])
+    meter.put(8, metrics(nan, 1.0, nonfinite=[3, 0]))
     with pytest.raises(UserError, match="the loss is nan at step 7 "):
         meter.fetch()
 

@@ -43,7 +43,7 @@ def test_a_run_that_ends_before_says_that_nothing_was_traced(trace, tmp_path):
     said = []
     assert len(list(traced(batches(5), tmp_path, 3, said.append))) == 5
     assert not trace
-    assert said == ["no steps were traced: the run had no more than 5 chunks of them"]
+    assert said == ["no steps were traced: there were no more than 5 chunks of them left"]
 
 
 def test_a_run_that_is_stopped_ends_the_trace(trace, tmp_path):

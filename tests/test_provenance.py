@@ -165,7 +165,8 @@ def test_keys_in_changes_stay_out_of_the_patch_and_are_told(checkout, tiny_confi
     config = validate(tiny_config)
     record = provenance.RunRecord(workdir / "run.json", None)
     told = record.begin(config, data.load(config.data), step=0, parameters=1)
-    assert told == ["uncommitted changes of new.py have keys, which the patch of the run leaves out"]
+    assert len(told) == 1
+    assert told[0].startswith("uncommitted changes of new.py have keys, or are no text")
     assert record.fields["code"]["keys_left_out"] == ["new.py"]
     (patch,) = workdir.glob("code-*.patch")
     assert b"+a = 1\n" in patch.read_bytes()

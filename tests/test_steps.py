@@ -125,6 +125,9 @@ def test_an_update_that_is_not_finite_is_skipped_where_asked(tiny_config):
     jax.tree.map(np.testing.assert_array_equal, after.model_state, statistics)
     again, metrics = run(train_chunk, after._replace(params=jax.tree.map(jnp.array, params)), INDICES[3:4])
     assert np.isfinite(metrics["loss"]).all()
+    rates = [float(optimizers.create_schedule(validate(tiny_config), 10, 100)(step)) for step in (2, 3)]
+    assert metrics["learning_rate"] == pytest.approx(rates[0])  # as the one that was left out would have had
+    assert rates[0] != rates[1]
     assert not np.array_equal(jax.tree.leaves(again.params)[0], jax.tree.leaves(params)[0])
 
 

@@ -9,6 +9,7 @@ import sys
 
 import numpy as np
 import pytest
+import requests
 import tensorflow_datasets as tfds
 
 from configs import default
@@ -227,9 +228,9 @@ def test_a_set_that_is_not_there_is_told_in_one_line(tmp_path, name, expected):
 
 def test_no_network_is_told_at_once(tmp_path, monkeypatch):
     def no_network(*_, **__):
-        raise OSError("Name or service not known")
+        raise requests.ConnectionError("Name or service not known")
 
-    monkeypatch.setattr("urllib.request.urlopen", no_network)
+    monkeypatch.setattr("requests.head", no_network)
     with pytest.raises(UserError, match="config.data.manual_dir"):
         data.load(config_of("mnist", tmp_path))
     with pytest.raises(UserError, match="has no t10k-images-idx3-ubyte.gz"):

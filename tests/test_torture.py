@@ -9,6 +9,7 @@ import pytest
 from conftest import ROOT, TINY
 
 from mnist_jax.files import sealed
+from mnist_jax.predictions import load_predictions, save_predictions
 
 sys.path.insert(0, str(ROOT / "scripts"))
 import torture
@@ -18,12 +19,13 @@ import torture
 def place(tiny_run, tmp_path):
     """A copy of a finished run, to be held against it."""
     shutil.copytree(tiny_run, tmp_path / "run")
-    (tmp_path / "caches").mkdir()
+    for caches in ("caches", "other"):
+        (tmp_path / caches).mkdir()
     return torture.Place(tmp_path / "run", tmp_path / "caches")
 
 
 def wrong(place, tiny_run, status=0, said=""):
-    reference = torture.Place(tiny_run, place.caches)
+    reference = torture.Place(tiny_run, place.caches.with_name("other"))
     return torture.Rig.wrong(SimpleNamespace(reference=reference), place, torture.Ended(status, said))
 
 
@@ -32,6 +34,12 @@ def change_record(place, **fields):
     record = json.loads(path.read_text())
     del record["record_sha256"]
     path.write_bytes(sealed({**record, **fields}))
+
+
+def change_predictions(place):
+    step, said = load_predictions(place.workdir / "predictions.npz")
+    said.log_probabilities[0] = said.log_probabilities[0][::-1]
+    save_predictions(place.workdir / "predictions.npz", said, step)
 
 
 def change_history(place, change):
@@ -52,6 +60,14 @@ def change_history(place, change):
         (lambda place: (place.workdir / "run.json.partial").touch(), "left run.json.partial"),
         (lambda place: (place.workdir / "checkpoints" / "9.tmp").mkdir(), "left checkpoints/9.tmp"),
         (lambda place: (place.caches / "set.building").mkdir(), "left set.building"),
+        (
+            lambda place: change_history(place, lambda rows: [r for r in rows if '"train"' not in r]),
+            "ends at 0",
+        ),
+        (lambda place: (place.workdir / "predictions.npz").unlink(), "lacks predictions.npz"),
+        (lambda place: (place.workdir / "report.html").unlink(), "lacks report.html"),
+        (lambda place: shutil.rmtree(place.workdir / "checkpoints" / "75"), "lacks checkpoints/75"),
+        (lambda place: change_predictions(place), "other predictions"),
     ],
 )
 def test_what_differs_from_an_undisturbed_run_is_found(place, tiny_run, harm, found):
