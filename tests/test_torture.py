@@ -1,7 +1,8 @@
-"""scripts/torture.py: that it passes a run which came through, and sees what is wrong with others."""
+"""That the campaign passes a run which came through, and sees what is wrong with others."""
 
 import json
 import shutil
+import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -10,9 +11,8 @@ from conftest import ROOT, TINY
 
 from mnist_jax.files import sealed
 from mnist_jax.predictions import load_predictions, save_predictions
-
-sys.path.insert(0, str(ROOT / "scripts"))
-import torture
+from mnist_jax.rig import Ended, Place, Rig
+from mnist_jax.torture import stopped_wrongly
 
 
 @pytest.fixture
@@ -21,12 +21,12 @@ def place(tiny_run, tmp_path):
     shutil.copytree(tiny_run, tmp_path / "run")
     for caches in ("caches", "other"):
         (tmp_path / caches).mkdir()
-    return torture.Place(tmp_path / "run", tmp_path / "caches")
+    return Place(tmp_path / "run", tmp_path / "caches")
 
 
 def wrong(place, tiny_run, status=0, said=""):
-    reference = torture.Place(tiny_run, place.caches.with_name("other"))
-    return torture.Rig.wrong(SimpleNamespace(reference=reference), place, torture.Ended(status, said))
+    reference = Place(tiny_run, place.caches.with_name("other"))
+    return Rig.wrong(SimpleNamespace(reference=reference), place, Ended(status, said))
 
 
 def change_record(place, **fields):
@@ -81,14 +81,36 @@ def test_how_it_ended_counts_too(place, tiny_run):
     assert wrong(place, tiny_run, said="Traceback ...") == ["printed a traceback: Traceback ..."]
 
 
-def test_a_run_that_is_killed_comes_through(monkeypatch, capsys):
-    config, *flags = TINY
-    monkeypatch.setattr(sys, "argv", ["torture.py", "kills", "--cases=1", config, *flags])
-    assert torture.main() == 0
-    assert "nothing wrong" in capsys.readouterr().out
+@pytest.mark.parametrize(
+    ("kind", "status", "late", "steps", "wrong"),
+    [
+        ("SIGTERM", 143, False, 75, None),
+        ("SIGTERM", 143, False, 74, "was not saved"),
+        ("SIGTERM", 0, True, 75, None),
+        ("SIGTERM", 0, False, 75, "it was not stopped"),
+        ("SIGTERM", -15, False, 75, "status -15"),
+        ("SIGTERM", 130, False, 75, "status 130"),
+        ("the pipe closes", 0, False, 75, None),
+    ],
+)
+def test_how_a_signal_has_to_end_a_run(place, kind, status, late, steps, wrong):
+    change_record(place, status="interrupted", steps=steps)
+    found = stopped_wrongly(kind, Ended(status, ""), place, late=late)
+    assert found == [] if wrong is None else wrong in found[0]
 
 
-def test_a_config_that_does_not_run_is_told(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["torture.py", "kills", TINY[0], "--config.train.epochs=0"])
-    assert torture.main() == 2
-    assert "an undisturbed run ends with status 2" in capsys.readouterr().err
+def torture(*arguments):
+    command = [sys.executable, "scripts/torture.py", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
+def test_a_run_that_is_killed_comes_through():
+    done = torture("kills", "--cases=1", *TINY)
+    assert done.returncode == 0, done.stdout
+    assert "nothing wrong" in done.stdout
+
+
+def test_a_config_that_does_not_run_is_told():
+    done = torture("kills", TINY[0], "--config.train.epochs=0")
+    assert done.returncode == 2
+    assert "an undisturbed run ends with status 2" in done.stderr
