@@ -52,5 +52,5 @@ def test_a_folder_whose_run_was_taken_apart_is_told_and_left_alone(tiny_run, tmp
     assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
     del record["data"]["splits"]
     (tmp_path / "run.json").write_text(json.dumps(record))
-    with pytest.raises(UserError, match="is damaged: its data lack 'splits'"):
+    with pytest.raises(UserError, match=r"is damaged \(Object missing required field `splits`"):
         load_classifier(tmp_path)
