@@ -1,6 +1,7 @@
 """What can happen to a run, done to it at random; scripts/torture.py tells what each is."""
 
 import contextlib
+import datetime
 import os
 import pathlib
 import pty
@@ -65,8 +66,9 @@ def signals(rig: Rig, rng: random.Random, cases: int) -> Iterator[Case]:
         kind = list(_SIGNALS)[number % len(_SIGNALS)]
         place, moment = rig.place(), rng.uniform(0.5, rig.seconds)
         stop = _in_terminal if kind == "the terminal closes" else _in_pipe
+        sent = time.time() + moment
         ended = stop(rig, place, moment, kind)
-        found = stopped_wrongly(kind, ended, place, late=moment > 0.6 * rig.seconds)
+        found = stopped_wrongly(kind, ended, place, late=_finished_by(place, sent + 5))
         yield kind, found + rig.wrong(place, rig.run(place))
         rig.clear(place)
 
@@ -84,6 +86,15 @@ def _in_pipe(rig: Rig, place: Place, moment: float, kind: str) -> Ended:
         process.send_signal(signum)
         time.sleep(0.7 if len(sent) > 1 else 0)
     return end(process)
+
+
+def _finished_by(place: Place, moment: float) -> bool:
+    """Whether a run had come to its end by a time, in seconds since 1970."""
+    try:
+        ended = read_record(place.workdir).get("ended")
+    except UserError:
+        return False
+    return ended is not None and datetime.datetime.fromisoformat(ended).timestamp() <= moment
 
 
 def stopped_wrongly(kind: str, ended: Ended, place: Place, *, late: bool) -> list[str]:
