@@ -131,7 +131,8 @@ class WandbProcess:
     def _popen(self) -> subprocess.Popen[str]:
         folder = self._workdir.resolve() / "wandb"
         folder.mkdir(exist_ok=True)
-        job = {"workdir": str(folder.parent), "online": self.mode == "online"}
+        resumes = json.loads((folder.parent / "run.json").read_bytes())["resumes"]
+        job = {"workdir": str(folder.parent), "online": self.mode == "online", "resumes": resumes}
         withheld = _NOT_PASSED_ON - ({"WANDB_RUN_ID"} if _swept(self._environment) else set())
         inherited = {name: value for name, value in self._environment.items() if name not in withheld}
         path = os.pathsep.join(filter(None, [str(_ROOT), self._environment.get("PYTHONPATH")]))

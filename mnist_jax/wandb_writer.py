@@ -26,7 +26,8 @@ _SECONDS_TO_UPLOAD = 600.0  # after the end of the training
 _SECONDS_FOR_THE_FORMER = 60.0  # to end what it logs, for the process of a training that was killed
 
 
-def main(workdir: pathlib.Path, *, online: bool) -> None:
+def main(workdir: pathlib.Path, *, online: bool, resumes: int) -> None:
+    """Follows the training that is the run's process number `resumes`, from 0 on."""
     os.nice(10)  # the training goes first
     quiet_libraries()
     # Opened at once: a training that goes on in the workdir replaces it, and this is the one to follow.
@@ -35,13 +36,15 @@ def main(workdir: pathlib.Path, *, online: bool) -> None:
             run = WandbRun(workdir)
             _tell("segment", run.segment.name)
             upload = Upload(run.segment, _tell) if online else None
-            _follow(run, rows, workdir, upload)
+            _follow(run, rows, workdir, resumes, upload)
         _tell("logged")
     if upload is not None:
         _finish(upload)
 
 
-def _follow(run: WandbRun, rows: BinaryIO, workdir: pathlib.Path, upload: Upload | None) -> None:
+def _follow(
+    run: WandbRun, rows: BinaryIO, workdir: pathlib.Path, resumes: int, upload: Upload | None
+) -> None:
     """Logs what the training writes, to its end, and its results where it has any."""
     staging: Iterator[None] | None = run.stage_images()
     ended = False
@@ -54,7 +57,9 @@ def _follow(run: WandbRun, rows: BinaryIO, workdir: pathlib.Path, upload: Upload
             staging = None
         if upload is not None:
             upload.poll()
-    finished = read_json(workdir / "run.json")["status"] == "finished"
+    record = read_json(workdir / "run.json")
+    # Where this training was killed, another may have gone on and finished in the meantime.
+    finished = record["status"] == "finished" and record["resumes"] == resumes
     if finished:
         for _ in staging or ():
             pass
@@ -95,7 +100,7 @@ def _tell(word: str, text: object = "") -> None:
 if __name__ == "__main__":
     try:
         job = json.loads(sys.argv[1])
-        main(pathlib.Path(job["workdir"]), online=job["online"])
+        main(pathlib.Path(job["workdir"]), online=job["online"], resumes=job["resumes"])
     except Exception as error:
         _tell("failed", one_line(error))
         raise
