@@ -1,6 +1,5 @@
 """Checkpoints of a run; the only file that knows Orbax."""
 
-import contextlib
 import math
 import pathlib
 import re
@@ -63,9 +62,10 @@ class Checkpoints:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None or distributed.count() == 1:  # or it might wait for a process that is gone
-            with contextlib.ExitStack() as stack:
-                stack.callback(self._checkpointer.close)
+            try:
                 self.wait()
+            finally:
+                self._checkpointer.close()
 
     def save(
         self, step: int, state: PyTree, *, notes: dict[str, Any], metrics: dict[str, float] | None

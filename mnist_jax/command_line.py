@@ -43,7 +43,7 @@ def parse(argv: list[str], *, required: tuple[str, ...]) -> None:
         print(f"{sys.modules['__main__'].__doc__}\n{flags.FLAGS.main_module_help()}")
         sys.exit(0)
     for argument in argv:
-        if not argument.isprintable() and argument.encode(errors="ignore").decode() != argument:
+        if argument.encode(errors="ignore").decode() != argument:
             raise UserError(f"{argument!r} is not a text; write it in UTF-8")
     for name in required:
         if not any(re.match(rf"--?{name}(=.|$)", argument) for argument in argv):

@@ -29,7 +29,7 @@ class MetricsFile:
 
         recorded: the `sha256` of its rows up to that step, where it is known. warn: told where it is another.
         """
-        kept = b"".join(line for line in _whole_rows(path) if _is_before(json.loads(line), step))
+        kept = b"".join(line for line, row in _whole_rows(path) if _is_before(row, step))
         self._digest = hashlib.sha256(kept)
         if recorded not in (None, self.sha256):
             warn(
@@ -58,7 +58,7 @@ class MetricsFile:
 
 def read_metrics(path: pathlib.Path) -> list[Row]:
     """The rows of a metrics.jsonl; a line that a failing disk damaged is left out."""
-    return [json.loads(line) for line in _whole_rows(path)]
+    return [row for _, row in _whole_rows(path)]
 
 
 def whole_intervals(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -74,21 +74,27 @@ def _is_before(row: Row, step: int) -> bool:
     return row["step"] <= step and row["split"] != "test"
 
 
-def _whole_rows(path: pathlib.Path) -> list[bytes]:
+def _whole_rows(path: pathlib.Path) -> list[tuple[bytes, Row]]:
+    """The lines that are rows, as they are and decoded."""
     try:
         lines = read_regular(path).splitlines(keepends=True)
     except FileNotFoundError:
         return []
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
-    return [line for line in lines if line.endswith(b"\n") and _is_row(line)]
+    decoded = ((line, _decoded(line)) for line in lines if line.endswith(b"\n"))
+    return [(line, row) for line, row in decoded if _is_row(row)]
 
 
-def _is_row(line: bytes) -> bool:
+def _decoded(line: bytes) -> Any:
+    """What a line of JSON holds; None where it is none."""
     try:
-        row = json.loads(line)
+        return json.loads(line)
     except (ValueError, RecursionError):
-        return False
+        return None
+
+
+def _is_row(row: Any) -> bool:
     if not isinstance(row, dict) or type(row.get("step")) is not int or not isinstance(row.get("split"), str):
         return False
     return all(

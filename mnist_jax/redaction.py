@@ -27,18 +27,13 @@ _TOO_EAGER = {"Base64HighEntropyString", "HexHighEntropyString", "IPPublicDetect
 
 def known_keys() -> set[str]:
     """Values of variables and of lines of `.env` that are keys by their names, and passwords of ~/.netrc."""
-    found = dict(os.environ)
+    variables: list[tuple[str, str | None]] = list(os.environ.items())
     with contextlib.suppress(OSError, UnicodeDecodeError):
-        found |= {
-            name: value or "" for name, value in dotenv.dotenv_values(".env", interpolate=False).items()
-        }
-    passwords: list[str] = []
-    with contextlib.suppress(OSError, netrc.NetrcParseError, UnicodeDecodeError):
-        passwords += [
-            password or "" for _, _, password in netrc.netrc(os.environ.get("NETRC")).hosts.values()
-        ]
-    values = [value for name, value in found.items() if _NAMES.search(name)]
-    return {value for value in (*values, *passwords) if len(value) >= 8}
+        variables += dotenv.dotenv_values(".env", interpolate=False).items()
+    keys = [value for name, value in variables if _NAMES.search(name)]
+    with contextlib.suppress(OSError, RuntimeError, netrc.NetrcParseError, UnicodeDecodeError):
+        keys += [password for _, _, password in netrc.netrc(os.environ.get("NETRC")).hosts.values()]
+    return {key for key in keys if key and len(key) >= 8}
 
 
 def redact(patch: bytes, keys: Iterable[str]) -> tuple[bytes, list[str]]:

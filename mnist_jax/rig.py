@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +17,7 @@ from mnist_jax.history import Row, read_metrics
 from mnist_jax.predictions import load_predictions
 from mnist_jax.workdir import read_record
 
-_ROOT = pathlib.Path(__file__).resolve().parent.parent
+ROOT = pathlib.Path(__file__).resolve().parent.parent
 _SLOWEST = 300  # seconds that a run may take
 
 
@@ -64,11 +63,19 @@ class Rig:
         caches.mkdir(exist_ok=True)
         return Place(workdir, caches, cold and any("manual_dir" in flag for flag in self.flags))
 
-    def start(self, place: Place, more: Sequence[str] = (), **given) -> subprocess.Popen:
+    def command(self, place: Place, *more: str) -> list[str]:
+        """To be run in ROOT, in the place's environment."""
+        return [sys.executable, "main.py", *self.flags, f"--workdir={place.workdir}", *more]
+
+    def start(self, place: Place, *more: str, **given) -> subprocess.Popen:
         given = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, **given}
-        command = [sys.executable, "main.py", *self.flags, f"--workdir={place.workdir}", *more]
         return subprocess.Popen(
-            command, cwd=_ROOT, env=place.environment(), text=True, start_new_session=True, **given
+            self.command(place, *more),
+            cwd=ROOT,
+            env=place.environment(),
+            text=True,
+            start_new_session=True,
+            **given,
         )
 
     def run(self, place: Place) -> Ended:

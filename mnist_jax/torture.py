@@ -9,7 +9,6 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 
@@ -17,10 +16,8 @@ from rich.console import Console
 
 from mnist_jax.errors import UserError
 from mnist_jax.history import read_metrics
-from mnist_jax.rig import Ended, Place, Rig, end
+from mnist_jax.rig import ROOT, Ended, Place, Rig, end
 from mnist_jax.workdir import read_record
-
-_ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 Case = tuple[str, list[str]]  # its kind, and what was wrong
 
@@ -119,9 +116,9 @@ def _in_terminal(rig: Rig, place: Place, moment: float, _: str) -> Ended:
     """How a run ended whose terminal closed after some seconds."""
     child, terminal = pty.fork()
     if child == 0:
-        os.chdir(_ROOT)
-        command = [sys.executable, "main.py", *rig.flags, f"--workdir={place.workdir}"]
-        os.execvpe(sys.executable, command, place.environment())
+        os.chdir(ROOT)
+        command = rig.command(place)
+        os.execvpe(command[0], command, place.environment())
     until = time.monotonic() + moment
     os.set_blocking(terminal, False)
     while time.monotonic() < until:
@@ -143,9 +140,8 @@ def damage(rig: Rig, rng: random.Random, cases: int) -> Iterator[Case]:
     process.communicate()
     for _ in range(cases):
         source = rng.choice((halfway, rig.reference))
-        place = rig.place(cold=True)
-        place = place._replace(prepares=False)
-        shutil.rmtree(place.caches)
+        place = rig.place()
+        place = place._replace(caches=place.workdir.with_name(f"{place.workdir.name}-caches"))
         shutil.copytree(rig.warm, place.caches, symlinks=True)
         shutil.copytree(source.workdir, place.workdir, symlinks=True)
         where = rng.choice(("workdir", "checkpoints", "caches"))
@@ -158,7 +154,7 @@ def damage(rig: Rig, rng: random.Random, cases: int) -> Iterator[Case]:
         path = rng.choice(files)
         name = f"{path.relative_to(within[where].parent)} {_damage(path, rng)}"
         finished = source is rig.reference
-        ended = end(rig.start(place, more=("--mode=evaluate",) if finished else ()))
+        ended = end(rig.start(place, *(("--mode=evaluate",) if finished else ())))
         # What there is one of can be refused; what can be made anew, or has another before it, cannot.
         only_one = path.name == "run.json" or (finished and where != "caches" and "checkpoints" in path.parts)
         told = (
@@ -195,27 +191,26 @@ def disk(rig: Rig, rng: random.Random, cases: int) -> Iterator[Case]:
     if os.geteuid():
         raise UserError("torture.py disk mounts small disks, which needs root")
     for number in range(cases):
-        small = ("the workdir's", "the caches'")[number % 2]
-        place = rig.place(cold=small == "the caches'")
-        mounted = place.workdir if small == "the workdir's" else place.caches
-        needed = sum(
-            p.stat().st_size for p in (rig.reference.workdir if number % 2 == 0 else rig.warm).rglob("*")
-        )
+        caches = number % 2 == 1
+        place = rig.place(cold=caches)
+        mounted, filled = (place.caches, rig.warm) if caches else (place.workdir, rig.reference.workdir)
+        needed = sum(path.stat().st_size for path in filled.rglob("*"))
         size = rng.randrange(1, max(2, needed // 4096)) * 4096
         mounted.mkdir(exist_ok=True)
         subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", mounted], check=True)
         try:
             ended = rig.run(place)
-            found = (
-                [f"printed a traceback on {size:,} bytes: {ended.said}"] if "Traceback" in ended.said else []
-            )
-            if ended.status not in (0, 2) or (
-                ended.status and not ended.said.splitlines()[-1:][0].startswith("main.py: ")
-            ):
+            last = (ended.said.splitlines() or [""])[-1]
+            orderly = ended.status == 0 or (ended.status == 2 and last.startswith("main.py: "))
+            found = []
+            if not orderly or "Traceback" in ended.said:
                 found.append(f"did not end with a line on {size:,} bytes: {ended.status}, {ended.said}")
             subprocess.run(["mount", "-o", "remount,size=4g", mounted], check=True)
             how = "ended" if ended.status else "went on"
-            yield f"{small} disk is full, {how}", found + rig.wrong(place, rig.run(place))
+            yield (
+                f"{'caches' if caches else 'workdir'} on a full disk, {how}",
+                found + rig.wrong(place, rig.run(place)),
+            )
         finally:
             subprocess.run(["umount", "--lazy", mounted], check=True)
         rig.clear(place)

@@ -102,13 +102,13 @@ def test_keys_are_told_by_the_names_of_variables(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     for name, value in {"WANDB_API_KEY": "long enough", "X_TOKEN": "short", "KEYBOARD": "us-english"}.items():
         monkeypatch.setenv(name, value)
-    (tmp_path / ".env").write_text("HF_TOKEN=of-the-file\nOTHER=something\n")
+    (tmp_path / ".env").write_text("HF_TOKEN=of-the-file\nOTHER=something\nWANDB_API_KEY=another-key\n")
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("NETRC", raising=False)
     (tmp_path / ".netrc").write_text("machine api.wandb.ai login user password of-the-netrc\n")
     (tmp_path / ".netrc").chmod(0o600)
     known = known_keys()
-    assert {"long enough", "of-the-file", "of-the-netrc"} <= known
+    assert {"long enough", "another-key", "of-the-file", "of-the-netrc"} <= known
     assert not {"short", "us-english", "something"} & known
 
 
