@@ -17,7 +17,9 @@ from mnist_jax.interrupts import Interrupted
 
 
 @pytest.fixture
-def record(tmp_path, tiny_config):
+def record(tmp_path, tiny_config, monkeypatch):
+    # Whatever is uncommitted here, such as tests with keys that are none, is not what these ask.
+    monkeypatch.setattr(provenance, "redact", lambda patch, _: (patch, []))
     config = validate(tiny_config)
     record = provenance.RunRecord(tmp_path / "run.json", None)
     record.begin(config, data.load(config.data), step=0, parameters=12)
@@ -73,8 +75,6 @@ def test_a_run_that_cannot_begin_leaves_the_record_of_the_run_before(record, tmp
 
 
 def test_each_process_is_recorded_and_a_change_is_told(record, tmp_path, tiny_config, monkeypatch):
-    # Whatever is uncommitted here, such as tests with keys that are none, is not what this asks.
-    monkeypatch.setattr(provenance, "redact", lambda patch, _: (patch, []))
     config = validate(tiny_config)
     first = read(tmp_path)
     again = provenance.RunRecord(tmp_path / "run.json", first)
