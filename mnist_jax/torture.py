@@ -188,17 +188,14 @@ def _damage(path: pathlib.Path, rng: random.Random) -> str:
 
 
 def disk(rig: Rig, rng: random.Random, cases: int) -> Iterator[Case]:
-    if os.geteuid():
-        raise UserError("torture.py disk mounts small disks, which needs root")
+    _require_root("disk")
     for number in range(cases):
         caches = number % 2 == 1
         place = rig.place(cold=caches)
         mounted, filled = (place.caches, rig.warm) if caches else (place.workdir, rig.reference.workdir)
         needed = sum(path.stat().st_size for path in filled.rglob("*"))
         size = rng.randrange(1, max(2, needed // 4096)) * 4096
-        mounted.mkdir(exist_ok=True)
-        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", mounted], check=True)
-        try:
+        with _mounted("tmpfs", mounted, "-t", "tmpfs", "-o", f"size={size}"):
             ended = rig.run(place)
             last = (ended.said.splitlines() or [""])[-1]
             orderly = ended.status == 0 or (ended.status == 2 and last.startswith("main.py: "))
@@ -211,9 +208,48 @@ def disk(rig: Rig, rng: random.Random, cases: int) -> Iterator[Case]:
                 f"{'caches' if caches else 'workdir'} on a full disk, {how}",
                 found + rig.wrong(place, rig.run(place)),
             )
-        finally:
-            subprocess.run(["umount", "--lazy", mounted], check=True)
         rig.clear(place)
+
+
+def stalls(rig: Rig, rng: random.Random, cases: int) -> Iterator[Case]:
+    _require_root("stalls")
+    image, mounted = rig.folder / "disk", rig.folder / "mounted"
+    with image.open("wb") as file:
+        file.truncate(1 << 30)  # takes no more than is written
+    subprocess.run(["mkfs.ext4", "-q", image], check=True)
+    with _mounted(image, mounted, "-o", "loop,noatime"):
+        for number in range(cases):
+            caches = number % 2 == 1
+            place = rig.place()._replace(workdir=mounted / "run")
+            if caches:
+                place = place._replace(caches=mounted / "caches")
+                place.caches.mkdir()
+            process = rig.start(place)
+            while process.poll() is None:
+                time.sleep(rng.uniform(0, rig.seconds / 4))
+                subprocess.run(["fsfreeze", "--freeze", mounted], check=True)
+                try:
+                    time.sleep(rng.uniform(0.1, 5))
+                finally:
+                    subprocess.run(["fsfreeze", "--unfreeze", mounted], check=True)
+            where = "workdir and caches" if caches else "workdir"
+            yield f"{where} on a disk that stalls", rig.wrong(place, end(process))
+            rig.clear(place)
+
+
+def _require_root(part: str) -> None:
+    if os.geteuid():
+        raise UserError(f"torture.py {part} mounts disks, which needs root")
+
+
+@contextlib.contextmanager
+def _mounted(what: pathlib.Path | str, where: pathlib.Path, *options: str) -> Iterator[None]:
+    where.mkdir(exist_ok=True)
+    subprocess.run(["mount", *options, what, where], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", where], check=True)
 
 
 def long(rig: Rig, minutes: float) -> Iterator[Case]:
@@ -259,5 +295,6 @@ def _held(pid: int, workdir: pathlib.Path) -> tuple[int, int, int]:
 
 
 PARTS: dict[str, Callable[..., Iterator[Case]]] = {
-    "kills": kills, "signals": signals, "damage": damage, "disk": disk, "long": long,
+    "kills": kills, "signals": signals, "damage": damage, "disk": disk,
+    "stalls": stalls, "long": long,
 }  # fmt: skip

@@ -4,13 +4,15 @@
     python scripts/torture.py signals --cases=30
     python scripts/torture.py damage --cases=100
     python scripts/torture.py disk --cases=20
+    python scripts/torture.py stalls --cases=20
     python scripts/torture.py long --minutes=60
 
 kills: SIGKILL at random moments, some with empty caches, some again and again, then the same command to its
 end. signals: SIGTERM, SIGINT, SIGINT twice, SIGHUP, a terminal and a pipe that close. damage: a byte of a
 file in the workdir or the caches is changed, or the file cut off, emptied or removed, in the middle of a run
-or after it. disk: the workdir or the caches are on a disk that is too small, and later is not; it needs root,
-to mount a tmpfs. long: one run for so many minutes, whose memory, open files and disk must not grow.
+or after it. disk: the workdir or the caches are on a disk that is too small, and later is not. stalls: they
+are on a disk that does not answer for seconds, again and again. Both need root, to mount disks. long: one
+run for so many minutes, whose memory, open files and disk must not grow.
 
 What comes out has to be what an undisturbed run gave: parameters to the bit, metrics, every step once in the
 history, and no file beside those of that run; what cannot go on has to end with one line. --seed repeats the
