@@ -16,7 +16,7 @@ train: $(VENV)/.train
 	$(BIN)/python main.py --config=$(CONFIG) --workdir=$(WORKDIR)
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses=logical --maxprocesses=4 --dist=worksteal
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -16,14 +16,22 @@ _TOP_K = (2, 3, 5)
 
 @dataclasses.dataclass(frozen=True)
 class Curves:
-    """One class against the rest. roc: false and true positive rates. pr: recalls and precisions, up to where
-    the recall is 1.
+    """One class against the rest. roc: false and true positive rates, without points that are on a line with
+    those around them. pr: recalls and precisions, up to where the recall is 1.
 
     Each is float64 (2, points), from the highest threshold on.
     """
 
     roc: np.ndarray
     pr: np.ndarray
+
+    @property
+    def roc_auc(self) -> float:
+        return float(np.trapezoid(self.roc[1], self.roc[0]))
+
+    @property
+    def average_precision(self) -> float:
+        return float(np.diff(self.pr[0]) @ self.pr[1, 1:])
 
     def thinned(self, kind: Literal["roc", "pr"], points: int) -> np.ndarray:
         """At most so many points of a curve, (2, points), its ends among them."""
@@ -93,7 +101,7 @@ class Detailed:
 
 
 def evaluate_in_detail(predictions: Predictions, *, bootstrap: bool = True) -> Detailed:
-    """Everything. Curves and the areas under them are scikit-learn's.
+    """Everything.
 
     bootstrap: with the intervals that take resampling, half a second for ten thousand examples.
     """
@@ -103,7 +111,9 @@ def evaluate_in_detail(predictions: Predictions, *, bootstrap: bool = True) -> D
     is_class = labels[:, None] == classes
     squared = ((probabilities - is_class) ** 2).sum(axis=1)
     losses = -predictions.log_probabilities[np.arange(len(labels)), labels]
-    roc_auc, average_precision = np.array([_areas(is_class[:, k], probabilities[:, k]) for k in classes]).T
+    curves = ranking_curves(predictions)
+    roc_auc = np.array([curve.roc_auc if curve else np.nan for curve in curves])
+    average_precision = np.array([curve.average_precision if curve else np.nan for curve in curves])
     table = _reliability(probabilities, labels)
     top_k = {k: _among_top(probabilities, labels, k) for k in _TOP_K if k < len(classes)}
 
@@ -134,7 +144,7 @@ def evaluate_in_detail(predictions: Predictions, *, bootstrap: bool = True) -> D
         reliability=table,
         top_k={k: float(among.mean()) for k, among in top_k.items()},
         intervals=found,
-        curves=ranking_curves(predictions),
+        curves=curves,
     )
 
 
@@ -144,29 +154,30 @@ def _resamples(size: int) -> int:
 
 
 def ranking_curves(predictions: Predictions) -> list[Curves | None]:
-    """scikit-learn's curves of each class against the rest."""
-    from sklearn import metrics  # 0.7 s to import, and most runs' first minutes go without
+    """The curves of each class against the rest.
 
-    curves: list[Curves | None] = []
-    for k, scores in enumerate(predictions.probabilities.T):
-        is_class = predictions.labels == k
-        if is_class.all() or not is_class.any():
-            curves.append(None)
-            continue
-        false_rate, true_rate, _ = metrics.roc_curve(is_class, scores)
-        precision, recall, _ = metrics.precision_recall_curve(is_class, scores)
-        pr = np.stack([recall, precision])[:, ::-1]
-        curves.append(Curves(roc=np.stack([false_rate, true_rate]), pr=pr[:, : np.argmax(pr[0] == 1) + 1]))
-    return curves
+    They are those of scikit-learn's roc_curve and precision_recall_curve, to import which would take longer
+    than all of the evaluation.
+    """
+    return [
+        _ranking_curves(predictions.labels == k, scores)
+        for k, scores in enumerate(predictions.probabilities.T)
+    ]
 
 
-def _areas(is_class: np.ndarray, scores: np.ndarray) -> tuple[float, float]:
-    """scikit-learn's ROC-AUC and average precision."""
+def _ranking_curves(is_class: np.ndarray, scores: np.ndarray) -> Curves | None:
     if is_class.all() or not is_class.any():
-        return np.nan, np.nan
-    from sklearn import metrics
-
-    return metrics.roc_auc_score(is_class, scores), metrics.average_precision_score(is_class, scores)
+        return None
+    order = np.argsort(-scores, kind="stable")
+    thresholds = np.append(np.flatnonzero(np.diff(scores[order])), len(order) - 1)  # the last of equal scores
+    chosen, true = thresholds + 1, np.cumsum(is_class[order])[thresholds]
+    false = chosen - true
+    bends = np.ones(len(true), bool)
+    bends[1:-1] = (np.diff(false, 2) != 0) | (np.diff(true, 2) != 0)
+    roc = np.stack([false[bends] / false[-1], true[bends] / true[-1]])
+    full = int(np.argmax(true == true[-1])) + 1
+    pr = np.stack([true[:full] / true[-1], true[:full] / chosen[:full]])
+    return Curves(np.insert(roc, 0, 0, axis=1), np.insert(pr, 0, (0, 1), axis=1))
 
 
 def _reliability(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:

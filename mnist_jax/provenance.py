@@ -211,9 +211,9 @@ def describe_environment() -> dict[str, Any]:
         "lock_sha256": text_hash(lock) if (lock := _text(_ROOT / "requirements.lock")) else None,
         "packages": dict(
             sorted(
-                (dist.metadata["Name"], dist.version)
-                for dist in importlib.metadata.distributions()
-                if dist.metadata["Name"]  # a damaged one has none
+                (metadata["Name"], metadata["Version"])
+                for metadata in (dist.metadata for dist in importlib.metadata.distributions())
+                if metadata["Name"]  # a damaged one has none
             )
         ),
     }

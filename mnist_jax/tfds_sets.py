@@ -15,7 +15,6 @@ from typing import Any
 import filelock
 import ml_collections
 import numpy as np
-import requests
 
 from mnist_jax.cache import Arrays, datasets_folder, load_or_build
 from mnist_jax.console import tell
@@ -141,6 +140,8 @@ def _prepare(builder: Any, config: ml_collections.FrozenConfigDict) -> None:
 
 def _check_reachable(builder: Any, manual_dir: pathlib.Path | str) -> None:
     """Fails within seconds where a download would fail after minutes of retries."""
+    import requests  # 0.15 s, which a set that is there goes without
+
     urls = builder.url_infos or {}
     missing = [
         (url, info.filename)

@@ -1,6 +1,5 @@
 """A W&B run, written offline into the workdir by W&B's own client."""
 
-import importlib
 import json
 import pathlib
 import time
@@ -97,7 +96,6 @@ class WandbRun:
         """Stages the test images for the table of predictions, some at each step; beside the training, since
         it takes seconds for ten thousand.
         """
-        importlib.import_module("sklearn.metrics")  # takes most of a second, and the results need it
         folder = self._folder / "images"
         folder.mkdir(exist_ok=True)
         for index, pixels in enumerate(self._examples.images):
