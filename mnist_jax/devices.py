@@ -71,6 +71,11 @@ def compiler_options() -> dict[str, str]:
     return _THREADED_CONVOLUTIONS
 
 
+def options_of_what_runs_once() -> dict[str, int]:
+    """XLA options of a program that would take longer to optimize than to run, as drawing parameters does."""
+    return {"xla_backend_optimization_level": 1} if on_cpu() else {}
+
+
 def steps_per_call(asked: int) -> int:
     """Steps in one dispatch: as asked, or for 0 one on CPU, where loops are slow, and 50 elsewhere."""
     return asked or (1 if on_cpu() else 50)

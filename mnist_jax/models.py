@@ -1,5 +1,6 @@
 """The Flax NNX models, used functionally: a static graphdef beside pytrees of params and model state."""
 
+import functools
 from typing import Any
 
 import jax
@@ -7,6 +8,7 @@ import ml_collections
 import numpy as np
 from flax import nnx
 
+from mnist_jax import devices
 from mnist_jax.airbench import Airbench
 from mnist_jax.cnn import CNN
 from mnist_jax.pixels import normalize, to_float
@@ -26,13 +28,16 @@ def create_model(
     batch norm, fixed weights) are nested dicts of float32 arrays.
     """
 
-    @nnx.jit  # one program for the compile cache instead of one for each operation
-    def create(key: jax.Array, images: jax.Array) -> nnx.Module:
+    # One program for the compile cache instead of one for each operation.
+    @functools.partial(jax.jit, compiler_options=devices.options_of_what_runs_once())
+    def create(key: jax.Array, images: jax.Array) -> tuple[nnx.GraphDef, nnx.State, nnx.State]:
         examples = normalize(to_float(images), config)
-        return MODELS[config.model.name](config, examples, num_classes, rngs=nnx.Rngs(params=key))
+        model = MODELS[config.model.name](config, examples, num_classes, rngs=nnx.Rngs(params=key))
+        graphdef, params, *rest = nnx.split(model, nnx.Param, ...)
+        return graphdef, params, rest[0]
 
-    graphdef, params, *rest = nnx.split(create(key, jax.numpy.asarray(images[:_EXAMPLES])), nnx.Param, ...)
-    return graphdef, nnx.to_pure_dict(params), nnx.to_pure_dict(rest[0])
+    graphdef, params, rest = create(key, jax.numpy.asarray(images[:_EXAMPLES]))
+    return graphdef, nnx.to_pure_dict(params), nnx.to_pure_dict(rest)
 
 
 def apply_model(
