@@ -15,7 +15,7 @@ RNG = np.random.default_rng(0)
 IMAGES = jnp.asarray(RNG.integers(0, 256, (64, 8, 8, 1), np.uint8))
 LABELS = jnp.asarray(RNG.integers(0, 10, 64, np.int32))
 INDICES = RNG.integers(0, 64, (6, 16), np.int32)
-PLAIN = {"augment.shift": 0.0, "augment.rotation": 0.0, "augment.scale": 0.0}
+PLAIN = {"augment.crop": 0}
 
 
 def setup(config, **changes):
@@ -44,7 +44,12 @@ def run(train_chunk, state, indices=INDICES, chunk=1):
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"model.norm": "batch", "model.dropout": 0.3, "train.ema_decay": 0.9}]
+    "changes",
+    [
+        {},
+        {"model.norm": "batch", "model.dropout": 0.3, "train.ema_decay": 0.9},
+        {"augment.shift": 1.0, "augment.rotation": 10.0},
+    ],
 )
 def test_a_chunk_of_steps_is_those_steps_one_by_one(tiny_config, changes):
     _, _, state, train_chunk = setup(tiny_config, **changes)
