@@ -82,4 +82,4 @@ def test_a_run_goes_on_with_another_number_of_devices(tmp_path, tiny_run):
     assert records[0]["processes"][0]["accelerator"]["count"] == 4
     for split_name in ("validation", "test"):
         losses = [record["metrics"][split_name]["loss"] for record in records]
-        assert losses[0] == pytest.approx(losses[1], rel=0.2)
+        assert losses[0] == pytest.approx(losses[1], rel=0.3)

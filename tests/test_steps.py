@@ -7,7 +7,7 @@ from mnist_jax import devices, models, optimizers, steps
 from mnist_jax.augment import views
 from mnist_jax.config import validate
 from mnist_jax.feeding import Rows
-from mnist_jax.mesh import make_mesh, replicated
+from mnist_jax.mesh import make_mesh, place, replicated, state_shardings
 from mnist_jax.pixels import normalize, to_float
 from mnist_jax.predictions import predictions_of
 
@@ -25,6 +25,8 @@ def setup(config, **changes):
     optimizer = optimizers.create_optimizer(config, schedule)
     graphdef, state = steps.create_state(config, np.zeros((1, 8, 8, 1), np.uint8), 10, optimizer)
     mesh = make_mesh(config)
+    # As after a step, or the second would be compiled anew.
+    state = place(state, state_shardings(mesh, state, shard_params=False))
     train_chunk = steps.compiled(
         steps.make_train_chunk(config, graphdef, optimizer, schedule), mesh, replicated(mesh)
     )

@@ -318,7 +318,7 @@ def test_a_diverging_run_fails_with_its_step_and_keeps_its_history(tiny_config, 
 
 def test_updates_that_are_not_finite_are_skipped_where_asked_but_not_for_ever(tiny_config, tmp_path):
     tiny_config.optimizer.update(learning_rate=1e8, skip_nonfinite=3)
-    tiny_config.model.norm = "none"
+    tiny_config.model.update(norm="none", activation="silu")  # no unit dies
     with pytest.raises(UserError, match=r"the (loss|gradient norm) is (nan|inf) at step \d+"):
         train_and_evaluate(tiny_config, tmp_path)
     rows = read_metrics(tmp_path / "metrics.jsonl")
@@ -329,7 +329,7 @@ def test_a_last_update_that_overflows_is_told(tiny_config, tmp_path):
     """The loss of the last step is finite, the parameters after it are not."""
     tiny_config.optimizer.update(learning_rate=1e9, momentum=0.0, nesterov=False)
     tiny_config.schedule.update(name="constant", warmup=0.0)
-    tiny_config.model.norm = "none"
+    tiny_config.model.update(norm="none", activation="silu")
     tiny_config.train.steps = 2
     with pytest.raises(UserError, match=r"the (loss|validation loss|gradient norm) is (nan|inf) a"):
         train_and_evaluate(tiny_config, tmp_path)
