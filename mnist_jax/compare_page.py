@@ -10,9 +10,10 @@ import numpy as np
 from jinja2 import Template
 
 from mnist_jax.charts import Line, axis_of, line_chart
-from mnist_jax.compare import Comparison, Run, Setting
+from mnist_jax.compare import Comparison, Setting
 from mnist_jax.evaluation import confusion_scores
 from mnist_jax.files import write_whole
+from mnist_jax.finished_runs import Run
 from mnist_jax.history import read_metrics, whole_intervals
 from mnist_jax.provenance import now
 from mnist_jax.templates import load_template

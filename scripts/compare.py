@@ -54,9 +54,10 @@ def compare_all(arguments: argparse.Namespace) -> None:
 
 
 def show(arguments: argparse.Namespace, workdirs: list[pathlib.Path]) -> None:
-    from mnist_jax.compare import as_dict, compare, load_runs
+    from mnist_jax.compare import as_dict, compare
     from mnist_jax.compare_page import write_page
     from mnist_jax.errors import UserError
+    from mnist_jax.finished_runs import load_runs
     from mnist_jax.provenance import plain
 
     comparison = compare(load_runs(workdirs, warn), arguments.metric)

@@ -1,4 +1,3 @@
-import copy
 import json
 import shutil
 import subprocess
@@ -7,73 +6,19 @@ import sys
 import numpy as np
 import pytest
 from conftest import ROOT
+from made_runs import LABELS, run_of, three_settings, warned
 
-from mnist_jax.compare import Run, as_dict, compare, load_runs
+from mnist_jax.compare import as_dict, compare
 from mnist_jax.compare_page import write_page
 from mnist_jax.errors import UserError
-from mnist_jax.predictions import predictions_of, save_predictions
+from mnist_jax.finished_runs import load_runs
 from mnist_jax.provenance import plain
 from mnist_jax.significance import holm, mcnemar, welch
-
-CLASSES, EXAMPLES = 3, 400
-LABELS = np.arange(EXAMPLES, dtype=np.int32) % CLASSES
-CONFIG = {
-    "seed": 0,
-    "data": {"test": "test"},
-    "train": {"batch_size": 64, "epochs": 3},
-    "wandb": {"name": ""},
-}
-
-
-def run_of(folder, name, *, right, seed=0, rng=None, **fields):
-    """A finished run in a folder, whose model has about this share of the examples right."""
-    rng = np.random.default_rng(rng)
-    said = np.where(rng.random(EXAMPLES) < right, LABELS, (LABELS + 1) % CLASSES)
-    shares = np.full((EXAMPLES, CLASSES), 0.1) + 0.7 * np.eye(CLASSES)[said]
-    predictions = predictions_of(np.log(shares).astype(np.float32), LABELS)
-    config = copy.deepcopy(CONFIG)
-    config["seed"] = seed
-    config["train"].update(fields)
-    accuracy = float((said == LABELS).mean())
-    code = {"commit": "c" * 40, "dirty": False}
-    machine = {"python": "3", "os": "", "cpu": "", "cores": 2, "memory_bytes": 1, "packages": {}}
-    machine["accelerator"] = {"kind": "cpu", "cores_usable": 2}
-    data = {"name": "s/1", "fingerprint": "f" * 64, "classes": ["a", "b", "c"], "image_shape": [1, 1, 1]}
-    data["splits"] = {"test": {"expression": "test", "examples": EXAMPLES, "class_counts": []}}
-    process = {"started": "", "from_step": 0, "code": code, "accelerator": {}, "packages_sha256": "p" * 64}
-    metrics = {
-        "test": {"accuracy": accuracy, "loss": 1 - accuracy, "kappa": None, "notes": []},
-        "validation": {},
-    }
-    record = {
-        "schema": 1, "status": "finished", "started": "2026-01-01T00:00:00+00:00", "command": ["main.py"],
-        "config": config, "processes": [process], "code": code, "data": data, "environment": machine,
-        "parameters": 1, "best": {}, "params_sha256": "0" * 64, "steps": 3, "metrics": metrics,
-    }  # fmt: skip
-    workdir = folder / name
-    workdir.mkdir(parents=True)
-    (workdir / "run.json").write_text(json.dumps(record))
-    rows = [
-        {"split": "validation", "step": k, "epoch": k, "loss": 1 / k, "accuracy": 1 - 0.5 / k} for k in (1, 2)
-    ]
-    (workdir / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    save_predictions(workdir / "predictions.npz", predictions, 3)
-    return Run(name, workdir, record, predictions)
 
 
 @pytest.fixture
 def runs(tmp_path):
-    """Two settings of three seeds each, which differ clearly, and a third with one seed."""
-    made = [
-        run_of(tmp_path, f"{name}-seed_{seed}", right=right, seed=seed, rng=10 * k + seed, batch_size=size)
-        for k, (name, right, size) in enumerate((("small", 0.95, 64), ("large", 0.7, 256)))
-        for seed in range(3)
-    ]
-    return [*made, run_of(tmp_path, "long", right=0.94, rng=99, epochs=9)]
-
-
-def warned(text):
-    raise AssertionError(text)
+    return three_settings(tmp_path)
 
 
 def test_runs_that_differ_in_the_seed_alone_are_one_setting_best_first(runs):
@@ -136,18 +81,6 @@ def test_a_pair_has_the_better_first_and_all_pairs_where_one_setting_has_one_run
     assert pair.verdict == "3 of 3 pairs of models differ"
 
 
-def test_a_run_that_is_there_twice_counts_once(runs, tmp_path):
-    shutil.copytree(runs[0].workdir, tmp_path / "small-seed_0-reproduced")
-    folders = [run.workdir for run in runs]
-    told = []
-    kept = load_runs([*folders, tmp_path / "small-seed_0-reproduced", folders[1]], told.append)
-    assert [run.workdir for run in kept] == folders
-    assert len(told) == 2
-    assert (
-        told[0] == f"left out: {tmp_path / 'small-seed_0-reproduced'} has the config and seed of {folders[0]}"
-    )
-
-
 def test_settings_of_one_name_are_told_apart(runs, tmp_path):
     again = run_of(tmp_path / "elsewhere", "small-seed_0", right=0.9, batch_size=32)
     names = [setting.name for setting in compare([*runs[:3], again]).settings]
@@ -167,52 +100,6 @@ def test_a_metric_that_is_none_is_told(runs):
         compare(runs, "beauty")
     with pytest.raises(UserError, match="^--metric=kappa is undefined in "):
         compare(runs, "kappa")
-
-
-@pytest.mark.parametrize(
-    ("keys", "value", "expected"),
-    [
-        (("data", "fingerprint"), "e" * 64, "data is s/1 (ffffffffffff) in the first and s/1 (eeeeeeeeeeee)"),
-        (("config", "data", "test"), "test[:50%]", "the test split is test in the first and test[:50%]"),
-    ],
-)
-def test_other_data_is_refused_with_the_reason(runs, keys, value, expected):
-    path = runs[1].workdir / "run.json"
-    record = json.loads(path.read_text())
-    place = record
-    for key in keys[:-1]:
-        place = place[key]
-    place[keys[-1]] = value
-    path.write_text(json.dumps(record))
-    with pytest.raises(UserError, match="^[^\n]+$") as caught:
-        load_runs([run.workdir for run in runs], warned)
-    assert expected in str(caught.value)
-    assert str(path.parent) in str(caught.value)
-
-
-def test_other_labels_are_refused(runs):
-    shifted = predictions_of(runs[1].predictions.log_probabilities, (LABELS + 1) % CLASSES)
-    save_predictions(runs[1].workdir / "predictions.npz", shifted, 3)
-    with pytest.raises(UserError, match="labels in predictions.npz differ"):
-        load_runs([run.workdir for run in runs], warned)
-
-
-def test_what_is_not_finished_or_damaged_is_left_out(runs, tmp_path):
-    record = json.loads((runs[0].workdir / "run.json").read_text())
-    (runs[0].workdir / "run.json").write_text(json.dumps({**record, "status": "interrupted"}))
-    (runs[1].workdir / "run.json").write_text("{")
-    (runs[2].workdir / "predictions.npz").write_bytes(b"PK")
-    told = []
-    (tmp_path / "sweep.log").write_text("no folder")
-    record = json.loads((runs[3].workdir / "run.json").read_text())
-    (runs[3].workdir / "run.json").write_text(json.dumps({**record, "metrics": {}}))
-    kept = load_runs([tmp_path / "sweep.log", *(run.workdir for run in runs)], told.append)
-    assert [run.name for run in kept] == [run.name for run in runs[4:]]
-    assert len(told) == 4
-    assert "run.json is damaged (Object missing required field `test`" in told[3]
-    assert "interrupted, not finished" in told[0]
-    with pytest.raises(UserError, match="none of these folders holds a finished run"):
-        load_runs([tmp_path], told.append)
 
 
 def test_a_population_is_its_ensemble_and_its_members(tmp_path):
