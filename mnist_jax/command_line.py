@@ -148,11 +148,13 @@ def _bad_value(message: str, config_file: str) -> str:
 
 
 def _config_file(argv: list[str]) -> str:
+    """The last one given, which is the one that counts."""
+    found = ""
     for argument, following in zip(argv, [*argv[1:], ""], strict=True):
         match = re.match(r"--?config(?:=(.*))?$", argument)
         if match:
-            return match[1] if match[1] is not None else following
-    return ""
+            found = match[1] if match[1] is not None else following
+    return found
 
 
 def quiet_libraries() -> None:

@@ -22,6 +22,7 @@ def mistake(*arguments: str) -> str:
         ((DIGITS,), "--workdir is missing; for example --workdir=runs/digits"),
         (("--config=", "--workdir=RUN"), "--config is missing"),
         (("--config=configs/nope.py", "--workdir=RUN"), "--config=configs/nope.py: there is no such file"),
+        ((DIGITS, "--config", "--workdir=RUN"), "--config=--workdir=RUN: there is no such file"),
         ((DIGITS, "--workdir=RUN", "--config.train.batchsize=3"), "did you mean config.train.batch_size?"),
         ((DIGITS, "--workdir=RUN", "--config.trian.epochs=3"), "did you mean config.train.epochs?"),
         (
@@ -48,7 +49,8 @@ def mistake(*arguments: str) -> str:
 )
 def test_a_mistake_is_one_line(tmp_path, arguments, expected):
     run = tmp_path / "run"
-    assert expected in mistake(*(argument.replace("RUN", str(run)) for argument in arguments))
+    told = mistake(*(argument.replace("RUN", str(run)) for argument in arguments))
+    assert expected.replace("RUN", str(run)) in told
     assert not run.exists()
 
 
