@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import jax
 import ml_collections
+import tensorstore
 from orbax.checkpoint import v1 as ocp
 
 from mnist_jax import distributed
@@ -37,6 +38,10 @@ class Checkpoints:
         self._saving: Any = None  # Orbax's response of the save under way
         policies = ocp.training.preservation_policies
         try:
+            # Orbax writes with TensorStore, which would find such names wrong at the first save.
+            if "\\" in str(self._folder):
+                raise ValueError("TensorStore takes a backslash for a slash")
+            tensorstore.KvStore.Spec({"driver": "file", "path": f"{self._folder}/"})
             self._checkpointer = ocp.training.Checkpointer(
                 self._folder,
                 save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),

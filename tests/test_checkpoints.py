@@ -182,6 +182,12 @@ def test_damaged_metrics_and_a_file_in_the_place_of_the_folder_are_told(state, t
         checkpoints(tmp_path / "other", tiny_config)
 
 
+@pytest.mark.parametrize("name", ["a\\b", "b\\", "x.__lock"])
+def test_a_name_that_nothing_can_be_saved_under_is_told(tiny_config, tmp_path, name):
+    with pytest.raises(UserError, match="^[^\n]+cannot be used[^\n]+give another --workdir$"):
+        checkpoints(tmp_path / name, tiny_config)
+
+
 def test_a_damaged_best_gives_way_to_the_next_best(state, tiny_config, tmp_path):
     with checkpoints(tmp_path, tiny_config) as store:
         for step, accuracy in ((1, 0.9), (2, 0.5), (3, 0.7)):
