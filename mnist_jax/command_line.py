@@ -16,7 +16,7 @@ from ml_collections import config_flags
 
 from mnist_jax import distributed
 from mnist_jax.config import RULES, unknown_field
-from mnist_jax.errors import PeerLost, UserError, shortage
+from mnist_jax.errors import PeerLost, UserError, circumstance
 from mnist_jax.interrupts import Interrupted
 
 _EXAMPLES = {
@@ -90,7 +90,7 @@ def run(program: Callable[[], int | None]) -> int:
     except KeyboardInterrupt:  # before the program was ready for it
         return 130
     except Exception as error:
-        if line := shortage(error):
+        if line := circumstance(error):
             _report(error, line)
             _leave(2)
         if distributed.count() == 1:

@@ -1,10 +1,11 @@
-"""What reaches the user as a single line: mistakes, and what the machine has run out of."""
+"""What reaches the user as a single line: mistakes, and what the machine does not give."""
 
 import errno
 import os
 from collections.abc import Iterator
 
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
+_PATH = {errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.ELOOP}
 _OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "Out of memory", "bad_alloc")
 
 
@@ -19,14 +20,19 @@ class PeerLost(UserError):
     """Another process of the same job is gone, so that this one cannot end in an orderly way."""
 
 
-def shortage(error: BaseException) -> str | None:
-    """One line where an exception comes of a disk or memory that is full or failing; None for others."""
+def circumstance(error: BaseException) -> str | None:
+    """One line where an exception comes of a disk or memory that is full or failing, or of a path that cannot
+    be used; None for others.
+    """
     for one in _chain(error):
         text = str(one)
         if os.strerror(errno.EMFILE) in text:
             return f"{os.strerror(errno.EMFILE)}; raise the limit, by `ulimit -n 4096` say"
         if isinstance(one, OSError) and one.errno in _DISK:
             return _disk_line(os.strerror(one.errno), one.filename)
+        if isinstance(one, OSError) and one.errno in _PATH and one.filename:
+            reason = os.strerror(one.errno)
+            return f"{os.fsdecode(one.filename)} cannot be used: {reason}; mend that, or give another"
         for number in _DISK:  # what Orbax makes of it
             if os.strerror(number) in text:
                 return _disk_line(os.strerror(number), None)

@@ -28,7 +28,7 @@ import numpy as np
 from mnist_jax import SCHEMA, __version__, devices
 from mnist_jax.config import differences
 from mnist_jax.data import ROLES, Dataset
-from mnist_jax.errors import shortage
+from mnist_jax.errors import circumstance
 from mnist_jax.files import sealed, write_whole
 from mnist_jax.interrupts import Interrupted
 from mnist_jax.redaction import known_keys, redact
@@ -123,7 +123,7 @@ class RunRecord:
             self.update(status="finished", exit_reason="trained to the end", ended=now())
         elif self._begun:
             stopped = isinstance(error, (Interrupted, KeyboardInterrupt))
-            reason = shortage(error) or str(error) or type(error).__name__
+            reason = circumstance(error) or str(error) or type(error).__name__
             with contextlib.suppress(OSError):  # a disk that is full ends the run by its own error
                 self.update(status="interrupted" if stopped else "failed", exit_reason=reason, ended=now())
 

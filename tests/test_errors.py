@@ -2,7 +2,7 @@ import errno
 
 import pytest
 
-from mnist_jax.errors import UserError, shortage
+from mnist_jax.errors import UserError, circumstance
 
 
 def raised(error, cause=None):
@@ -26,14 +26,18 @@ def raised(error, cause=None):
             RuntimeError("RESOURCE_EXHAUSTED: [OS error 24: EMFILE Too many open files]"),
             "Too many open files; ",
         ),
+        (OSError(errno.EACCES, "x", "/root/a"), "/root/a cannot be used: Permission denied; mend that"),
+        (OSError(errno.ENAMETOOLONG, "x", b"/y"), "/y cannot be used: File name too long; mend that"),
         (MemoryError(), "out of memory; lower config.train.batch_size"),
         (raised(TypeError("x"), RuntimeError("RESOURCE_EXHAUSTED: 4 GiB")), "out of memory; lower"),
     ],
 )
-def test_what_has_run_out_is_told(error, expected):
-    assert shortage(error).startswith(expected)
+def test_what_the_machine_does_not_give_is_told(error, expected):
+    assert circumstance(error).startswith(expected)
 
 
-@pytest.mark.parametrize("error", [OSError(errno.ENOENT, "no such file"), ValueError("x"), UserError("y")])
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOENT, "x", "/a"), OSError(errno.EACCES, "x"), ValueError("x"), UserError("y")]
+)
 def test_other_errors_are_none(error):
-    assert shortage(error) is None
+    assert circumstance(error) is None
