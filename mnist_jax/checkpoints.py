@@ -1,9 +1,10 @@
 """Checkpoints of a run; the only file that knows Orbax."""
 
+import json
 import math
 import pathlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import jax
@@ -15,12 +16,14 @@ from mnist_jax import distributed
 from mnist_jax.config import require_same
 from mnist_jax.errors import UserError
 from mnist_jax.evaluation import merit
+from mnist_jax.provenance import text_hash
 from mnist_jax.steps import TrainState
 
 PyTree = Any
 State = TypeVar("State", bound=PyTree)  # a `TrainState`, or many of them as one tree
 
 _STATE = "state"
+_SEAL = "sha256"  # of notes and of metrics, which Orbax keeps as plain JSON
 
 
 class Checkpoints:
@@ -42,6 +45,8 @@ class Checkpoints:
             if "\\" in str(self._folder):
                 raise ValueError("TensorStore takes a backslash for a slash")
             tensorstore.KvStore.Spec({"driver": "file", "path": f"{self._folder}/"})
+            if not read_only and distributed.is_first():
+                _mark_unreadable_metrics(self._folder)
             self._checkpointer = ocp.training.Checkpointer(
                 self._folder,
                 save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
@@ -78,7 +83,12 @@ class Checkpoints:
         """Starts to save the state after `step` steps, with JSON notes and, after an evaluation, metrics."""
         self.wait()
         self._saving = self._checkpointer.save_checkpointables_async(
-            step, {_STATE: state}, force=True, overwrite=True, custom_metadata=notes, metrics=metrics
+            step,
+            {_STATE: state},
+            force=True,
+            overwrite=True,
+            custom_metadata=_sealed(notes),
+            metrics=metrics and _sealed(metrics),
         )
 
     def wait(self) -> None:
@@ -97,8 +107,13 @@ class Checkpoints:
     def best(self) -> int:
         """Step of the checkpoint with the best validation metrics; of equals, the latest.
 
-        Raises UserError: no checkpoint was evaluated.
+        Raises UserError: no checkpoint was evaluated, or the metrics of one are damaged.
         """
+        for step in self._with_damaged_metrics():
+            raise UserError(
+                f"the metrics of checkpoint {self._folder / str(step)} are not as they were written, so that "
+                "the best is not known; name one by --checkpoint=STEP"
+            )
         return self._ranked()[0].step
 
     def restore_best(
@@ -110,10 +125,11 @@ class Checkpoints:
         Raises UserError: none can be read.
         """
         for checkpoint in self._ranked():
+            metrics = {key: value for key, value in checkpoint.metrics.items() if key != _SEAL}
             if checkpoint.step == int(state.step):
-                return checkpoint.step, dict(checkpoint.metrics), state
+                return checkpoint.step, metrics, state
             try:
-                return checkpoint.step, dict(checkpoint.metrics), self.restore(checkpoint.step, state)
+                return checkpoint.step, metrics, self.restore(checkpoint.step, state)
             except UserError as error:
                 warn(f"{error}; the next best is taken")
         raise UserError(f"no evaluated checkpoint in {self._folder} can be read; give another --workdir")
@@ -132,7 +148,13 @@ class Checkpoints:
         force: take the checkpoint of another config where it fits.
         Raises UserError: none can be read, or it is of another config.
         """
-        for step in reversed(self.steps):
+        damaged = self._with_damaged_metrics()
+        for step in damaged:
+            warn(
+                f"the metrics of checkpoint {self._folder / str(step)} are not as they were written; it "
+                "cannot be the best, and one before it is taken where there is one"
+            )
+        for step in sorted(self.steps, key=lambda step: (step in damaged, -step)):
             try:
                 notes = self._notes(step)
                 if not force:
@@ -186,14 +208,19 @@ class Checkpoints:
     def _notes(self, step: int) -> dict[str, Any]:
         try:
             notes = self._checkpointer.checkpointables_metadata(step).custom_metadata
-            if isinstance(notes["config"], dict) and isinstance(notes["progress"], dict):
+            if _intact(notes) and isinstance(notes["config"], dict) and isinstance(notes["progress"], dict):
                 return notes
         except Exception as error:
             raise self._unreadable(step, error) from error
-        raise self._unreadable(step, ValueError("its notes are incomplete"))
+        raise self._unreadable(step, ValueError("its notes are not as they were written"))
 
     def _unreadable(self, step: int, error: Exception) -> "_Unreadable":
         return _Unreadable(f"checkpoint {self._folder / str(step)} cannot be read ({_short(error)})")
+
+    def _with_damaged_metrics(self) -> list[int]:
+        return [
+            one.step for one in self._checkpointer.checkpoints if one.metrics and not _intact(one.metrics)
+        ]
 
     def _ranked(self) -> list[Any]:
         rated = [
@@ -204,8 +231,8 @@ class Checkpoints:
         return sorted(rated, key=lambda c: (self._score(c.metrics), c.step), reverse=True)
 
     def _score(self, metrics: dict[str, float]) -> float:
-        """Higher is better; the lowest where a damaged file has no number."""
-        value = metrics.get(self._metric)
+        """Higher is better; the lowest where a damaged file has no number, or another than was written."""
+        value = metrics.get(self._metric) if _intact(metrics) else None
         if not isinstance(value, (int, float)) or not math.isfinite(value):
             return -math.inf
         return merit(self._metric, value)
@@ -213,6 +240,27 @@ class Checkpoints:
 
 class _Unreadable(UserError):
     """A checkpoint whose files are damaged."""
+
+
+def _sealed(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {**fields, _SEAL: text_hash(json.dumps(fields, sort_keys=True))}
+
+
+def _intact(fields: Mapping[str, Any]) -> bool:
+    """Whether what `_sealed` gave is as it was; what has no seal is believed."""
+    rest = {key: value for key, value in fields.items() if key != _SEAL}
+    return _SEAL not in fields or fields == _sealed(rest)
+
+
+def _mark_unreadable_metrics(folder: pathlib.Path) -> None:
+    """Puts a broken seal in the place of metrics that are no JSON, for which Orbax would refuse them all."""
+    for path in folder.glob("*/metrics"):
+        try:
+            read = json.loads((path / "metrics").read_bytes())
+        except (ValueError, FileNotFoundError):
+            read = None
+        if not isinstance(read, dict):
+            (path / "metrics").write_text(json.dumps({_SEAL: "damaged"}))
 
 
 def _signature(tree: Any) -> list[tuple[Any, ...]]:

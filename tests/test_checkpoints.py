@@ -170,16 +170,64 @@ def test_no_readable_checkpoint_is_told(state, tiny_config, tmp_path, part):
         restore_latest(store, state, tiny_config)
 
 
-def test_damaged_metrics_and_a_file_in_the_place_of_the_folder_are_told(state, tiny_config, tmp_path):
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda path: path.write_bytes(path.read_bytes()[:9]),
+        lambda path: path.write_text(path.read_text().replace("0.5", "0.9")),
+        lambda path: path.write_text("3"),
+        lambda path: path.unlink(),
+    ],
+)
+def test_damaged_metrics_are_told_and_do_not_count(state, tiny_config, tmp_path, harm):
     with checkpoints(tmp_path, tiny_config) as store:
-        store.save(1, at(state, 1), notes=notes_of(tiny_config), metrics={"accuracy": 0.5})
-    damage(tmp_path / "checkpoints" / "1" / "metrics")
+        for step, accuracy in ((1, 0.4), (2, 0.5), (3, 0.3)):
+            store.save(step, at(state, step), notes=notes_of(tiny_config), metrics={"accuracy": accuracy})
+    harm(tmp_path / "checkpoints" / "2" / "metrics" / "metrics")
+    with checkpoints(tmp_path, tiny_config) as store:
+        restored, _, warnings = restore_latest(store, state, tiny_config)
+        assert int(restored.step) == 3
+        with pytest.raises(UserError, match="checkpoints/2 are not .* --checkpoint=STEP$"):
+            store.best  # noqa: B018
+        (warning,) = warnings
+        assert "the metrics of checkpoint" in warning
+        assert "checkpoints/2 are not as they were written" in warning
+        step, metrics, _ = store.restore_best(restored, warnings.append)
+        assert (step, metrics) == (3, {"accuracy": 0.3})
+
+
+def test_the_latest_with_damaged_metrics_gives_way_to_the_one_before(state, tiny_config, tmp_path):
+    with checkpoints(tmp_path, tiny_config) as store:
+        for step in (1, 2):
+            store.save(step, at(state, step), notes=notes_of(tiny_config), metrics={"accuracy": 0.5})
+    damage(tmp_path / "checkpoints" / "2" / "metrics")
+    with checkpoints(tmp_path, tiny_config) as store:
+        restored, _, warnings = restore_latest(store, state, tiny_config)
+        assert (int(restored.step), len(warnings)) == (1, 1)
+    damage(tmp_path / "checkpoints" / "1" / "metrics")  # then there is none before them
+    with checkpoints(tmp_path, tiny_config) as store:
+        assert int(restore_latest(store, state, tiny_config)[0].step) == 2
+
+
+def test_changed_notes_give_way_to_those_before(state, tiny_config, tmp_path):
+    with checkpoints(tmp_path, tiny_config) as store:
+        for step in (1, 2):
+            notes = notes_of(tiny_config, wall_seconds=1.5)
+            store.save(step, at(state, step), notes=notes, metrics={"accuracy": 0.5})
+    path = tmp_path / "checkpoints" / "2" / "_CHECKPOINT_METADATA"
+    assert path.read_text().count("1.5") == 1
+    path.write_text(path.read_text().replace("1.5", "2.5"))
+    with checkpoints(tmp_path, tiny_config) as store:
+        restored, notes, (warning,) = restore_latest(store, state, tiny_config)
+    assert int(restored.step) == 1
+    assert notes["progress"] == {"wall_seconds": 1.5}
+    assert "its notes are not as they were written" in warning
+
+
+def test_a_file_in_the_place_of_the_folder_is_told(tiny_config, tmp_path):
+    (tmp_path / "checkpoints").write_text("")
     with pytest.raises(UserError, match="^[^\n]+cannot be used[^\n]+$"):
         checkpoints(tmp_path, tiny_config)
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "checkpoints").write_text("")
-    with pytest.raises(UserError, match="^[^\n]+cannot be used[^\n]+$"):
-        checkpoints(tmp_path / "other", tiny_config)
 
 
 @pytest.mark.parametrize("name", ["a\\b", "b\\", "x.__lock"])
