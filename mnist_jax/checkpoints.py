@@ -9,13 +9,13 @@ from typing import Any, TypeVar
 
 import jax
 import ml_collections
-import tensorstore
 from orbax.checkpoint import v1 as ocp
 
 from mnist_jax import distributed
 from mnist_jax.config import require_same
 from mnist_jax.errors import UserError
 from mnist_jax.evaluation import merit
+from mnist_jax.files import write_whole
 from mnist_jax.provenance import text_hash
 from mnist_jax.steps import TrainState
 
@@ -42,11 +42,9 @@ class Checkpoints:
         policies = ocp.training.preservation_policies
         try:
             # Orbax writes with TensorStore, which would find such names wrong at the first save.
-            if "\\" in str(self._folder):
-                raise ValueError("TensorStore takes a backslash for a slash")
-            tensorstore.KvStore.Spec({"driver": "file", "path": f"{self._folder}/"})
-            if not read_only and distributed.is_first():
-                _mark_unreadable_metrics(self._folder)
+            if "\\" in str(self._folder) or any(part.endswith(".__lock") for part in self._folder.parts):
+                raise ValueError("TensorStore takes no backslash, and no name that ends in .__lock")
+            self._damaged = _with_damaged_metrics(self._folder, mark=not read_only)
             self._checkpointer = ocp.training.Checkpointer(
                 self._folder,
                 save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
@@ -82,6 +80,7 @@ class Checkpoints:
     ) -> None:
         """Starts to save the state after `step` steps, with JSON notes and, after an evaluation, metrics."""
         self.wait()
+        self._damaged.discard(step)
         self._saving = self._checkpointer.save_checkpointables_async(
             step,
             {_STATE: state},
@@ -109,7 +108,7 @@ class Checkpoints:
 
         Raises UserError: no checkpoint was evaluated, or the metrics of one are damaged.
         """
-        for step in self._with_damaged_metrics():
+        for step in sorted(self._damaged):
             raise UserError(
                 f"the metrics of checkpoint {self._folder / str(step)} are not as they were written, so that "
                 "the best is not known; name one by --checkpoint=STEP"
@@ -148,13 +147,12 @@ class Checkpoints:
         force: take the checkpoint of another config where it fits.
         Raises UserError: none can be read, or it is of another config.
         """
-        damaged = self._with_damaged_metrics()
-        for step in damaged:
+        for step in sorted(self._damaged):
             warn(
-                f"the metrics of checkpoint {self._folder / str(step)} are not as they were written; it "
-                "cannot be the best, and one before it is taken where there is one"
+                f"the metrics of checkpoint {self._folder / str(step)} are not as they were written: it "
+                "cannot be the best, and if it is the latest, the one before is taken"
             )
-        for step in sorted(self.steps, key=lambda step: (step in damaged, -step)):
+        for step in sorted(self.steps, key=lambda step: (step in self._damaged, -step)):
             try:
                 notes = self._notes(step)
                 if not force:
@@ -217,18 +215,15 @@ class Checkpoints:
     def _unreadable(self, step: int, error: Exception) -> "_Unreadable":
         return _Unreadable(f"checkpoint {self._folder / str(step)} cannot be read ({_short(error)})")
 
-    def _with_damaged_metrics(self) -> list[int]:
-        return [
-            one.step for one in self._checkpointer.checkpoints if one.metrics and not _intact(one.metrics)
-        ]
-
     def _ranked(self) -> list[Any]:
         rated = [
-            c for c in self._checkpointer.checkpoints if c.metrics and self._score(c.metrics) > -math.inf
+            one
+            for one in self._checkpointer.checkpoints
+            if one.metrics and one.step not in self._damaged and self._score(one.metrics) > -math.inf
         ]
         if not rated:
             raise UserError(f"no checkpoint in {self._folder} was evaluated; start anew in another --workdir")
-        return sorted(rated, key=lambda c: (self._score(c.metrics), c.step), reverse=True)
+        return sorted(rated, key=lambda one: (self._score(one.metrics), one.step), reverse=True)
 
     def _score(self, metrics: dict[str, float]) -> float:
         """Higher is better; the lowest where a damaged file has no number, or another than was written."""
@@ -247,20 +242,33 @@ def _sealed(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _intact(fields: Mapping[str, Any]) -> bool:
-    """Whether what `_sealed` gave is as it was; what has no seal is believed."""
+    """Whether what `_sealed` gave is as it was; what an earlier version left without a seal is believed."""
     rest = {key: value for key, value in fields.items() if key != _SEAL}
     return _SEAL not in fields or fields == _sealed(rest)
 
 
-def _mark_unreadable_metrics(folder: pathlib.Path) -> None:
-    """Puts a broken seal in the place of metrics that are no JSON, for which Orbax would refuse them all."""
-    for path in folder.glob("*/metrics"):
+def _with_damaged_metrics(folder: pathlib.Path, *, mark: bool) -> set[int]:
+    """The steps whose metrics are not as they were written.
+
+    mark: puts a broken seal in the place of metrics that are no JSON, for which Orbax would refuse them all.
+    """
+    damaged = set()
+    for path in folder.glob("[0-9]*/metrics"):
         try:
             read = json.loads((path / "metrics").read_bytes())
         except (ValueError, FileNotFoundError):
             read = None
-        if not isinstance(read, dict):
-            (path / "metrics").write_text(json.dumps({_SEAL: "damaged"}))
+        # All but the seal are numbers; a text may be a seal whose name is damaged.
+        if (
+            isinstance(read, dict)
+            and _intact(read)
+            and not any(isinstance(value, str) for key, value in read.items() if key != _SEAL)
+        ):
+            continue
+        damaged.add(int(path.parent.name))
+        if mark and not isinstance(read, dict) and distributed.is_first():
+            write_whole(path / "metrics", json.dumps({_SEAL: "damaged"}).encode())
+    return damaged
 
 
 def _signature(tree: Any) -> list[tuple[Any, ...]]:

@@ -31,7 +31,7 @@ class Curves:
 
     @property
     def average_precision(self) -> float:
-        return float(np.diff(self.pr[0]) @ self.pr[1, 1:])
+        return float((np.diff(self.pr[0]) * self.pr[1, 1:]).sum())
 
     def thinned(self, kind: Literal["roc", "pr"], points: int) -> np.ndarray:
         """At most so many points of a curve, (2, points), its ends among them."""
@@ -154,7 +154,7 @@ def _resamples(size: int) -> int:
 
 
 def ranking_curves(predictions: Predictions) -> list[Curves | None]:
-    """The curves of each class against the rest.
+    """The curves of each class against the rest; None where they are undefined.
 
     They are those of scikit-learn's roc_curve and precision_recall_curve, to import which would take longer
     than all of the evaluation.
@@ -166,7 +166,7 @@ def ranking_curves(predictions: Predictions) -> list[Curves | None]:
 
 
 def _ranking_curves(is_class: np.ndarray, scores: np.ndarray) -> Curves | None:
-    if is_class.all() or not is_class.any():
+    if is_class.all() or not is_class.any() or np.isnan(scores).any():
         return None
     order = np.argsort(-scores, kind="stable")
     thresholds = np.append(np.flatnonzero(np.diff(scores[order])), len(order) - 1)  # the last of equal scores

@@ -24,15 +24,15 @@ def circumstance(error: BaseException) -> str | None:
     """One line where an exception comes of a disk or memory that is full or failing, or of a path that cannot
     be used; None for others.
     """
+    if isinstance(error, OSError) and error.errno in _PATH and error.filename:
+        reason = os.strerror(error.errno)
+        return f"{os.fsdecode(error.filename)} cannot be used: {reason}; mend that, or give another"
     for one in _chain(error):
         text = str(one)
         if os.strerror(errno.EMFILE) in text:
             return f"{os.strerror(errno.EMFILE)}; raise the limit, by `ulimit -n 4096` say"
         if isinstance(one, OSError) and one.errno in _DISK:
             return _disk_line(os.strerror(one.errno), one.filename)
-        if isinstance(one, OSError) and one.errno in _PATH and one.filename:
-            reason = os.strerror(one.errno)
-            return f"{os.fsdecode(one.filename)} cannot be used: {reason}; mend that, or give another"
         for number in _DISK:  # what Orbax makes of it
             if os.strerror(number) in text:
                 return _disk_line(os.strerror(number), None)

@@ -18,6 +18,9 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 settings.register_profile("default", deadline=None)
 settings.load_profile("default")
 
+# Several tests at a time share a GPU, of which JAX would otherwise take most at once.
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+
 REAL_MNIST = ROOT.parent / "shared" / "data" / "mnist"
 
 

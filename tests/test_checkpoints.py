@@ -175,6 +175,7 @@ def test_no_readable_checkpoint_is_told(state, tiny_config, tmp_path, part):
     [
         lambda path: path.write_bytes(path.read_bytes()[:9]),
         lambda path: path.write_text(path.read_text().replace("0.5", "0.9")),
+        lambda path: path.write_text(path.read_text().replace('"sha256"', '"sha257"')),
         lambda path: path.write_text("3"),
         lambda path: path.unlink(),
     ],
@@ -194,6 +195,16 @@ def test_damaged_metrics_are_told_and_do_not_count(state, tiny_config, tmp_path,
         assert "checkpoints/2 are not as they were written" in warning
         step, metrics, _ = store.restore_best(restored, warnings.append)
         assert (step, metrics) == (3, {"accuracy": 0.3})
+
+
+@pytest.mark.parametrize("harm", [lambda path: path.write_text("{"), lambda path: path.unlink()])
+def test_to_a_reader_the_best_is_not_known_where_metrics_are_damaged(state, tiny_config, tmp_path, harm):
+    with checkpoints(tmp_path, tiny_config) as store:
+        for step in (1, 2):
+            store.save(step, at(state, step), notes=notes_of(tiny_config), metrics={"accuracy": 0.5})
+    harm(tmp_path / "checkpoints" / "1" / "metrics" / "metrics")
+    with pytest.raises(UserError, match="cannot be used|the best is not known"):
+        Checkpoints(tmp_path / "checkpoints", tiny_config.checkpoint, read_only=True).best  # noqa: B018
 
 
 def test_the_latest_with_damaged_metrics_gives_way_to_the_one_before(state, tiny_config, tmp_path):

@@ -107,6 +107,7 @@ def test_curves_are_scikit_learns_up_to_full_recall(case):
         precision, recall, _ = sklearn.metrics.precision_recall_curve(is_class, scores)
         points = set(zip(recall.tolist(), precision.tolist(), strict=True))
         assert set(map(tuple, curve.pr.T.tolist())) <= points
+        assert len(curve.pr[0]) == 1 + np.argmax(np.sort(recall) == 1)  # none of them is left out
         assert (curve.pr[0, 0], curve.pr[0, -1]) == (0, 1)
         assert (np.diff(curve.pr[0]) >= 0).all()
         assert curve.thinned("pr", 20).shape == (2, min(20, curve.pr.shape[1]))

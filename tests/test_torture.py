@@ -105,7 +105,9 @@ def torture(*arguments):
 
 
 def test_a_run_that_is_killed_comes_through():
-    done = torture("kills", "--cases=1", *TINY)
+    done = torture(
+        "kills", "--cases=1", *TINY, "--config.augment.rotation=10.0", "--config.augment.elastic=1.0"
+    )
     assert done.returncode == 0, done.stdout
     assert "nothing wrong" in done.stdout
 
