@@ -58,6 +58,7 @@ class Checkpoints:
                 ),
                 cleanup_tmp_directories=not read_only,
             )
+            self._damaged.intersection_update(self.steps)  # without one that its run has just removed
             next(self._folder.iterdir(), None)
         except Exception as error:  # Orbax and the file system each raise their own, here and below
             raise UserError(
@@ -108,10 +109,10 @@ class Checkpoints:
 
         Raises UserError: no checkpoint was evaluated, or the metrics of one are damaged.
         """
-        for step in sorted(self._damaged):
+        if self._damaged:
             raise UserError(
-                f"the metrics of checkpoint {self._folder / str(step)} are not as they were written, so that "
-                "the best is not known; name one by --checkpoint=STEP"
+                f"{self._not_as_written(min(self._damaged))}, so that the best is not known; name one by "
+                "--checkpoint=STEP"
             )
         return self._ranked()[0].step
 
@@ -149,8 +150,8 @@ class Checkpoints:
         """
         for step in sorted(self._damaged):
             warn(
-                f"the metrics of checkpoint {self._folder / str(step)} are not as they were written: it "
-                "cannot be the best, and if it is the latest, the one before is taken"
+                f"{self._not_as_written(step)}: it cannot be the best, and if it is the latest, the one "
+                "before is taken"
             )
         for step in sorted(self.steps, key=lambda step: (step in self._damaged, -step)):
             try:
@@ -212,6 +213,9 @@ class Checkpoints:
             raise self._unreadable(step, error) from error
         raise self._unreadable(step, ValueError("its notes are not as they were written"))
 
+    def _not_as_written(self, step: int) -> str:
+        return f"the metrics of checkpoint {self._folder / str(step)} are not as they were written"
+
     def _unreadable(self, step: int, error: Exception) -> "_Unreadable":
         return _Unreadable(f"checkpoint {self._folder / str(step)} cannot be read ({_short(error)})")
 
@@ -219,7 +223,7 @@ class Checkpoints:
         rated = [
             one
             for one in self._checkpointer.checkpoints
-            if one.metrics and one.step not in self._damaged and self._score(one.metrics) > -math.inf
+            if one.metrics and self._score(one.metrics) > -math.inf
         ]
         if not rated:
             raise UserError(f"no checkpoint in {self._folder} was evaluated; start anew in another --workdir")
@@ -227,7 +231,7 @@ class Checkpoints:
 
     def _score(self, metrics: dict[str, float]) -> float:
         """Higher is better; the lowest where a damaged file has no number, or another than was written."""
-        value = metrics.get(self._metric) if _intact(metrics) else None
+        value = metrics.get(self._metric) if _are_scores(metrics) else None
         if not isinstance(value, (int, float)) or not math.isfinite(value):
             return -math.inf
         return merit(self._metric, value)
@@ -247,23 +251,29 @@ def _intact(fields: Mapping[str, Any]) -> bool:
     return _SEAL not in fields or fields == _sealed(rest)
 
 
+def _are_scores(read: Any) -> bool:
+    """Whether metrics are as they were saved: numbers, and a seal; a text may be one whose name is damaged."""
+    return (
+        isinstance(read, dict)
+        and _intact(read)
+        and not any(isinstance(value, str) for key, value in read.items() if key != _SEAL)
+    )
+
+
 def _with_damaged_metrics(folder: pathlib.Path, *, mark: bool) -> set[int]:
     """The steps whose metrics are not as they were written.
 
     mark: puts a broken seal in the place of metrics that are no JSON, for which Orbax would refuse them all.
     """
     damaged = set()
-    for path in folder.glob("[0-9]*/metrics"):
+    for path in folder.glob("*/metrics"):
+        if not path.parent.name.isdigit():  # what a kill left of a save
+            continue
         try:
             read = json.loads((path / "metrics").read_bytes())
         except (ValueError, FileNotFoundError):
             read = None
-        # All but the seal are numbers; a text may be a seal whose name is damaged.
-        if (
-            isinstance(read, dict)
-            and _intact(read)
-            and not any(isinstance(value, str) for key, value in read.items() if key != _SEAL)
-        ):
+        if _are_scores(read):
             continue
         damaged.add(int(path.parent.name))
         if mark and not isinstance(read, dict) and distributed.is_first():

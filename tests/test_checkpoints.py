@@ -189,7 +189,7 @@ def test_damaged_metrics_are_told_and_do_not_count(state, tiny_config, tmp_path,
         restored, _, warnings = restore_latest(store, state, tiny_config)
         assert int(restored.step) == 3
         with pytest.raises(UserError, match="checkpoints/2 are not .* --checkpoint=STEP$"):
-            store.best  # noqa: B018
+            store.restore_asked(None, state)
         (warning,) = warnings
         assert "the metrics of checkpoint" in warning
         assert "checkpoints/2 are not as they were written" in warning
@@ -197,14 +197,34 @@ def test_damaged_metrics_are_told_and_do_not_count(state, tiny_config, tmp_path,
         assert (step, metrics) == (3, {"accuracy": 0.3})
 
 
-@pytest.mark.parametrize("harm", [lambda path: path.write_text("{"), lambda path: path.unlink()])
-def test_to_a_reader_the_best_is_not_known_where_metrics_are_damaged(state, tiny_config, tmp_path, harm):
+@pytest.mark.parametrize(
+    ("harm", "expected"),
+    [
+        (lambda path: path.write_text("{"), "cannot be used"),
+        (lambda path: path.write_text(path.read_text().replace("0.5", "0.9")), "the best is not known"),
+        (lambda path: path.unlink(), "the best is not known"),
+    ],
+)
+def test_readers_refuse_damaged_metrics(state, tiny_config, tmp_path, harm, expected):
     with checkpoints(tmp_path, tiny_config) as store:
         for step in (1, 2):
             store.save(step, at(state, step), notes=notes_of(tiny_config), metrics={"accuracy": 0.5})
     harm(tmp_path / "checkpoints" / "1" / "metrics" / "metrics")
-    with pytest.raises(UserError, match="cannot be used|the best is not known"):
-        Checkpoints(tmp_path / "checkpoints", tiny_config.checkpoint, read_only=True).best  # noqa: B018
+    with pytest.raises(UserError, match=expected):
+        Checkpoints(tmp_path / "checkpoints", tiny_config.checkpoint, read_only=True).restore_asked(
+            None, state
+        )
+
+
+def test_what_a_kill_left_of_a_save_is_passed_over(state, tiny_config, tmp_path):
+    with checkpoints(tmp_path, tiny_config) as store:
+        store.save(1, at(state, 1), notes=notes_of(tiny_config), metrics={"accuracy": 0.5})
+    left = tmp_path / "checkpoints" / "2.orbax-checkpoint-tmp" / "metrics"
+    left.mkdir(parents=True)
+    (left / "metrics").write_text('{"accu')
+    with checkpoints(tmp_path, tiny_config) as store:
+        restored, _, warnings = restore_latest(store, state, tiny_config)
+    assert (int(restored.step), warnings) == (1, [])
 
 
 def test_the_latest_with_damaged_metrics_gives_way_to_the_one_before(state, tiny_config, tmp_path):
