@@ -25,14 +25,6 @@ class Curves:
     roc: np.ndarray
     pr: np.ndarray
 
-    @property
-    def roc_auc(self) -> float:
-        return float(np.trapezoid(self.roc[1], self.roc[0]))
-
-    @property
-    def average_precision(self) -> float:
-        return float((np.diff(self.pr[0]) * self.pr[1, 1:]).sum())
-
     def thinned(self, kind: Literal["roc", "pr"], points: int) -> np.ndarray:
         """At most so many points of a curve, (2, points), its ends among them."""
         curve = getattr(self, kind)
@@ -111,9 +103,8 @@ def evaluate_in_detail(predictions: Predictions, *, bootstrap: bool = True) -> D
     is_class = labels[:, None] == classes
     squared = ((probabilities - is_class) ** 2).sum(axis=1)
     losses = -predictions.log_probabilities[np.arange(len(labels)), labels]
-    curves = ranking_curves(predictions)
-    roc_auc = np.array([curve.roc_auc if curve else np.nan for curve in curves])
-    average_precision = np.array([curve.average_precision if curve else np.nan for curve in curves])
+    once = np.ones((1, len(labels)))
+    (roc_auc,), (average_precision,) = intervals.ranking_areas(is_class, probabilities, once)
     table = _reliability(probabilities, labels)
     top_k = {k: _among_top(probabilities, labels, k) for k in _TOP_K if k < len(classes)}
 
@@ -144,7 +135,7 @@ def evaluate_in_detail(predictions: Predictions, *, bootstrap: bool = True) -> D
         reliability=table,
         top_k={k: float(among.mean()) for k, among in top_k.items()},
         intervals=found,
-        curves=curves,
+        curves=ranking_curves(predictions),
     )
 
 

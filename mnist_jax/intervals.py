@@ -87,7 +87,7 @@ def ranking_areas(
 
 def _areas(is_class: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     undefined = np.full(len(weights), np.nan)
-    if is_class.all() or not is_class.any():
+    if is_class.all() or not is_class.any() or np.isnan(scores).any():
         return undefined, undefined
     order = np.argsort(scores)
     in_order = scores[order]

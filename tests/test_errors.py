@@ -26,7 +26,7 @@ def raised(error, cause=None):
             RuntimeError("RESOURCE_EXHAUSTED: [OS error 24: EMFILE Too many open files]"),
             "Too many open files; ",
         ),
-        (OSError(errno.EACCES, "x", "/root/a"), "/root/a cannot be used: Permission denied; mend that"),
+        (OSError(errno.EACCES, "x", "/runs/a"), "/runs/a cannot be used: Permission denied; mend that"),
         (OSError(errno.ENAMETOOLONG, "x", b"/y"), "/y cannot be used: File name too long; mend that"),
         (MemoryError(), "out of memory; lower config.train.batch_size"),
         (raised(TypeError("x"), RuntimeError("RESOURCE_EXHAUSTED: 4 GiB")), "out of memory; lower"),
