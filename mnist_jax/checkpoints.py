@@ -252,7 +252,7 @@ def _intact(fields: Mapping[str, Any]) -> bool:
 
 
 def _are_scores(read: Any) -> bool:
-    """Whether metrics are as they were saved: numbers, and a seal; a text may be one whose name is damaged."""
+    """Whether metrics are as they were saved: numbers and a seal; a text may be one whose name is damaged."""
     return (
         isinstance(read, dict)
         and _intact(read)
