@@ -20,6 +20,8 @@ from mnist_jax.workdir import read_record
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 _SLOWEST = 300  # seconds that a run may take
 
+Case = tuple[str, list[str]]  # its kind, and what was wrong
+
 
 class Ended(NamedTuple):
     """How a command ended, and what it said on standard error."""
