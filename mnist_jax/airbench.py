@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import ml_collections
 from flax import nnx
 
+from mnist_jax import onednn
 from mnist_jax.layers import (
     ACTIVATIONS,
     Conv,
@@ -42,7 +43,7 @@ class Airbench(nnx.Module):
         *,
         rngs: nnx.Rngs,
     ):
-        dtype = jnp.dtype(config.dtype)
+        dtype = onednn.dtype_between(jnp.dtype(config.dtype))
         self.whitening = Fixed(patch_whitening(examples)) if config.model.whitening else None
         channels = examples.shape[-1]
         if self.whitening is not None:
@@ -54,7 +55,7 @@ class Airbench(nnx.Module):
             channels = features
         self.blocks = nnx.List(blocks)
         self.output = nnx.Linear(channels, num_classes, dtype=dtype, rngs=rngs)
-        self.activation, self.dtype = ACTIVATIONS[config.model.activation], dtype
+        self.activation, self.dtype = ACTIVATIONS[config.model.activation], jnp.dtype(config.dtype)
 
     def __call__(
         self,
@@ -64,10 +65,10 @@ class Airbench(nnx.Module):
         rate: float | jax.Array = 0.0,
         rngs: nnx.Rngs | None = None,
     ) -> jax.Array:
-        x = images.astype(self.dtype)
+        x = images
         if self.whitening is not None:
-            x = convolve(x, self.whitening.get_value().astype(self.dtype))
-            x = self.activation(add_bias(x, self.shift.get_value().astype(self.dtype)))
+            x = convolve(x, self.whitening.get_value(), self.dtype)
+            x = self.activation(add_bias(x, self.shift.get_value().astype(x.dtype)))
         for block in self.blocks:
             x = block(x, train=train)
         return self.output(dropout(x.max(axis=(1, 2)), rate, rngs)).astype(jnp.float32)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import ml_collections
 from flax import nnx
 
-from mnist_jax import devices
+from mnist_jax import devices, onednn
 from mnist_jax.layers import ACTIVATIONS, Conv, apply_norm, create_norm, dropout, pool
 
 
@@ -24,7 +24,7 @@ class CNN(nnx.Module):
         *,
         rngs: nnx.Rngs,
     ):
-        model, dtype = config.model, jnp.dtype(config.dtype)
+        model, dtype = config.model, onednn.dtype_between(jnp.dtype(config.dtype))
         height, width, channels = examples.shape[1:]
         convs, norms = [], []
         for features in model.widths:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import ml_collections
 from flax import nnx
 
-from mnist_jax import devices
+from mnist_jax import devices, onednn
 
 POOLINGS: dict[str, Callable] = {"average": jnp.mean, "max": jnp.max}
 _PATCHED = 3  # channels up to which a convolution is faster on CPU as a product of patches
@@ -57,8 +57,8 @@ class Conv(nnx.Module):
         self.dtype = jnp.dtype(config.dtype)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        x = convolve(x.astype(self.dtype), self.kernel.get_value().astype(self.dtype))
-        return x if self.bias is None else add_bias(x, self.bias.get_value().astype(self.dtype))
+        x = convolve(x, self.kernel.get_value(), self.dtype)
+        return x if self.bias is None else add_bias(x, self.bias.get_value().astype(x.dtype))
 
 
 def dropout(x: jax.Array, rate: float | jax.Array, rngs: nnx.Rngs | None) -> jax.Array:
@@ -73,9 +73,17 @@ def dropout(x: jax.Array, rate: float | jax.Array, rngs: nnx.Rngs | None) -> jax
     return jnp.where(kept, x / jnp.asarray(1.0 - rate, x.dtype), jnp.zeros_like(x))
 
 
-def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Images (B, H, W, C) under a kernel (h, w, C, D) at each pixel, with zeros around: (B, H, W, D)."""
-    if devices.on_cpu() and x.shape[-1] <= _PATCHED:
+def convolve(x: jax.Array, kernel: jax.Array, dtype: jnp.dtype) -> jax.Array:
+    """Images (B, H, W, C) under a kernel (h, w, C, D) at each pixel, with zeros around: (B, H, W, D).
+
+    dtype: of what is multiplied; the result has `onednn.dtype_between(dtype)`.
+    """
+    patched = devices.on_cpu() and x.shape[-1] <= _PATCHED
+    if onednn.serves(x, dtype) and not patched:
+        return onednn.convolve(x, kernel)
+    between = onednn.dtype_between(dtype)
+    x, kernel = x.astype(between), kernel.astype(between)
+    if patched:
         return convolve_patches(x, kernel)
     return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
@@ -94,7 +102,7 @@ def add_bias(x: jax.Array, bias: jax.Array) -> jax.Array:
 
 def create_norm(config: ml_collections.FrozenConfigDict, features: int, *, rngs: nnx.Rngs) -> Callable:
     """The layer that `config.model.norm` names; one that changes nothing for "none"."""
-    dtype = jnp.dtype(config.dtype)
+    dtype = onednn.dtype_between(jnp.dtype(config.dtype))
     if config.model.norm == "batch":
         return nnx.BatchNorm(features, momentum=0.9, dtype=dtype, rngs=rngs)
     if config.model.norm == "group":

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 
+import jax
 import ml_collections
 import pytest
 from hypothesis import settings
@@ -31,6 +32,12 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory):
     for name in [name for name in os.environ if name.startswith("WANDB_")]:
         del os.environ[name]  # nor do they log to the user's account
     devices.prepare_host()
+
+
+@pytest.fixture(autouse=True)
+def _cache_for_all():
+    """The next test's programs go to the compilation cache again, also after one that had to leave it."""
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 
 @pytest.fixture

@@ -1,0 +1,126 @@
+"""oneDNN's convolutions against XLA's of the same rounded numbers."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import jax
+import jax.export
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mnist_jax import devices, layers, onednn
+
+needs_onednn = pytest.mark.skipif(
+    not onednn.available(), reason="needs a CPU with AMX, one device, and a jaxlib that onednn.py knows"
+)
+sizes = st.integers(1, 9)
+channels = st.integers(1, 40)
+
+
+def plain(x, kernel):
+    return jax.lax.conv_general_dilated(
+        x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"), precision="highest"
+    )
+
+
+def rounded(x):
+    return jax.lax.reduce_precision(x, exponent_bits=8, mantissa_bits=7)
+
+
+@needs_onednn
+@given(sizes, sizes, sizes, channels, channels, st.integers(1, 5), st.integers(1, 5), st.integers(0, 99))
+@settings(max_examples=25)
+def test_values_and_gradients_are_those_of_rounded_numbers(batch, height, width, c, d, rows, columns, seed):
+    keys = jax.random.split(jax.random.key(seed), 3)
+    x = jax.random.normal(keys[0], (batch, height, width, c))
+    kernel = jax.random.normal(keys[1], (rows, columns, c, d))
+    gradient = jax.random.normal(keys[2], (batch, height, width, d))
+
+    y, backward = jax.vjp(onednn.convolve, x, kernel)
+    expected, backward_of_plain = jax.vjp(plain, rounded(x), rounded(kernel))
+    found = (y, *backward(gradient))
+    for one, other in zip(found, (expected, *backward_of_plain(rounded(gradient))), strict=True):
+        assert one.dtype == jnp.float32
+        np.testing.assert_allclose(one, other, atol=1e-5 * max(1.0, float(jnp.abs(other).max())))
+
+
+@needs_onednn
+def test_the_same_bits_each_time():
+    keys = jax.random.split(jax.random.key(1), 3)
+    x = jax.random.normal(keys[0], (128, 14, 14, 32))
+    kernel = jax.random.normal(keys[1], (3, 3, 32, 64))
+    weights = jax.random.normal(keys[2], (128, 14, 14, 64))
+    gradients = jax.jit(jax.grad(lambda x, kernel: (onednn.convolve(x, kernel) * weights).sum(), (0, 1)))
+    first = gradients(x, kernel)
+    for _ in range(5):
+        jax.tree.map(np.testing.assert_array_equal, gradients(x, kernel), first)
+
+
+@needs_onednn
+def test_many_models_side_by_side():
+    x = jax.random.normal(jax.random.key(2), (3, 2, 6, 6, 8))
+    kernels = jax.random.normal(jax.random.key(3), (3, 3, 3, 8, 16))
+    together = jax.vmap(onednn.convolve)(x, kernels)
+    for one, image, kernel in zip(together, x, kernels, strict=True):
+        np.testing.assert_array_equal(one, onednn.convolve(image, kernel))
+
+
+@needs_onednn
+def test_a_program_with_it_is_left_out_of_the_compilation_cache_without_a_word(tmp_path: pathlib.Path):
+    code = """if True:
+        import jax, jax.numpy as jnp
+        from mnist_jax import devices, onednn
+        devices.prepare_host()
+        @jax.jit
+        def convolved(x, kernel):
+            return onednn.convolve(x, kernel)
+        print(convolved(jnp.ones((1, 4, 4, 8)), jnp.ones((3, 3, 8, 16)))[0, 1, 1, 0])
+    """
+    ran = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "XDG_CACHE_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert (ran.stdout, ran.stderr) == ("72.0\n", "")
+    assert not list(tmp_path.glob("**/*convolved*"))
+
+
+@needs_onednn
+def test_layers_take_it_for_bfloat16_alone_and_where_the_batch_is_known():
+    kernel = jnp.ones((3, 3, 8, 16))
+
+    def program(dtype, shape):
+        exported = jax.export.export(
+            jax.jit(lambda x: layers.convolve(x, kernel, jnp.dtype(dtype))),
+            disabled_checks=[jax.export.DisabledSafetyCheck.custom_call(onednn.TARGET)],
+        )
+        return exported(jax.ShapeDtypeStruct(shape, jnp.float32)).mlir_module()
+
+    assert onednn.TARGET in program("bfloat16", (2, 4, 4, 8))
+    assert onednn.TARGET not in program("float32", (2, 4, 4, 8))
+    assert onednn.TARGET not in program("bfloat16", (*jax.export.symbolic_shape("batch"), 4, 4, 8))
+
+
+@pytest.mark.parametrize("channels", [1, 8])
+def test_without_it_bfloat16_is_xlas(monkeypatch, channels):
+    monkeypatch.setattr(onednn, "available", lambda: False)
+    x = jax.random.normal(jax.random.key(4), (2, 6, 6, channels))
+    kernel = jax.random.normal(jax.random.key(5), (3, 3, channels, 16))
+    y = layers.convolve(x, kernel, jnp.dtype(jnp.bfloat16))
+    assert y.dtype == jnp.bfloat16
+    expected = plain(rounded(x), rounded(kernel))
+    np.testing.assert_allclose(y.astype(jnp.float32), expected, rtol=0.02, atol=0.05)
+
+
+def test_it_is_not_available_elsewhere(monkeypatch):
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(devices, "on_cpu", lambda: False)
+        assert not onednn.available.__wrapped__()
+    monkeypatch.setattr(onednn.jaxlib, "__version__", "9.9")
+    assert not onednn.available.__wrapped__()
