@@ -1,0 +1,38 @@
+"""MNIST as accurately as one model gets it in 20 minutes on 2 cores: deep, residual, seen in nine views.
+
+    python main.py --config=configs/mnist_best.py --workdir=runs/mnist_best
+
+Test accuracy TODO
+"""
+
+import ml_collections
+
+from configs import default
+
+
+def get_config() -> ml_collections.ConfigDict:
+    config = default.get_config()
+    config.dtype = "bfloat16"
+    config.data.train = "train[:-2000]"
+    config.data.validation = "train[-2000:]"
+    config.augment.shift = 2.0
+    config.augment.rotation = 10.0
+    config.augment.scale = 0.1
+    config.augment.shear = 0.05
+    config.model.name = "airbench"
+    config.model.widths = (32, 64, 128)
+    config.model.depth = 3
+    config.model.residual = True
+    config.model.whitening = False
+    config.model.activation = "gelu"
+    config.model.pooling = "max"
+    config.model.norm = "batch"
+    config.optimizer.weight_decay = 5e-4
+    config.schedule.warmup = 3.0
+    config.train.epochs = 22
+    config.train.label_smoothing = 0.1
+    config.train.ema_decay = 0.995
+    config.evaluation.shift = 1
+    config.evaluation.every_steps = 2265  # five epochs: nine views take their time
+    config.checkpoint.metric = "loss"  # accuracy on 2,000 examples has too few values to choose by
+    return config
