@@ -43,7 +43,6 @@ class Airbench(nnx.Module):
         *,
         rngs: nnx.Rngs,
     ):
-        dtype = onednn.dtype_between(jnp.dtype(config.dtype))
         self.whitening = Fixed(patch_whitening(examples)) if config.model.whitening else None
         channels = examples.shape[-1]
         if self.whitening is not None:
@@ -54,8 +53,9 @@ class Airbench(nnx.Module):
             blocks.append(Block(config, channels, features, rngs=rngs))
             channels = features
         self.blocks = nnx.List(blocks)
-        self.output = nnx.Linear(channels, num_classes, dtype=dtype, rngs=rngs)
         self.activation, self.dtype = ACTIVATIONS[config.model.activation], jnp.dtype(config.dtype)
+        between = onednn.dtype_between(self.dtype)
+        self.output = nnx.Linear(channels, num_classes, dtype=between, rngs=rngs)
 
     def __call__(
         self,

@@ -24,7 +24,7 @@ class CNN(nnx.Module):
         *,
         rngs: nnx.Rngs,
     ):
-        model, dtype = config.model, onednn.dtype_between(jnp.dtype(config.dtype))
+        model, between = config.model, onednn.dtype_between(jnp.dtype(config.dtype))
         height, width, channels = examples.shape[1:]
         convs, norms = [], []
         for features in model.widths:
@@ -38,10 +38,10 @@ class CNN(nnx.Module):
             (model.dense, height * width * channels),
             (model.dense,),
             kernel_init=nnx.initializers.he_normal(in_axis=1, out_axis=0),
-            dtype=dtype,
+            dtype=between,
             rngs=rngs,
         )
-        self.output = nnx.Linear(model.dense, num_classes, dtype=dtype, rngs=rngs)
+        self.output = nnx.Linear(model.dense, num_classes, dtype=between, rngs=rngs)
         self.pooling, self.activation = model.pooling, ACTIVATIONS[model.activation]
         self.across_batch = model.norm == "batch"
 

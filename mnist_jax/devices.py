@@ -86,6 +86,17 @@ def on_cpu() -> bool:
     return jax.default_backend() == "cpu"
 
 
+@functools.cache
+def multiplies_tiles() -> bool:
+    """Whether oneDNN may multiply tiles of bfloat16 here, by AMX; `onednn` says what for."""
+    if not on_cpu() or os.environ.keys() & {"ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"}:
+        return False
+    try:
+        return "amx_bf16" in pathlib.Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+
+
 def batch_parts(size: int) -> int:
     """In how many parts a batch goes through convolutions: on CPU so many that results stay in the caches.
 
@@ -115,6 +126,7 @@ def describe() -> dict[str, object]:
         "driver": _driver(),
         "runtime": device.client.platform_version,
         "cores_usable": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "multiplies_tiles": multiplies_tiles(),
         "compiler_options": compiler_options(),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
     }

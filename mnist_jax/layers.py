@@ -76,16 +76,22 @@ def dropout(x: jax.Array, rate: float | jax.Array, rngs: nnx.Rngs | None) -> jax
 def convolve(x: jax.Array, kernel: jax.Array, dtype: jnp.dtype) -> jax.Array:
     """Images (B, H, W, C) under a kernel (h, w, C, D) at each pixel, with zeros around: (B, H, W, D).
 
-    dtype: of what is multiplied; the result has `onednn.dtype_between(dtype)`.
+    dtype: of what is multiplied. The result has `onednn.dtype_between(dtype)`; few channels are multiplied in
+    that, too, where they are a product of patches.
     """
-    patched = devices.on_cpu() and x.shape[-1] <= _PATCHED
-    if onednn.serves(x, dtype) and not patched:
-        return onednn.convolve(x, kernel)
     between = onednn.dtype_between(dtype)
-    x, kernel = x.astype(between), kernel.astype(between)
-    if patched:
-        return convolve_patches(x, kernel)
-    return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    if devices.on_cpu() and x.shape[-1] <= _PATCHED:
+        return convolve_patches(x.astype(between), kernel.astype(between))
+    if onednn.serves(x, dtype):
+        return onednn.convolve(x, kernel)
+    return jax.lax.conv_general_dilated(
+        x.astype(dtype),
+        kernel.astype(dtype),
+        (1, 1),
+        "SAME",
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        preferred_element_type=between,
+    )
 
 
 def add_bias(x: jax.Array, bias: jax.Array) -> jax.Array:
@@ -102,11 +108,11 @@ def add_bias(x: jax.Array, bias: jax.Array) -> jax.Array:
 
 def create_norm(config: ml_collections.FrozenConfigDict, features: int, *, rngs: nnx.Rngs) -> Callable:
     """The layer that `config.model.norm` names; one that changes nothing for "none"."""
-    dtype = onednn.dtype_between(jnp.dtype(config.dtype))
+    between = onednn.dtype_between(jnp.dtype(config.dtype))
     if config.model.norm == "batch":
-        return nnx.BatchNorm(features, momentum=0.9, dtype=dtype, rngs=rngs)
+        return nnx.BatchNorm(features, momentum=0.9, dtype=between, rngs=rngs)
     if config.model.norm == "group":
-        return nnx.GroupNorm(features, num_groups=math.gcd(features, 8), dtype=dtype, rngs=rngs)
+        return nnx.GroupNorm(features, num_groups=math.gcd(features, 8), dtype=between, rngs=rngs)
     return nnx.identity
 
 

@@ -7,7 +7,6 @@ calls differently would end the process, so only versions are served that the te
 
 import functools
 import json
-import pathlib
 from collections.abc import Sequence
 
 import jax
@@ -24,13 +23,22 @@ Padding = Sequence[tuple[int, int]]  # zeros before and after, for each dimensio
 
 @functools.cache
 def available() -> bool:
-    """Whether this machine and this jaxlib have what makes them fast; several devices are not served."""
-    if not devices.on_cpu() or jax.device_count() > 1 or jaxlib.__version__ not in _VERSIONS:
-        return False
+    """Whether this CPU and this jaxlib can do it; several devices are not served."""
+    return (
+        devices.multiplies_tiles()
+        and jax.device_count() == 1
+        and jaxlib.__version__ in _VERSIONS
+        and _is_part_of_jaxlib()
+    )
+
+
+def _is_part_of_jaxlib() -> bool:
+    """Not every build of a version has it."""
     try:
-        return "amx_bf16" in pathlib.Path("/proc/cpuinfo").read_text()
-    except OSError:
+        jax.jit(convolve).lower(jnp.ones((1, 1, 1, 1)), jnp.ones((1, 1, 1, 1))).compile()
+    except jax.errors.JaxRuntimeError:
         return False
+    return True
 
 
 def serves(x: jax.Array, dtype: jnp.dtype) -> bool:
@@ -50,7 +58,8 @@ def dtype_between(dtype: jnp.dtype) -> jnp.dtype:
 def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Images (B, H, W, C) under a kernel (h, w, C, D) at each pixel, with zeros around: float32 (B, H, W, D).
 
-    What is multiplied is rounded to bfloat16, here and in the gradients; it is summed in float32.
+    x and kernel: float32, as are the gradients. What is multiplied is rounded to bfloat16, here and for them;
+    it is summed in float32.
     """
     return _forward(x, kernel)[0]
 
@@ -69,7 +78,7 @@ def _backward(residuals: tuple[jax.Array, jax.Array], gradient: jax.Array) -> tu
     # kernel as large as itself. C is a third side of it, along which that kernel does not reach; oneDNN is
     # fast where a side is long, not where there are many images of 3 x 3 pixels.
     image = x.transpose(1, 2, 3, 0)[None]
-    of_kernel = _call(image, jnp.expand_dims(gradient, 3), "IHWDO", [*padding, (0, 0)])
+    of_kernel = _call(image, jnp.expand_dims(gradient, 3), "IHWCO", [*padding, (0, 0)])
     return of_x, of_kernel[0]
 
 
@@ -130,5 +139,8 @@ def _call(x: jax.Array, kernel: jax.Array, axes: str, padding: Padding) -> jax.A
 
 
 def _keep_out_of_cache() -> None:
-    """XLA cannot write programs with these calls to the compilation cache, and fails in trying."""
+    """XLA fails in writing programs with these calls to the compilation cache.
+
+    So nothing is written that this process compiles from here on; each start compiles it anew.
+    """
     jax.config.update("jax_persistent_cache_min_compile_time_secs", float("inf"))

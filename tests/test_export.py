@@ -40,6 +40,17 @@ def exported(request, tmp_path_factory) -> tuple[pathlib.Path, pathlib.Path]:
     return workdir, folder
 
 
+def test_the_program_of_a_run_in_bfloat16(tmp_path):
+    workdir = tmp_path / "run"
+    assert run_main(*TINY, "--config.dtype=bfloat16", f"--workdir={workdir}").returncode == 0
+    assert export(workdir, f"--into={tmp_path / 'model'}").returncode == 0
+    classifier = load_classifier(workdir)
+    images = noise(300, classifier.image_shape)
+    # A sum that differs in its last bit may be rounded the other way before the next convolution.
+    found = read_program(tmp_path / "model").call(images)
+    np.testing.assert_allclose(found, classifier.probabilities(images), atol=5e-3)
+
+
 def noise(size, shape):
     return np.random.default_rng(0).integers(0, 256, (size, *shape), np.uint8)
 

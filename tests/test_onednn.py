@@ -10,6 +10,7 @@ import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -65,9 +66,18 @@ def test_the_same_bits_each_time():
 def test_many_models_side_by_side():
     x = jax.random.normal(jax.random.key(2), (3, 2, 6, 6, 8))
     kernels = jax.random.normal(jax.random.key(3), (3, 3, 3, 8, 16))
-    together = jax.vmap(onednn.convolve)(x, kernels)
-    for one, image, kernel in zip(together, x, kernels, strict=True):
-        np.testing.assert_array_equal(one, onednn.convolve(image, kernel))
+
+    def loss(x, kernel):
+        return (onednn.convolve(x, kernel) ** 2).sum()
+
+    together = jax.vmap(jax.value_and_grad(loss, (0, 1)))(x, kernels)
+    for number, (image, kernel) in enumerate(zip(x, kernels, strict=True)):
+        alone = jax.value_and_grad(loss, (0, 1))(image, kernel)
+        jax.tree.map(
+            lambda one, other: np.testing.assert_allclose(one[number], other, rtol=1e-5, atol=1e-3),  # noqa: B023
+            together,
+            alone,
+        )
 
 
 @needs_onednn
@@ -77,17 +87,23 @@ def test_a_program_with_it_is_left_out_of_the_compilation_cache_without_a_word(t
         from mnist_jax import devices, onednn
         devices.prepare_host()
         @jax.jit
+        def added(x):
+            return x + 1
+        @jax.jit
         def convolved(x, kernel):
             return onednn.convolve(x, kernel)
+        added(jnp.ones(3))
         print(convolved(jnp.ones((1, 4, 4, 8)), jnp.ones((3, 3, 8, 16)))[0, 1, 1, 0])
     """
+    environment = {name: os.environ[name] for name in os.environ if name != "JAX_COMPILATION_CACHE_DIR"}
     ran = subprocess.run(
         [sys.executable, "-c", code],
-        env={**os.environ, "XDG_CACHE_HOME": str(tmp_path)},
+        env={**environment, "XDG_CACHE_HOME": str(tmp_path)},
         capture_output=True,
         text=True,
     )
     assert (ran.stdout, ran.stderr) == ("72.0\n", "")
+    assert list(tmp_path.glob("**/*added*"))
     assert not list(tmp_path.glob("**/*convolved*"))
 
 
@@ -118,9 +134,35 @@ def test_without_it_bfloat16_is_xlas(monkeypatch, channels):
     np.testing.assert_allclose(y.astype(jnp.float32), expected, rtol=0.02, atol=0.05)
 
 
-def test_it_is_not_available_elsewhere(monkeypatch):
-    with monkeypatch.context() as elsewhere:
-        elsewhere.setattr(devices, "on_cpu", lambda: False)
-        assert not onednn.available.__wrapped__()
-    monkeypatch.setattr(onednn.jaxlib, "__version__", "9.9")
+@pytest.mark.parametrize(
+    ("owner", "name", "value"),
+    [
+        (devices, "multiplies_tiles", lambda: False),
+        (jax, "device_count", lambda: 2),
+        (onednn.jaxlib, "__version__", "9.9"),
+        (onednn, "TARGET", "no such call"),
+    ],
+)
+def test_one_thing_that_is_missing_makes_it_unavailable(monkeypatch, owner, name, value):
+    monkeypatch.setattr(devices, "multiplies_tiles", lambda: True)
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
+    monkeypatch.setattr(owner, name, value)
+    jax.clear_caches()  # the call is traced again
     assert not onednn.available.__wrapped__()
+
+
+def test_tiles_are_multiplied_where_the_processor_can_and_the_user_lets_it(monkeypatch):
+    monkeypatch.setattr(devices, "on_cpu", lambda: True)
+    monkeypatch.setattr(pathlib.Path, "read_text", lambda self: "flags: fma amx_bf16 avx512f")
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+    assert devices.multiplies_tiles.__wrapped__()
+    with monkeypatch.context() as limited:
+        limited.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+        assert not devices.multiplies_tiles.__wrapped__()
+    monkeypatch.setattr(pathlib.Path, "read_text", lambda self: "flags: fma avx512f")
+    assert not devices.multiplies_tiles.__wrapped__()
+
+
+def test_it_knows_the_jaxlib_of_the_lock():
+    lock = (ROOT / "requirements.lock").read_text()
+    assert f"\njaxlib=={onednn._VERSIONS[-1]} " in lock

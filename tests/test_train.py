@@ -256,6 +256,17 @@ def test_a_stopped_run_saves_its_step_and_goes_on_to_the_same_bits(uninterrupted
     assert_same_run(tmp_path, uninterrupted)
 
 
+def test_a_run_in_bfloat16_is_stopped_and_goes_on_to_the_same_bits(tmp_path):
+    flags = (*LONGER, "--config.dtype=bfloat16")
+    assert run_main(*flags, f"--workdir={tmp_path / 'whole'}").returncode == 0
+    process = start_main(*flags, f"--workdir={tmp_path / 'stopped'}")
+    wait_for_step(process, tmp_path / "stopped", 50)
+    process.terminate()
+    assert process.wait() == 143
+    assert run_main(*flags, f"--workdir={tmp_path / 'stopped'}").returncode == 0
+    assert_same_run(tmp_path / "stopped", tmp_path / "whole")
+
+
 def test_host_placement_trains_to_the_same_bits(finished, tiny_config, tmp_path):
     tiny_config.data.placement = "host"
     record = train_and_evaluate(tiny_config, tmp_path)
