@@ -1,4 +1,5 @@
 import os
+import pathlib
 import subprocess
 import sys
 
@@ -35,6 +36,18 @@ def test_an_option_that_the_compiler_does_not_know_is_left_out(monkeypatch):
 def test_the_user_chooses_the_steps_of_a_call():
     assert devices.steps_per_call(7) == 7
     assert devices.steps_per_call(0) == 1
+
+
+def test_tiles_are_multiplied_where_the_processor_can_and_the_user_lets_it(monkeypatch):
+    monkeypatch.setattr(devices, "on_cpu", lambda: True)
+    monkeypatch.setattr(pathlib.Path, "read_text", lambda self: "flags: fma amx_bf16 avx512f")
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+    assert devices.multiplies_tiles.__wrapped__()
+    with monkeypatch.context() as limited:
+        limited.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+        assert not devices.multiplies_tiles.__wrapped__()
+    monkeypatch.setattr(pathlib.Path, "read_text", lambda self: "flags: fma avx512f")
+    assert not devices.multiplies_tiles.__wrapped__()
 
 
 @pytest.mark.parametrize(("nbytes", "fits"), [(1, True), (1 << 60, False)])

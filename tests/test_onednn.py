@@ -151,18 +151,6 @@ def test_one_thing_that_is_missing_makes_it_unavailable(monkeypatch, owner, name
     assert not onednn.available.__wrapped__()
 
 
-def test_tiles_are_multiplied_where_the_processor_can_and_the_user_lets_it(monkeypatch):
-    monkeypatch.setattr(devices, "on_cpu", lambda: True)
-    monkeypatch.setattr(pathlib.Path, "read_text", lambda self: "flags: fma amx_bf16 avx512f")
-    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
-    assert devices.multiplies_tiles.__wrapped__()
-    with monkeypatch.context() as limited:
-        limited.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
-        assert not devices.multiplies_tiles.__wrapped__()
-    monkeypatch.setattr(pathlib.Path, "read_text", lambda self: "flags: fma avx512f")
-    assert not devices.multiplies_tiles.__wrapped__()
-
-
 def test_it_knows_the_jaxlib_of_the_lock():
     lock = (ROOT / "requirements.lock").read_text()
     assert f"\njaxlib=={onednn._VERSIONS[-1]} " in lock
