@@ -13,6 +13,7 @@ from configs import default
 
 def get_config() -> ml_collections.ConfigDict:
     config = default.get_config()
+    config.dtype = "bfloat16"
     config.data.name = "cifar10"
     config.data.train = "train[:-2000]"
     config.data.validation = "train[-2000:]"
@@ -21,7 +22,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.augment.crop = 2
     config.augment.flip = True
     config.model.name = "airbench"
-    config.model.widths = (32, 128, 128)
+    config.model.widths = (64, 128, 256)
+    config.model.activation = "gelu"
     config.model.pooling = "max"
     config.model.norm = "batch"
     config.optimizer.learning_rate = 0.2
@@ -32,5 +34,5 @@ def get_config() -> ml_collections.ConfigDict:
     config.train.ema_decay = 0.995
     config.evaluation.flip = True
     config.evaluation.shift = 1
-    config.evaluation.every_steps = 1250
+    config.evaluation.every_steps = 1875
     return config
