@@ -11,9 +11,7 @@ import ml_collections
 def get_config() -> ml_collections.ConfigDict:
     config = ml_collections.ConfigDict()
     config.seed = 0  # of the parameters, the order of examples, augmentation and dropout
-    config.dtype = (
-        "float32"  # of the computation: float32 or bfloat16 (see onednn.py); parameters are always float32
-    )
+    config.dtype = "float32"  # of the computation: float32 or bfloat16; parameters are always float32
     config.profile = 0  # so many steps are traced into profile/ of the workdir; 0: none
 
     config.data = ml_collections.ConfigDict()

@@ -1,5 +1,6 @@
 """oneDNN's convolutions against XLA's of the same rounded numbers."""
 
+import functools
 import os
 import pathlib
 import subprocess
@@ -71,13 +72,9 @@ def test_many_models_side_by_side():
         return (onednn.convolve(x, kernel) ** 2).sum()
 
     together = jax.vmap(jax.value_and_grad(loss, (0, 1)))(x, kernels)
-    for number, (image, kernel) in enumerate(zip(x, kernels, strict=True)):
-        alone = jax.value_and_grad(loss, (0, 1))(image, kernel)
-        jax.tree.map(
-            lambda one, other: np.testing.assert_allclose(one[number], other, rtol=1e-5, atol=1e-3),  # noqa: B023
-            together,
-            alone,
-        )
+    alone = [jax.value_and_grad(loss, (0, 1))(*given) for given in zip(x, kernels, strict=True)]
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-3)
+    jax.tree.map(close, together, jax.tree.map(lambda *each: jnp.stack(each), *alone))
 
 
 @needs_onednn
