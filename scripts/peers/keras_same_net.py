@@ -1,6 +1,6 @@
 """Keras's training throughput on the network of `scripts/benchmark.py throughput`; see `worker.py`.
 
-    KERAS_BACKEND=tensorflow python keras_same_net.py --batch=128
+    KERAS_BACKEND=tensorflow python keras_same_net.py --batch=128 --dtype=float32
 
 Compiled by XLA, through `fit`, whose input pipeline it is.
 """
@@ -13,8 +13,11 @@ from keras import layers
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--batch", type=int, required=True)
+parser.add_argument("--dtype", choices=("float32", "bfloat16"), required=True)
 args = parser.parse_args()
 
+if args.dtype == "bfloat16":
+    keras.mixed_precision.set_global_policy("mixed_bfloat16")
 images, labels = worker.examples()
 images = images.astype("float32") / 255
 model = keras.Sequential(
@@ -37,8 +40,10 @@ model.compile(
 
 
 def train(steps: int) -> None:
-    count = steps * args.batch
-    model.fit(images[:count], labels[:count], batch_size=args.batch, verbose=0)
+    whole, rest = divmod(steps, len(images) // args.batch)
+    for count in [len(images) // args.batch] * whole + [rest] * bool(rest):
+        examples = count * args.batch
+        model.fit(images[:examples], labels[:examples], batch_size=args.batch, verbose=0)
 
 
 worker.serve(train, args.batch)

@@ -1,9 +1,9 @@
 """This project's training throughput on the network of `scripts/benchmark.py throughput`; see `worker.py`.
 
-    python mnist_jax_same_net.py --batch=128 [--plain]
+    python mnist_jax_same_net.py --batch=128 --dtype=float32 [--plain]
 
 The code that trains a run: the order of examples, the way to the device, the step. --plain: without what is
-done for speed on a CPU.
+done for speed: on a CPU its own ways round what is slow there, elsewhere many steps in one dispatch.
 """
 
 import argparse
@@ -21,15 +21,17 @@ from mnist_jax.feeding import make_feed, training_rows
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--batch", type=int, required=True)
+parser.add_argument("--dtype", required=True)
 parser.add_argument("--plain", action="store_true")
 args = parser.parse_args()
-steps_per_call = devices.steps_per_call(0)
+steps_per_call = 1 if args.plain else devices.steps_per_call(0)
 if args.plain:
     devices.on_cpu = lambda: False
 else:
     devices.prepare_host()
 
 config = default.get_config()
+config.dtype = args.dtype
 config.train.batch_size = args.batch
 config.optimizer.nesterov = False
 config.schedule.name = "constant"
