@@ -8,15 +8,20 @@ import functools
 import os
 import pathlib
 import platform
+from collections.abc import Mapping
 
 import jax
 import platformdirs
 
 from mnist_jax.errors import UserError
 
-# Convolutions of jaxlib 0.10 go to a library that uses one core; an empty value gives them back to the
-# threaded path.
-_THREADED_CONVOLUTIONS = {"xla_cpu_experimental_ynn_fusion_type": ""}
+_COMPILER_OPTIONS: dict[str, dict[str, str | bool]] = {  # by platform
+    # Convolutions of jaxlib 0.10 go to a library that uses one core; an empty value gives them back to the
+    # threaded path.
+    "cpu": {"xla_cpu_experimental_ynn_fusion_type": ""},
+    # Otherwise each compilation takes the kernels that were fastest just then, and with them other bits.
+    "gpu": {"xla_gpu_deterministic_ops": True},
+}
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # glibc's malloc.h
 
@@ -59,21 +64,21 @@ def user_cache_dir() -> pathlib.Path:
 
 
 @functools.cache
-def compiler_options() -> dict[str, str]:
+def compiler_options() -> dict[str, str | bool]:
     """XLA options for this machine; none where the user has set the flag or the compiler does not know it."""
-    (option,) = _THREADED_CONVOLUTIONS
-    if not on_cpu() or option in os.environ.get("XLA_FLAGS", ""):
+    options = _COMPILER_OPTIONS.get(jax.default_backend(), {})
+    if any(option in os.environ.get("XLA_FLAGS", "") for option in options):
         return {}
     try:
-        jax.jit(lambda: 0, compiler_options=_THREADED_CONVOLUTIONS).lower().compile()
+        jax.jit(lambda: 0, compiler_options=options).lower().compile()
     except jax.errors.JaxRuntimeError:
         return {}
-    return _THREADED_CONVOLUTIONS
+    return options
 
 
-def options_of_what_runs_once() -> dict[str, int]:
+def options_of_what_runs_once() -> Mapping[str, str | bool | int]:
     """XLA options of a program that would take longer to optimize than to run, as drawing parameters does."""
-    return {"xla_backend_optimization_level": 1} if on_cpu() else {}
+    return {"xla_backend_optimization_level": 1} if on_cpu() else compiler_options()
 
 
 def steps_per_call(asked: int) -> int:
@@ -84,6 +89,11 @@ def steps_per_call(asked: int) -> int:
 def on_cpu() -> bool:
     """Whether XLA computes on the CPU, where `layers` goes round what it is slow at."""
     return jax.default_backend() == "cpu"
+
+
+def on_gpu() -> bool:
+    """Whether XLA computes on a GPU."""
+    return jax.default_backend() == "gpu"
 
 
 @functools.cache

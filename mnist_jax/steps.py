@@ -111,7 +111,7 @@ def make_train_chunk(
             "loss": loss,
             "accuracy": (logits.argmax(-1) == batch_labels).mean(dtype=jnp.float32),
             "learning_rate": jnp.asarray(schedule(state.step - left_out), jnp.float32),
-            "grad_norm": jnp.sqrt(optax.tree.vdot(grads, grads)),  # on CPU faster than optax.tree.norm
+            "grad_norm": _norm(grads),
         }
         if config.optimizer.skip_nonfinite:  # the statistics of batch norm stay as they were, too
             model_state = jax.tree.map(
@@ -204,6 +204,11 @@ def make_predict(
         out_shardings=replicated(mesh),
         compiler_options=devices.compiler_options(),
     )
+
+
+def _norm(grads: PyTree) -> jax.Array:
+    """The length of the gradient, by products on CPU, where they are faster than sums."""
+    return jnp.sqrt(optax.tree.vdot(grads, grads)) if devices.on_cpu() else optax.tree.norm(grads)
 
 
 def _update_ema(state: TrainState, params: PyTree, decay: float) -> PyTree:

@@ -14,28 +14,33 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from mnist_jax import devices
 from mnist_jax.benchmarks import Timing, timing
 from mnist_jax.errors import UserError
 
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
 _PEERS = _ROOT / "scripts" / "peers"
-_EXAMPLES = 60_000  # of scripts/peers/worker.py
 
 
 class Program(NamedTuple):
-    """A program of scripts/peers. needs: the modules without which it is left out."""
+    """A program of scripts/peers.
+
+    needs: the modules without which it is left out. on_gpu: it is left out on anything else.
+    """
 
     name: str
     arguments: tuple[str, ...]
     needs: tuple[str, ...] = ()
     environment: Mapping[str, str] = {}
+    on_gpu: bool = False
 
 
 PROGRAMS = (
     Program("mnist_jax", ("mnist_jax_same_net.py",)),
     Program("mnist_jax plain", ("mnist_jax_same_net.py", "--plain")),
     Program("torch", ("torch_same_net.py",), ("torch",)),
-    Program("torch.compile", ("torch_same_net.py", "--compile"), ("torch",)),
+    Program("torch.compile", ("torch_same_net.py", "--how=compile"), ("torch",)),
+    Program("torch CUDA graph", ("torch_same_net.py", "--how=graph"), ("torch",), on_gpu=True),
     Program(
         "keras tensorflow",
         ("keras_same_net.py",),
@@ -50,7 +55,8 @@ def installed(*, peers: bool) -> list[Program]:
     return [
         program
         for program in PROGRAMS
-        if not program.needs or (peers and all(map(importlib.util.find_spec, program.needs)))
+        if (not program.needs or (peers and all(map(importlib.util.find_spec, program.needs))))
+        and (not program.on_gpu or devices.on_gpu())
     ]
 
 
@@ -62,9 +68,9 @@ class Throughput(NamedTuple):
 
 
 class Worker:
-    """A running program of scripts/peers, warm; see scripts/peers/worker.py."""
+    """A running program of scripts/peers; see scripts/peers/worker.py."""
 
-    def __init__(self, program: Program, batch_size: int):
+    def __init__(self, program: Program, batch_size: int, dtype: str):
         self.program = program
         self._process = subprocess.Popen(
             [
@@ -72,12 +78,16 @@ class Worker:
                 str(_PEERS / program.arguments[0]),
                 *program.arguments[1:],
                 f"--batch={batch_size}",
+                f"--dtype={dtype}",
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             env={**_environment(), **program.environment, "PYTHONPATH": str(_ROOT)},
         )
+
+    def wait(self) -> None:
+        """Returns when the program is warm."""
         self._read()
 
     def train(self, steps: int) -> dict[str, float]:
@@ -101,29 +111,32 @@ class Worker:
 
 
 def throughput(
-    programs: Sequence[Program], *, batch_size: int, steps: int, repeats: int
+    programs: Sequence[Program], *, batch_size: int, dtype: str, steps: int, repeats: int
 ) -> dict[str, Throughput]:
     """The speed of each program's training, in turns.
 
     Each repeat is a new process: how its memory came to lie can make one a fifth slower for all its life.
+    Those of a repeat start side by side, and wait for their turns.
     """
-    if steps * batch_size > _EXAMPLES:
-        raise UserError(f"--steps times --batch is {steps * batch_size:,}; it may be at most {_EXAMPLES:,}")
     rates: dict[str, list[float]] = {program.name: [] for program in programs}
     memory = dict.fromkeys(rates, 0.0)
     for _ in range(repeats):
-        for program in programs:
-            worker = Worker(program, batch_size)
+        workers = [Worker(program, batch_size, dtype) for program in programs]
+        for worker in workers:
+            worker.wait()
+        for worker in workers:
             found = [worker.train(steps) for _ in range(3)]
             worker.close()
-            rates[program.name].append(statistics.median(one["images_per_second"] for one in found))
-            memory[program.name] = max(memory[program.name], found[-1]["peak_memory_bytes"])
+            name = worker.program.name
+            rates[name].append(statistics.median(one["images_per_second"] for one in found))
+            memory[name] = max(memory[name], found[-1]["peak_memory_bytes"])
     return {name: Throughput(timing(rates[name]), memory[name]) for name in rates}
 
 
-def matmul_peak(size: int = 2048, repeats: int = 10) -> float:
-    """FLOP/s of a float32 matrix product of this size, the best of several."""
-    matrix = jnp.ones((size, size))
+def matmul_peak(dtype: str, repeats: int = 10) -> float:
+    """FLOP/s of a product of large matrices, the best of several."""
+    size = 2048 if devices.on_cpu() else 8192
+    matrix = jax.random.normal(jax.random.key(0), (size, size), dtype)  # zeros and ones take less power
     product = jax.jit(jnp.matmul)
     product(matrix, matrix).block_until_ready()
     best = float("inf")

@@ -9,8 +9,8 @@
     python scripts/benchmark.py tracking
 
 throughput: training images a second on a reference network (two convolutions of 32 and 64 channels, each
-with relu and average pooling, dense layers of 256 and 10; SGD with momentum, float32), the programs in turns,
-each time in a new process and warmed up. accuracy: whole runs with seeds 0, 1, 2, ..., their test accuracy
+with relu and average pooling, dense layers of 256 and 10; SGD with momentum), the programs in turns, each
+time in a new process and warmed up. accuracy: whole runs with seeds 0, 1, 2, ..., their test accuracy
 and time. startup: from `python main.py` to its first step done, with the compile cache warm. input: what
 comes before the model, each part alone. evaluation: the forward pass over the test split, and its metrics.
 population: a training step of 1, 4 and 16 models at once.
@@ -22,6 +22,7 @@ the config.
 
 import argparse
 import json
+import os
 import pathlib
 import platform
 import statistics
@@ -50,6 +51,12 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=5, help="of each; default: %(default)s")
     parser.add_argument("--batch", type=int, default=128, help="throughput: images a step; %(default)s")
     parser.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="throughput: of what is multiplied; %(default)s",
+    )
+    parser.add_argument(
         "--steps", type=int, default=200, help="throughput, population: a repeat; %(default)s"
     )
     parser.add_argument("--peers", action="store_true", help="with PyTorch and Keras, where installed")
@@ -64,6 +71,8 @@ def main() -> int:
         parser.error("--repeats has to be at least 1")
     arguments.overrides = overrides
     command_line.quiet_libraries()
+    # Several programs share a GPU here, and JAX would take three quarters of its memory for each.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     devices.prepare_host()
     found, rows = MEASUREMENTS[arguments.what](arguments)
     environment = describe_environment()
@@ -78,9 +87,13 @@ def main() -> int:
 def measure_throughput(arguments: argparse.Namespace) -> tuple[dict, list[Row]]:
     programs = throughput.installed(peers=arguments.peers)
     found = throughput.throughput(
-        programs, batch_size=arguments.batch, steps=arguments.steps, repeats=arguments.repeats
+        programs,
+        batch_size=arguments.batch,
+        dtype=arguments.dtype,
+        steps=arguments.steps,
+        repeats=arguments.repeats,
     )
-    peak, flops = throughput.matmul_peak(), throughput.flops_per_image()
+    peak, flops = throughput.matmul_peak(arguments.dtype), throughput.flops_per_image()
     speeds = {name: one.images_per_second for name, one in found.items()}
     ours = speeds["mnist_jax"]
     peers = [name for name in speeds if not name.startswith("mnist_jax")]

@@ -3,6 +3,7 @@ import pathlib
 import subprocess
 import sys
 
+import jax
 import pytest
 from conftest import TINY, run_main
 
@@ -27,10 +28,17 @@ def test_what_the_user_set_is_left_alone():
 
 
 def test_an_option_that_the_compiler_does_not_know_is_left_out(monkeypatch):
-    monkeypatch.setattr(devices, "_THREADED_CONVOLUTIONS", {"xla_no_such_option": ""})
-    devices.compiler_options.cache_clear()
-    assert devices.compiler_options() == {}
-    devices.compiler_options.cache_clear()
+    monkeypatch.setitem(devices._COMPILER_OPTIONS, jax.default_backend(), {"xla_no_such_option": ""})
+    assert devices.compiler_options.__wrapped__() == {}
+
+
+def test_a_gpu_is_told_to_be_deterministic_unless_the_user_says_otherwise(monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    options = devices.compiler_options.__wrapped__()  # which the compiler knows on any machine
+    assert options == {"xla_gpu_deterministic_ops": True}
+    assert devices.options_of_what_runs_once() == options
+    monkeypatch.setenv("XLA_FLAGS", "--xla_gpu_deterministic_ops=false")
+    assert devices.compiler_options.__wrapped__() == {}
 
 
 def test_the_user_chooses_the_steps_of_a_call():

@@ -44,7 +44,7 @@ def test_peers_are_left_out_unless_asked_for_and_installed(monkeypatch):
 def test_a_worker_that_dies_is_named(monkeypatch):
     program = throughput.Program("broken", ("no_such_file.py",))
     with pytest.raises(UserError, match="broken ended with status 2"):
-        throughput.Worker(program, 8)
+        throughput.Worker(program, 8, "float32").wait()
 
 
 def test_throughput_is_measured_and_printed():

@@ -26,7 +26,7 @@ parser.add_argument("--plain", action="store_true")
 args = parser.parse_args()
 steps_per_call = 1 if args.plain else devices.steps_per_call(0)
 if args.plain:
-    devices.on_cpu = lambda: False
+    devices.on_cpu = devices.on_gpu = lambda: False
 else:
     devices.prepare_host()
 
