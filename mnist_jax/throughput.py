@@ -83,7 +83,7 @@ class Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**_environment(), **program.environment, "PYTHONPATH": str(_ROOT)},
+            env={**_environment(), **program.environment},
         )
 
     def wait(self) -> None:
@@ -157,5 +157,8 @@ def flops_per_image() -> float:
 
 
 def _environment() -> dict[str, str]:
-    """The user's own, without what `quiet_libraries` set, which slows TensorFlow down."""
-    return {name: value for name, value in os.environ.items() if name != "TF_ENABLE_ONEDNN_OPTS"}
+    """The user's own with this project on the path, without what `quiet_libraries` set, which slows TensorFlow
+    down.
+    """
+    own = {name: value for name, value in os.environ.items() if name != "TF_ENABLE_ONEDNN_OPTS"}
+    return {**own, "PYTHONPATH": os.pathsep.join(filter(None, [str(_ROOT), own.get("PYTHONPATH")]))}
