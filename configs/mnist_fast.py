@@ -22,5 +22,6 @@ def get_config() -> ml_collections.ConfigDict:
     config.train.batch_size = 64
     config.train.steps = 1150  # a quarter more than an epoch
     config.train.label_smoothing = 0.1
+    config.evaluation.every_steps = 1150
     config.wandb.mode = "disabled"  # its process would take the time of half an epoch
     return config

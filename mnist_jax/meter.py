@@ -9,13 +9,14 @@ import numpy as np
 
 from mnist_jax.errors import UserError
 from mnist_jax.plan import Plan
+from mnist_jax.profiling import compile_seconds
 from mnist_jax.provenance import process_seconds
 
 
 class Meter:
     """Averages the metrics of steps between the plan's pauses, and times training without the pauses.
 
-    The clock starts when the first chunk, which compiles, is done.
+    The clock starts when the first chunk is done, and stands still while later ones compile.
     """
 
     def __init__(self, plan: Plan, batch_size: int, before: dict[str, Any], *, skipped: int = 0):
@@ -48,7 +49,7 @@ class Meter:
     def resume(self) -> None:
         """Starts the clock again after a pause."""
         if self._mark is not None:
-            self._mark = time.perf_counter()
+            self._mark = _clock()
 
     def put(self, step: int, metrics: dict[str, jax.Array]) -> None:
         """Keeps the metrics of the chunk that ends at `step`, which is under way.
@@ -76,7 +77,7 @@ class Meter:
         return self._close(step) if pause or step in self._plan.logs else None
 
     def _tick(self, images: int) -> None:
-        now = time.perf_counter()
+        now = _clock()
         if self._mark is not None:
             self._interval_seconds += now - self._mark
             self._interval_images += images
@@ -114,6 +115,11 @@ class Meter:
             own = {key: of[model] for key, of in values.items()}
             if message := _training_divergence(step, own, self._skipped):
                 self.diverged.setdefault(model, message)
+
+
+def _clock() -> float:
+    """Seconds, without those that this process spent compiling."""
+    return time.perf_counter() - compile_seconds()
 
 
 def _training_divergence(step: int, values: dict[str, np.ndarray], skipped: int) -> str | None:

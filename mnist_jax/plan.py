@@ -1,5 +1,6 @@
 """When a run logs, evaluates, saves and ends, in steps."""
 
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -24,10 +25,15 @@ class Plan(NamedTuple):
         return step / self.steps_per_epoch
 
     def chunks(self, start: int, steps_per_call: int) -> Iterator[tuple[int, int]]:
-        """(first step, number of steps) of each dispatch from `start` on; none reaches over a pause."""
+        """(first step, number of steps) of each dispatch from `start` on; none reaches over a pause.
+
+        Each number of steps is a program to be compiled, so there are three of them. The largest come first,
+        so that a run that goes on has the chunks that were left, and with them the same bits.
+        """
+        sizes = steps_per_call, math.isqrt(steps_per_call), 1
         for pause in sorted(self.logs | self.evaluations | self.checkpoints):
             while start < pause:
-                count = min(steps_per_call, pause - start)
+                count = next(size for size in sizes if size <= pause - start)
                 yield start, count
                 start += count
 

@@ -25,6 +25,11 @@ def _listen(event: str, duration_secs: float, **_: Any) -> None:
 jax.monitoring.register_event_duration_secs_listener(_listen)
 
 
+def compile_seconds() -> float:
+    """What this process has spent so far on compiling, or on reading what was compiled before."""
+    return _compile_seconds
+
+
 def traced(
     batches: Iterator[tuple[int, Rows]], folder: pathlib.Path, steps: int, say: Callable[[str], None]
 ) -> Iterator[tuple[int, Rows]]:

@@ -157,8 +157,6 @@ def flops_per_image() -> float:
 
 
 def _environment() -> dict[str, str]:
-    """The user's own with this project on the path, without what `quiet_libraries` set, which slows TensorFlow
-    down.
-    """
+    """The user's own, with this project, and without what `quiet_libraries` set, which slows TensorFlow."""
     own = {name: value for name, value in os.environ.items() if name != "TF_ENABLE_ONEDNN_OPTS"}
     return {**own, "PYTHONPATH": os.pathsep.join(filter(None, [str(_ROOT), own.get("PYTHONPATH")]))}

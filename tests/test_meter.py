@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import pytest
 
 from configs import default
+from mnist_jax import meter as meter_module
 from mnist_jax.config import validate
 from mnist_jax.errors import UserError
 from mnist_jax.meter import Meter
@@ -61,6 +62,19 @@ def test_rows_average_an_interval_and_time_it_without_compilation_and_pauses(clo
     assert meter.progress["train_seconds"] == pytest.approx(4.0)
     assert meter.progress["images"] == 60
     assert meter.progress["images_per_second"] == pytest.approx(15)
+
+
+def test_compilation_between_chunks_is_not_training(clock, monkeypatch):
+    compiled = 0.0
+    monkeypatch.setattr(meter_module, "compile_seconds", lambda: compiled)
+    meter = meter_of()
+    meter.put(2, metrics(1.0, 1.0))
+    meter.fetch()
+    meter.put(4, metrics(1.0, 1.0))
+    clock.now, compiled = 31.0, 30.0  # a chunk of another size is compiled, while this one runs for a second
+    row = meter.fetch()
+    assert row["images_per_second"] == pytest.approx(20)
+    assert meter.progress["train_seconds"] == pytest.approx(1.0)
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_at_its_step():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, run_benchmark
 
-from mnist_jax import models, throughput
+from mnist_jax import devices, models, throughput
 from mnist_jax.config import validate
 from mnist_jax.errors import UserError
 
@@ -39,6 +39,14 @@ def test_peers_are_left_out_unless_asked_for_and_installed(monkeypatch):
         "torch.compile",
         "keras tensorflow",
     ]
+
+
+def test_the_graph_of_a_step_is_compared_with_on_a_gpu(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    monkeypatch.setattr(devices, "on_gpu", lambda: True)
+    assert "torch CUDA graph" in [program.name for program in throughput.installed(peers=True)]
+    monkeypatch.setattr(devices, "on_gpu", lambda: False)
+    assert "torch CUDA graph" not in [program.name for program in throughput.installed(peers=True)]
 
 
 def test_a_worker_that_dies_is_named(monkeypatch):
