@@ -3,8 +3,8 @@
     python main.py --config=configs/cifar10_best.py --workdir=runs/cifar10_best
 
 Test accuracy 92.4% (seed 0 alone) in 77 s on an NVIDIA H200, 38 s of which are training, on a copy of the set
-whose pixels had been through JPEG: that machine could not download the original. On 2 CPU cores it would
-take some 8 hours.
+whose pixels had been through JPEG: that machine could not download the original. No checkpoints were saved on
+the way. On 2 CPU cores it would take some 8 hours.
 """
 
 import ml_collections
@@ -24,4 +24,5 @@ def get_config() -> ml_collections.ConfigDict:
     config.train.batch_size = 256
     config.train.epochs = 50
     config.evaluation.every_steps = 100_000  # once, at the end: there is nothing to choose
+    config.checkpoint.every_steps = 1000
     return config

@@ -78,7 +78,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.train.steps = 0  # length of the run in steps instead; 0: as many as `epochs` takes
     config.train.label_smoothing = 0.0  # share of a label's mass spread over all classes
     config.train.ema_decay = 0.0  # moving average of the parameters, evaluated in their place; 0.0: none
-    config.train.steps_per_call = 0  # steps in one dispatch to the device; 0: 1 on CPU, 50 elsewhere
+    config.train.steps_per_call = 0  # most steps in one dispatch to the device; 0: 1 on CPU, 50 elsewhere
     config.train.log_every_steps = 100  # training metrics are averaged over so many steps
 
     config.mesh = ml_collections.ConfigDict()

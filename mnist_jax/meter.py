@@ -16,7 +16,7 @@ from mnist_jax.provenance import process_seconds
 class Meter:
     """Averages the metrics of steps between the plan's pauses, and times training without the pauses.
 
-    The clock starts when the first chunk is done, and stands still while later ones compile.
+    The clock starts when the first chunk is done. Chunks during which another one compiled do not count.
     """
 
     def __init__(self, plan: Plan, batch_size: int, before: dict[str, Any], *, skipped: int = 0):
@@ -29,7 +29,8 @@ class Meter:
         self._pending: tuple[int, dict[str, jax.Array]] | None = None
         self._interval: list[dict[str, np.ndarray]] = []
         self._interval_seconds, self._interval_images = 0.0, 0
-        self._mark: float | None = None
+        self._mark: float | None = None  # when the chunk before was done,
+        self._compiled = 0.0  # and what had been spent on compiling until then
         self._startup: float | None = None
         self.diverged: dict[int, str] = {}  # of several models, by place, those whose loss is not finite, why
 
@@ -49,7 +50,7 @@ class Meter:
     def resume(self) -> None:
         """Starts the clock again after a pause."""
         if self._mark is not None:
-            self._mark = _clock()
+            self._start_clock()
 
     def put(self, step: int, metrics: dict[str, jax.Array]) -> None:
         """Keeps the metrics of the chunk that ends at `step`, which is under way.
@@ -77,13 +78,15 @@ class Meter:
         return self._close(step) if pause or step in self._plan.logs else None
 
     def _tick(self, images: int) -> None:
-        now = _clock()
-        if self._mark is not None:
-            self._interval_seconds += now - self._mark
-            self._interval_images += images
-        else:
+        if self._mark is None:
             self._startup = process_seconds()
-        self._mark = now
+        elif compile_seconds() == self._compiled:
+            self._interval_seconds += time.perf_counter() - self._mark
+            self._interval_images += images
+        self._start_clock()
+
+    def _start_clock(self) -> None:
+        self._mark, self._compiled = time.perf_counter(), compile_seconds()
 
     def _close(self, step: int) -> dict[str, Any]:
         merged = {
@@ -115,11 +118,6 @@ class Meter:
             own = {key: of[model] for key, of in values.items()}
             if message := _training_divergence(step, own, self._skipped):
                 self.diverged.setdefault(model, message)
-
-
-def _clock() -> float:
-    """Seconds, without those that this process spent compiling."""
-    return time.perf_counter() - compile_seconds()
 
 
 def _training_divergence(step: int, values: dict[str, np.ndarray], skipped: int) -> str | None:

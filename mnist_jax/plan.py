@@ -1,5 +1,7 @@
 """When a run logs, evaluates, saves and ends, in steps."""
 
+import collections
+import itertools
 import math
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -27,11 +29,16 @@ class Plan(NamedTuple):
     def chunks(self, start: int, steps_per_call: int) -> Iterator[tuple[int, int]]:
         """(first step, number of steps) of each dispatch from `start` on; none reaches over a pause.
 
-        Each number of steps is a program to be compiled, so there are three of them. The largest come first,
-        so that a run that goes on has the chunks that were left, and with them the same bits.
+        Each number of steps is a program to be compiled, so there are three of them: a share of the usual way
+        from pause to pause, its root, and one. The largest come first, so that a run that goes on has the
+        chunks that were left, and with them the same bits.
         """
-        sizes = steps_per_call, math.isqrt(steps_per_call), 1
-        for pause in sorted(self.logs | self.evaluations | self.checkpoints):
+        pauses = sorted(self.logs | self.evaluations | self.checkpoints)
+        gaps = collections.Counter(end - begin for begin, end in itertools.pairwise([0, *pauses]))
+        [(usual, _)] = gaps.most_common(1)
+        largest = _share(usual, _share(usual, steps_per_call))
+        sizes = largest, math.isqrt(largest), 1
+        for pause in pauses:
             while start < pause:
                 count = next(size for size in sizes if size <= pause - start)
                 yield start, count
@@ -72,5 +79,10 @@ def make_plan(config: ml_collections.FrozenConfigDict, examples: int) -> Plan:
 
 
 def _steps(epochs: int, examples: int, batch_size: int) -> int:
-    """Steps until so many epochs are seen, rounded up; in integers, since floats would round up too far."""
-    return -(-epochs * examples // batch_size)
+    """Steps until so many epochs are seen."""
+    return _share(epochs * examples, batch_size)
+
+
+def _share(whole: int, parts: int) -> int:
+    """whole / parts, rounded up; in integers, since floats would round up too far."""
+    return -(-whole // parts)

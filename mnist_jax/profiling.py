@@ -11,7 +11,7 @@ import jax
 from mnist_jax import devices, onednn
 from mnist_jax.feeding import Rows
 
-_SETTLING = 5  # chunks before the trace: the first compiles, the next fill the queue
+_SETTLING = 5  # chunks before the trace: the first compile, the next fill the queue
 
 _compile_seconds = 0.0
 

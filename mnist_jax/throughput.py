@@ -20,6 +20,7 @@ from mnist_jax.errors import UserError
 
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
 _PEERS = _ROOT / "scripts" / "peers"
+_EXAMPLES = 60_000  # of scripts/peers/worker.py
 
 
 class Program(NamedTuple):
@@ -45,7 +46,7 @@ PROGRAMS = (
         "keras tensorflow",
         ("keras_same_net.py",),
         ("keras", "tensorflow"),
-        {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"},
+        {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3", "TF_FORCE_GPU_ALLOW_GROWTH": "true"},
     ),
 )
 
@@ -68,7 +69,7 @@ class Throughput(NamedTuple):
 
 
 class Worker:
-    """A running program of scripts/peers; see scripts/peers/worker.py."""
+    """A running program of scripts/peers, warm; see scripts/peers/worker.py."""
 
     def __init__(self, program: Program, batch_size: int, dtype: str):
         self.program = program
@@ -85,9 +86,6 @@ class Worker:
             text=True,
             env={**_environment(), **program.environment},
         )
-
-    def wait(self) -> None:
-        """Returns when the program is warm."""
         self._read()
 
     def train(self, steps: int) -> dict[str, float]:
@@ -116,20 +114,18 @@ def throughput(
     """The speed of each program's training, in turns.
 
     Each repeat is a new process: how its memory came to lie can make one a fifth slower for all its life.
-    Those of a repeat start side by side, and wait for their turns.
     """
+    if batch_size > _EXAMPLES:
+        raise UserError(f"--batch is {batch_size:,}; there are {_EXAMPLES:,} examples")
     rates: dict[str, list[float]] = {program.name: [] for program in programs}
     memory = dict.fromkeys(rates, 0.0)
     for _ in range(repeats):
-        workers = [Worker(program, batch_size, dtype) for program in programs]
-        for worker in workers:
-            worker.wait()
-        for worker in workers:
+        for program in programs:
+            worker = Worker(program, batch_size, dtype)
             found = [worker.train(steps) for _ in range(3)]
             worker.close()
-            name = worker.program.name
-            rates[name].append(statistics.median(one["images_per_second"] for one in found))
-            memory[name] = max(memory[name], found[-1]["peak_memory_bytes"])
+            rates[program.name].append(statistics.median(one["images_per_second"] for one in found))
+            memory[program.name] = max(memory[program.name], found[-1]["peak_memory_bytes"])
     return {name: Throughput(timing(rates[name]), memory[name]) for name in rates}
 
 

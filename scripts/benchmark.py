@@ -21,12 +21,14 @@ the config.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import pathlib
 import platform
 import statistics
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
@@ -71,9 +73,8 @@ def main() -> int:
         parser.error("--repeats has to be at least 1")
     arguments.overrides = overrides
     command_line.quiet_libraries()
-    # Several programs share a GPU here, and JAX would take three quarters of its memory for each.
-    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    devices.prepare_host()
+    with leaving_memory():
+        devices.prepare_host()
     found, rows = MEASUREMENTS[arguments.what](arguments)
     environment = describe_environment()
     machine = describe_machine(environment)
@@ -82,6 +83,20 @@ def main() -> int:
     else:
         show(arguments.what, rows, machine)
     return 0
+
+
+@contextlib.contextmanager
+def leaving_memory() -> Iterator[None]:
+    """JAX, begun in here, takes no more of a GPU's memory than it needs, since what is measured wants some."""
+    name = "XLA_PYTHON_CLIENT_PREALLOCATE"
+    before = os.environ.get(name)
+    os.environ[name] = "false"
+    try:
+        yield
+    finally:
+        del os.environ[name]
+        if before is not None:
+            os.environ[name] = before
 
 
 def measure_throughput(arguments: argparse.Namespace) -> tuple[dict, list[Row]]:

@@ -71,10 +71,13 @@ def test_compilation_between_chunks_is_not_training(clock, monkeypatch):
     meter.put(2, metrics(1.0, 1.0))
     meter.fetch()
     meter.put(4, metrics(1.0, 1.0))
-    clock.now, compiled = 31.0, 30.0  # a chunk of another size is compiled, while this one runs for a second
-    row = meter.fetch()
-    assert row["images_per_second"] == pytest.approx(20)
-    assert meter.progress["train_seconds"] == pytest.approx(1.0)
+    clock.now, compiled = 31.0, 30.0  # a chunk of another size is compiled while this one runs
+    assert meter.fetch()["images_per_second"] is None
+    meter.put(8, metrics(1.0, 1.0, 1.0, 1.0))
+    clock.now = 33.0
+    assert meter.fetch()["images_per_second"] == pytest.approx(20)
+    assert meter.progress["train_seconds"] == pytest.approx(2.0)
+    assert meter.progress["images"] == 40
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_at_its_step():

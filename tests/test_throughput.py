@@ -52,7 +52,7 @@ def test_the_graph_of_a_step_is_compared_with_on_a_gpu(monkeypatch):
 def test_a_worker_that_dies_is_named(monkeypatch):
     program = throughput.Program("broken", ("no_such_file.py",))
     with pytest.raises(UserError, match="broken ended with status 2"):
-        throughput.Worker(program, 8, "float32").wait()
+        throughput.Worker(program, 8, "float32")
 
 
 def test_throughput_is_measured_and_printed():

@@ -40,10 +40,12 @@ model.compile(
 
 
 def train(steps: int) -> None:
-    whole, rest = divmod(steps, len(images) // args.batch)
-    for count in [len(images) // args.batch] * whole + [rest] * bool(rest):
-        examples = count * args.batch
-        model.fit(images[:examples], labels[:examples], batch_size=args.batch, verbose=0)
+    an_epoch = len(images) // args.batch
+    epochs, rest = divmod(steps, an_epoch)
+    for count, times in ((an_epoch, epochs), (rest, 1)):
+        if count and times:
+            examples = count * args.batch
+            model.fit(images[:examples], labels[:examples], args.batch, epochs=times, verbose=0)
 
 
 worker.serve(train, args.batch)

@@ -27,6 +27,7 @@ args = parser.parse_args()
 steps_per_call = 1 if args.plain else devices.steps_per_call(0)
 if args.plain:
     devices.on_cpu = devices.on_gpu = lambda: False
+    devices.compiler_options = dict
 else:
     devices.prepare_host()
 

@@ -22,6 +22,7 @@ args = parser.parse_args()
 device = "cuda" if torch.cuda.is_available() else "cpu"
 if device == "cuda":
     torch.set_float32_matmul_precision("high")  # as convolutions have it by default, and JAX everywhere
+    torch.backends.cudnn.benchmark = True
 images, labels = worker.examples()
 images = torch.from_numpy(images[..., 0])[:, None].float().div_(255).to(device)
 labels = torch.from_numpy(labels).long().to(device)
