@@ -87,7 +87,7 @@ def main() -> int:
 
 @contextlib.contextmanager
 def leaving_memory() -> Iterator[None]:
-    """JAX, begun in here, takes no more of a GPU's memory than it needs, since what is measured wants some."""
+    """JAX, begun in here, takes no more of a GPU's memory than it needs: what is measured wants some."""
     name = "XLA_PYTHON_CLIENT_PREALLOCATE"
     before = os.environ.get(name)
     os.environ[name] = "false"
