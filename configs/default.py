@@ -52,14 +52,15 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.dropout = 0.0  # rate before each dense layer
 
     config.optimizer = ml_collections.ConfigDict()
-    config.optimizer.name = "sgd"  # sgd, adam, adamw, adadelta, lamb or lion
+    config.optimizer.name = "sgd"  # sgd, adam, adamw, adadelta, lamb, lion or muon
     config.optimizer.learning_rate = 0.1  # the schedule's peak
-    config.optimizer.momentum = 0.9  # sgd
-    config.optimizer.nesterov = True  # sgd
-    config.optimizer.b1 = 0.9  # adam, adamw, lamb and lion
-    config.optimizer.b2 = 0.999  # adam, adamw, lamb and lion
-    config.optimizer.eps = 1e-8  # adam, adamw, adadelta and lamb
+    config.optimizer.momentum = 0.9  # sgd and muon
+    config.optimizer.nesterov = True  # sgd and muon
+    config.optimizer.b1 = 0.9  # adam, adamw, lamb and lion; muon, of biases and norms
+    config.optimizer.b2 = 0.999  # the same
+    config.optimizer.eps = 1e-8  # adam, adamw, adadelta, lamb and muon
     config.optimizer.rho = 0.9  # adadelta
+    config.optimizer.newton_schulz = 5  # muon: iterations that make an update orthogonal
     config.optimizer.weight_decay = 0.0  # on kernels, never on biases and norms; adam has none: use adamw
     config.optimizer.skip_nonfinite = 0  # so many updates in a row are left out; 0: the first ends the run
     config.optimizer.clip_norm = 0.0  # gradients longer than this are shortened to it; 0.0: not clipped

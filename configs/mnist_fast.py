@@ -1,9 +1,8 @@
-"""MNIST to 99% in seconds: a small CNN that sees little more than each image once.
+"""MNIST to 99% in seconds: a small CNN that sees three quarters of the images, once, by Muon.
 
     python main.py --config=configs/mnist_fast.py --workdir=runs/mnist_fast
 
-Test accuracy 99.05% (mean of seeds 0 to 9, deviation 0.03%; seed 0: 99.11%) in 11 s on 2 cores of an x86-64
-machine, from the start of the process to the report; 6 s of that are training.
+TIMES
 """
 
 import ml_collections
@@ -17,11 +16,12 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.validation = "train[-1000:]"  # looked at once, at the end: there is nothing to choose
     config.model.widths = (16, 32)
     config.model.dense = 64
-    config.optimizer.learning_rate = 0.15
-    config.schedule.warmup = 0.2
-    config.train.batch_size = 64
-    config.train.steps = 1150  # a quarter more than an epoch
+    config.optimizer.name = "muon"
+    config.optimizer.learning_rate = 0.012
+    config.optimizer.newton_schulz = 3  # each a twentieth of a step
+    config.schedule.warmup = 0.1
+    config.train.steps = 350
     config.train.label_smoothing = 0.1
-    config.evaluation.every_steps = 1150
+    config.evaluation.every_steps = 350
     config.wandb.mode = "disabled"  # its process would take the time of half an epoch
     return config

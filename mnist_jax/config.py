@@ -101,7 +101,7 @@ RULES: Mapping[str, Rule] = {
     "model.pooling": _choice("average", "max"),
     "model.norm": _choice("none", "batch", "group"),
     "model.dropout": _fraction(),
-    "optimizer.name": _choice("sgd", "adam", "adamw", "adadelta", "lamb", "lion"),
+    "optimizer.name": _choice("sgd", "adam", "adamw", "adadelta", "lamb", "lion", "muon"),
     "optimizer.learning_rate": _above_zero(),
     "optimizer.momentum": _fraction(),
     "optimizer.nesterov": _boolean(),
@@ -109,6 +109,7 @@ RULES: Mapping[str, Rule] = {
     "optimizer.b2": _fraction(),
     "optimizer.eps": _above_zero(),
     "optimizer.rho": _fraction(),
+    "optimizer.newton_schulz": _integer(1),
     "optimizer.weight_decay": _from_zero(),
     "optimizer.skip_nonfinite": _integer(0),
     "optimizer.clip_norm": _from_zero(),
@@ -161,7 +162,7 @@ _WHERE_THINGS_LIE |= {name for name in RULES if name.startswith("wandb.")}
 # Of fields that came after the first records of this schema, what runs without them had.
 _LATER: Mapping[str, Any] = {
     "profile": 0,
-    "optimizer": {"skip_nonfinite": 0},
+    "optimizer": {"skip_nonfinite": 0, "newton_schulz": 5},
     "mesh": {"data": 0, "shard_params": False},
     "population": {"seeds": 0}
     | {

@@ -59,7 +59,7 @@ def create_optimizer(
 ) -> optax.GradientTransformation:
     """The optax chain of `config.optimizer`: gradient clipping, then the named optimizer.
 
-    Weight decay falls on kernels alone. It is decoupled in adamw, lamb and lion, and joins the gradient
+    Weight decay falls on kernels alone. It is decoupled in adamw, lamb, lion and muon, and joins the gradient
     in sgd and adadelta. With `skip_nonfinite` gradients that are not finite change neither
     parameters nor its state.
     """
@@ -78,11 +78,43 @@ def create_optimizer(
         ),
         "lamb": lambda: optax.lamb(schedule, **adam, **decay),
         "lion": lambda: optax.lion(schedule, b1=c.b1, b2=c.b2, **decay),
+        "muon": lambda: _muon(config, schedule),
     }
     optimizer = optimizers[c.name]()
     if c.clip_norm:
         optimizer = optax.chain(optax.clip_by_global_norm(c.clip_norm), optimizer)
     return optax.apply_if_finite(optimizer, c.skip_nonfinite) if c.skip_nonfinite else optimizer
+
+
+def _muon(config: ml_collections.FrozenConfigDict, schedule: optax.Schedule) -> optax.GradientTransformation:
+    """Muon for kernels, each a matrix from what goes in to what comes out, Adam for biases and norms, both
+    with Nesterov's momentum where that is asked for.
+
+    Updates are scaled to Adam's usual size, so that one learning rate serves both, as in
+    https://arxiv.org/abs/2502.16982.
+    """
+
+    def matrices(params: Any) -> Any:
+        def matrix(leaf: jax.Array) -> optax.contrib.MuonDimensionNumbers | None:
+            *into, out = range(leaf.ndim)
+            return optax.contrib.MuonDimensionNumbers(into, out) if into else None
+
+        return jax.tree.map(matrix, params)
+
+    c = config.optimizer
+    return optax.contrib.muon(
+        schedule,
+        ns_steps=c.newton_schulz,
+        beta=c.momentum,
+        eps=c.eps,
+        weight_decay=c.weight_decay,
+        weight_decay_mask=_kernels,
+        nesterov=c.nesterov,
+        adam_b1=c.b1,
+        adam_b2=c.b2,
+        muon_weight_dimension_numbers=matrices,
+        consistent_rms=0.2,
+    )
 
 
 def _kernels(params: Any) -> Any:

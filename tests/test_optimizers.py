@@ -77,14 +77,14 @@ def train_steps(gradients, count=1, **changes):
     return params
 
 
-@pytest.mark.parametrize("name", ["sgd", "adamw", "adadelta", "lamb", "lion"])
+@pytest.mark.parametrize("name", ["sgd", "adamw", "adadelta", "lamb", "lion", "muon"])
 def test_weight_decay_falls_on_kernels_alone(name):
     params = train_steps(lambda p: jax.tree.map(jnp.zeros_like, p), name=name, weight_decay=0.1)
     np.testing.assert_array_equal(params["bias"], 1)
     assert (params["kernel"] < 1).all()
 
 
-@pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "adadelta", "lamb", "lion"])
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "adadelta", "lamb", "lion", "muon"])
 def test_every_optimizer_goes_downhill(name):
     def loss(params):
         return sum(jnp.sum((leaf - 0.5) ** 2) for leaf in jax.tree.leaves(params))
@@ -119,6 +119,22 @@ def test_the_constants_of_the_config_are_used(name, reference):
         params = optax.apply_updates(params, updates)
     found = train_steps(gradients, count=4, name=name, **constants)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), found, params)
+
+
+def test_muon_moves_kernels_by_orthogonal_matrices_and_biases_as_adam_does():
+    rng = np.random.default_rng(0)
+    left, right = np.linalg.qr(rng.normal(size=(36, 8)))[0], np.linalg.qr(rng.normal(size=(8, 8)))[0]
+    gradient = left * np.geomspace(1e-3, 1, 8) @ right
+    gradients = {"kernel": jnp.asarray(gradient.reshape(3, 3, 4, 8)), "bias": jnp.array([0.01, -3.0])}
+    config = default.get_config()
+    config.optimizer.update(name="muon", newton_schulz=12, nesterov=False)
+    optimizer = optimizers.create_optimizer(validate(config), optax.constant_schedule(0.1))
+    updates, _ = optimizer.update(gradients, optimizer.init(gradients), gradients)
+    moved = np.asarray(updates["kernel"], np.float64).reshape(36, 8)
+    stretches = np.linalg.svd(moved, compute_uv=False)
+    assert stretches.max() / stretches.min() < 2  # the gradient's are a thousand times apart
+    np.testing.assert_allclose(moved, -(left @ right) * 0.1 * 0.2 * 6, atol=0.04)  # of rms 0.2 for 36 rows
+    np.testing.assert_allclose(updates["bias"], [-0.1, 0.1], rtol=1e-5)
 
 
 def test_nesterov_momentum_is_the_textbook_one():

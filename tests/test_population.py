@@ -82,6 +82,7 @@ VALUES = {
         ("adadelta", (0.2, 0.1), {"schedule.name": "constant", "schedule.warmup": 0.0}),
         ("lion", (2e-4, 1e-4), {"schedule.name": "linear", "model.norm": "batch"}),
         ("sgd", (0.02, 0.05), {"model.name": "airbench", "optimizer.clip_norm": 1.0}),
+        ("muon", (0.01, 0.005), {}),
     ],
 )
 def test_a_member_is_what_it_would_be_alone(tiny_config, name, rates, changes):
