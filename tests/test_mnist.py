@@ -24,7 +24,7 @@ def flags(real_mnist, tmp_path_factory):
         f"--config.data.manual_dir={real_mnist}",
         f"--config.data.data_dir={folder / 'tfds'}",
         f"--config.data.cache_dir={folder / 'cache'}",
-        "--config.checkpoint.every_steps=100",
+        "--config.checkpoint.every_steps=50",
     )
 
 
@@ -42,7 +42,7 @@ def record(workdir):
     return json.loads((workdir / "run.json").read_text())
 
 
-def test_an_epoch_and_a_quarter_are_accurate(record):
+def test_three_quarters_of_an_epoch_are_accurate(record):
     assert record["data"]["name"] == "mnist/3.0.1"
     assert {role: split["examples"] for role, split in record["data"]["splits"].items()} == {
         "train": 59_000,
@@ -55,7 +55,7 @@ def test_an_epoch_and_a_quarter_are_accurate(record):
 
 def test_a_killed_run_ends_with_the_same_bits(record, flags, tmp_path):
     process = subprocess.Popen(command(*flags, f"--workdir={tmp_path}"), cwd=ROOT, stdout=subprocess.DEVNULL)
-    wait_for_step(process, tmp_path, 250)
+    wait_for_step(process, tmp_path, 200)
     process.send_signal(signal.SIGKILL)
     process.wait()
     done = run_main(*flags, f"--workdir={tmp_path}")
