@@ -29,7 +29,6 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.activation = "gelu"
     config.model.pooling = "max"
     config.model.norm = "batch"
-    config.model.dropout = 0.2
     config.optimizer.weight_decay = 5e-4
     config.schedule.warmup = 3.0
     config.train.epochs = 21
