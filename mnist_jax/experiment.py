@@ -10,6 +10,7 @@ from jax.sharding import Mesh
 
 from mnist_jax.cache import Arrays
 from mnist_jax.data import Dataset
+from mnist_jax.errors import UserError
 from mnist_jax.feeding import predict_split
 from mnist_jax.mesh import make_mesh, place, state_shardings
 from mnist_jax.optimizers import create_optimizer, create_schedule
@@ -37,8 +38,10 @@ class Experiment(NamedTuple):
 def build(config: ml_collections.FrozenConfigDict, dataset: Dataset) -> Experiment:
     """The experiment of a config on a data set.
 
-    Raises UserError: the schedule does not fit the length of the run, or the devices not the batch.
+    Raises UserError: the schedule does not fit the length of the run, the devices not the batch, or
+    `config.augment.crop` not the images.
     """
+    _require_reflection(config, dataset.image_shape)
     mesh = make_mesh(config)
     plan = make_plan(config, len(dataset.train.labels))
     schedule = create_schedule(config, plan.steps_per_epoch, plan.total_steps)
@@ -64,3 +67,13 @@ def build(config: ml_collections.FrozenConfigDict, dataset: Dataset) -> Experime
 
     train_chunk = compiled(make_train_chunk(config, graphdef, optimizer, schedule), mesh, shardings)
     return Experiment(plan, mesh, place(state, shardings), train_chunk, predict, classify)
+
+
+def _require_reflection(config: ml_collections.FrozenConfigDict, image_shape: tuple[int, int, int]) -> None:
+    """Raises UserError: images are not large enough to be reflected as far as `config.augment.crop` asks."""
+    height, width, _ = image_shape
+    if config.augment.crop and config.augment.crop >= min(height, width):
+        raise UserError(
+            f"config.augment.crop is {config.augment.crop}, but the images are {height} x {width} pixels; "
+            "it has to be less than their shorter side"
+        )

@@ -74,6 +74,14 @@ def test_any_valid_config_is_built_or_refused_in_one_line(changed):
     assert all(values.shape == (1,) for values in metrics.values())
 
 
+@pytest.mark.parametrize("crop", [8, 2**31 - 1])
+def test_a_crop_beyond_the_image_is_told(crop):
+    config = digits.get_config()
+    config.augment.crop = crop
+    with pytest.raises(UserError, match=rf"^config.augment.crop is {crop}, but the images are 8 x 8 pixels"):
+        experiment.build(validate(config), data.load(config.data))
+
+
 def test_a_run_too_long_to_be_planned_is_told():
     config = digits.get_config()
     config.train.epochs = 2**31 - 1
