@@ -67,7 +67,7 @@ def user_cache_dir() -> pathlib.Path:
 def compiler_options() -> dict[str, str | bool]:
     """XLA options for this machine; none where the user has set the flag or the compiler does not know it."""
     options = _COMPILER_OPTIONS.get(jax.default_backend(), {})
-    if any(option in os.environ.get("XLA_FLAGS", "") for option in options):
+    if not options or any(option in os.environ.get("XLA_FLAGS", "") for option in options):
         return {}
     try:
         jax.jit(lambda: 0, compiler_options=options).lower().compile()

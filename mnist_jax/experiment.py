@@ -72,7 +72,7 @@ def build(config: ml_collections.FrozenConfigDict, dataset: Dataset) -> Experime
 def _require_reflection(config: ml_collections.FrozenConfigDict, image_shape: tuple[int, int, int]) -> None:
     """Raises UserError: images are not large enough to be reflected as far as `config.augment.crop` asks."""
     height, width, _ = image_shape
-    if config.augment.crop and config.augment.crop >= min(height, width):
+    if config.augment.crop >= min(height, width):
         raise UserError(
             f"config.augment.crop is {config.augment.crop}, but the images are {height} x {width} pixels; "
             "it has to be less than their shorter side"

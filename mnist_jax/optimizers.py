@@ -93,14 +93,6 @@ def _muon(config: ml_collections.FrozenConfigDict, schedule: optax.Schedule) -> 
     Updates are scaled to Adam's usual size, so that one learning rate serves both, as in
     https://arxiv.org/abs/2502.16982.
     """
-
-    def matrices(params: Any) -> Any:
-        def matrix(leaf: jax.Array) -> optax.contrib.MuonDimensionNumbers | None:
-            *into, out = range(leaf.ndim)
-            return optax.contrib.MuonDimensionNumbers(into, out) if into else None
-
-        return jax.tree.map(matrix, params)
-
     c = config.optimizer
     return optax.contrib.muon(
         schedule,
@@ -112,9 +104,19 @@ def _muon(config: ml_collections.FrozenConfigDict, schedule: optax.Schedule) -> 
         nesterov=c.nesterov,
         adam_b1=c.b1,
         adam_b2=c.b2,
-        muon_weight_dimension_numbers=matrices,
+        muon_weight_dimension_numbers=_matrices,
         consistent_rms=0.2,
     )
+
+
+def _matrices(params: Any) -> Any:
+    """The axes of each kernel that come in and that go out; None for what is none."""
+
+    def axes(leaf: jax.Array, is_kernel: bool) -> optax.contrib.MuonDimensionNumbers | None:
+        *into, out = range(leaf.ndim)
+        return optax.contrib.MuonDimensionNumbers(into, out) if is_kernel else None
+
+    return jax.tree.map(axes, params, _kernels(params))
 
 
 def _kernels(params: Any) -> Any:

@@ -258,10 +258,10 @@ def test_a_stopped_run_saves_its_step_and_goes_on_to_the_same_bits(uninterrupted
 
 @pytest.mark.parametrize("flag", ["--config.dtype=bfloat16", "--config.train.steps_per_call=4"])
 def test_other_programs_are_stopped_and_go_on_to_the_same_bits_too(tmp_path, flag):
-    flags = (*TINY, "--config.train.epochs=3", flag)
+    flags = (*LONGER, flag)
     assert run_main(*flags, f"--workdir={tmp_path / 'whole'}").returncode == 0
     process = start_main(*flags, f"--workdir={tmp_path / 'stopped'}")
-    wait_for_step(process, tmp_path / "stopped", 30)
+    wait_for_step(process, tmp_path / "stopped", 50)
     process.terminate()
     assert process.wait() == 143
     assert run_main(*flags, f"--workdir={tmp_path / 'stopped'}").returncode == 0

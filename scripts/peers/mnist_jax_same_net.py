@@ -24,11 +24,12 @@ parser.add_argument("--batch", type=int, required=True)
 parser.add_argument("--dtype", required=True)
 parser.add_argument("--plain", action="store_true")
 args = parser.parse_args()
-steps_per_call = 1 if args.plain else devices.steps_per_call(0)
 if args.plain:
+    steps_per_call = 1
     devices.on_cpu = devices.on_gpu = lambda: False
     devices.compiler_options = dict
 else:
+    steps_per_call = devices.steps_per_call(0)
     devices.prepare_host()
 
 config = default.get_config()
