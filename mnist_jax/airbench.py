@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import ml_collections
 from flax import nnx
 
-from mnist_jax import onednn
+from mnist_jax import cpu
 from mnist_jax.layers import (
     ACTIVATIONS,
     Conv,
@@ -54,7 +54,7 @@ class Airbench(nnx.Module):
             channels = features
         self.blocks = nnx.List(blocks)
         self.activation, self.dtype = ACTIVATIONS[config.model.activation], jnp.dtype(config.dtype)
-        between = onednn.dtype_between(self.dtype)
+        between = cpu.dtype_between(self.dtype)
         self.output = nnx.Linear(channels, num_classes, dtype=between, rngs=rngs)
 
     def __call__(

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import ml_collections
 from flax import nnx
 
-from mnist_jax import devices, onednn
+from mnist_jax import cpu
 from mnist_jax.layers import ACTIVATIONS, Conv, apply_norm, create_norm, dropout, pool
 
 
@@ -24,7 +24,7 @@ class CNN(nnx.Module):
         *,
         rngs: nnx.Rngs,
     ):
-        model, between = config.model, onednn.dtype_between(jnp.dtype(config.dtype))
+        model, between = config.model, cpu.dtype_between(jnp.dtype(config.dtype))
         height, width, channels = examples.shape[1:]
         convs, norms = [], []
         for features in model.widths:
@@ -53,7 +53,7 @@ class CNN(nnx.Module):
         rate: float | jax.Array = 0.0,
         rngs: nnx.Rngs | None = None,
     ) -> jax.Array:
-        count = 1 if train and self.across_batch else devices.batch_parts(images.shape[0])
+        count = 1 if train and self.across_batch else cpu.batch_parts(images.shape[0])
         parts = jnp.array_split(images, count) if count > 1 else [images]
         x = jnp.concatenate([self._features(part, train=train) for part in parts])
         x = dropout(x, rate, rngs)

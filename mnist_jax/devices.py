@@ -1,29 +1,21 @@
-"""What the host and the compiler need for speed, set before the first computation.
+"""What host and compiler need for speed, set before the first computation; `cpu` has what CPUs need."""
 
-README.md ("What makes it fast on a CPU") has what each of them gives, and what was tried beside.
-"""
-
-import ctypes
 import functools
 import os
 import pathlib
-import platform
 from collections.abc import Mapping
 
 import jax
-import platformdirs
 
+from mnist_jax import cpu
 from mnist_jax.errors import UserError
+from mnist_jax.files import user_cache_dir
 
 _COMPILER_OPTIONS: dict[str, dict[str, str | bool]] = {  # by platform
-    # Convolutions of jaxlib 0.10 go to a library that uses one core; an empty value gives them back to the
-    # threaded path.
-    "cpu": {"xla_cpu_experimental_ynn_fusion_type": ""},
+    "cpu": cpu.COMPILER_OPTIONS,
     # Otherwise each compilation takes the kernels that were fastest just then, and with them other bits.
     "gpu": {"xla_gpu_deterministic_ops": True},
 }
-
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # glibc's malloc.h
 
 
 def prepare_host() -> None:
@@ -31,13 +23,7 @@ def prepare_host() -> None:
 
     Raises UserError: $JAX_PLATFORMS names an accelerator first that JAX does not start.
     """
-    if platform.libc_ver()[0] == "glibc":
-        # XLA's scratch memory of more than 32 MB is otherwise mapped and page-faulted anew at every step, and
-        # with a heap for each thread its place makes one process a fifth slower than another.
-        libc = ctypes.CDLL(None)
-        libc.mallopt(_M_ARENA_MAX, 1)
-        libc.mallopt(_M_MMAP_THRESHOLD, 1 << 30)
-        libc.mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
+    cpu.tune_allocator()
     if jax.config.values["jax_compilation_cache_dir"] is None:
         jax.config.update("jax_compilation_cache_dir", str(user_cache_dir() / "xla"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)  # many small ones add up
@@ -58,11 +44,6 @@ def _require_named_platform() -> None:
         )
 
 
-def user_cache_dir() -> pathlib.Path:
-    """This program's folder in the user's cache, `$XDG_CACHE_HOME/mnist_jax` on Linux."""
-    return pathlib.Path(platformdirs.user_cache_dir("mnist_jax", appauthor=False))
-
-
 @functools.cache
 def compiler_options() -> dict[str, str | bool]:
     """XLA options for this machine; none where the user has set the flag or the compiler does not know it."""
@@ -78,41 +59,22 @@ def compiler_options() -> dict[str, str | bool]:
 
 def options_of_what_runs_once() -> Mapping[str, str | bool | int]:
     """XLA options of a program that would take longer to optimize than to run, as drawing parameters does."""
-    return {"xla_backend_optimization_level": 1} if on_cpu() else compiler_options()
+    return {"xla_backend_optimization_level": 1} if cpu.active() else compiler_options()
+
+
+def patch_channels() -> int:
+    """Channels up to which a convolution is a product of patches; on GPUs measured for one channel."""
+    return cpu.PATCH_CHANNELS if cpu.active() or on_gpu() else 0
 
 
 def steps_per_call(asked: int) -> int:
     """Steps in one dispatch: as asked, or for 0 one on CPU, where loops are slow, and 50 elsewhere."""
-    return asked or (1 if on_cpu() else 50)
-
-
-def on_cpu() -> bool:
-    """Whether XLA computes on the CPU, where `layers` goes round what it is slow at."""
-    return jax.default_backend() == "cpu"
+    return asked or (1 if cpu.active() else 50)
 
 
 def on_gpu() -> bool:
     """Whether XLA computes on a GPU."""
     return jax.default_backend() == "gpu"
-
-
-@functools.cache
-def multiplies_tiles() -> bool:
-    """Whether oneDNN may multiply tiles of bfloat16 here, by AMX; `onednn` says what for."""
-    if not on_cpu() or os.environ.keys() & {"ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"}:
-        return False
-    try:
-        return "amx_bf16" in pathlib.Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return False
-
-
-def batch_parts(size: int) -> int:
-    """In how many parts a batch goes through convolutions: on CPU so many that results stay in the caches.
-
-    A size that is not known yet, as in an export, is one part; so is a batch that devices share.
-    """
-    return max(1, min(4, size // 32)) if on_cpu() and jax.device_count() == 1 and isinstance(size, int) else 1
 
 
 def fits_on_device(nbytes: int) -> bool:
@@ -125,8 +87,8 @@ def fits_on_device(nbytes: int) -> bool:
     return nbytes <= limit / 4
 
 
-def describe() -> dict[str, object]:
-    """The accelerator of this run, and what of the host decides its bits, for the record."""
+def describe(dtype: str = "float32") -> dict[str, object]:
+    """The accelerator of a run in `dtype`, and what of the host decides its bits, for the record."""
     device = jax.devices()[0]
     return {
         "platform": device.platform,
@@ -136,7 +98,7 @@ def describe() -> dict[str, object]:
         "driver": _driver(),
         "runtime": device.client.platform_version,
         "cores_usable": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "multiplies_tiles": multiplies_tiles(),
+        "bfloat16_convolutions": cpu.convolves_bfloat16_by(dtype),
         "compiler_options": compiler_options(),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
     }

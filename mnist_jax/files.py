@@ -9,6 +9,8 @@ import stat
 from collections.abc import Mapping
 from typing import Any
 
+import platformdirs
+
 _SEAL = b',\n  "record_sha256": "'
 
 
@@ -17,6 +19,11 @@ def write_whole(path: pathlib.Path, content: bytes) -> None:
     partial = path.with_name(path.name + ".partial")
     partial.write_bytes(content)
     os.replace(partial, path)
+
+
+def user_cache_dir() -> pathlib.Path:
+    """This program's folder in the user's cache, `$XDG_CACHE_HOME/mnist_jax` on Linux."""
+    return pathlib.Path(platformdirs.user_cache_dir("mnist_jax", appauthor=False))
 
 
 def read_regular(path: pathlib.Path) -> bytes:

@@ -8,12 +8,9 @@ import jax.numpy as jnp
 import ml_collections
 from flax import nnx
 
-from mnist_jax import devices, onednn
+from mnist_jax import cpu, devices, onednn
 
 POOLINGS: dict[str, Callable] = {"average": jnp.mean, "max": jnp.max}
-# Channels up to which a convolution is a product of patches: on CPU those up to which that is faster. On GPU
-# it was measured for one channel, on TPU not at all.
-_PATCHED = 3
 ACTIVATIONS: dict[str, Callable] = {"relu": nnx.relu, "gelu": nnx.gelu, "silu": nnx.silu}
 
 
@@ -78,13 +75,13 @@ def dropout(x: jax.Array, rate: float | jax.Array, rngs: nnx.Rngs | None) -> jax
 def convolve(x: jax.Array, kernel: jax.Array, dtype: jnp.dtype) -> jax.Array:
     """Images (B, H, W, C) under a kernel (h, w, C, D) at each pixel, with zeros around: (B, H, W, D).
 
-    dtype: of what is multiplied. The result has `onednn.dtype_between(dtype)`; few channels are multiplied in
+    dtype: of what is multiplied. The result has `cpu.dtype_between(dtype)`; few channels are multiplied in
     that, too, where they are a product of patches.
     """
-    between = onednn.dtype_between(dtype)
-    if (devices.on_cpu() or devices.on_gpu()) and x.shape[-1] <= _PATCHED:
+    between = cpu.dtype_between(dtype)
+    if x.shape[-1] <= devices.patch_channels():
         return convolve_patches(x.astype(between), kernel.astype(between))
-    if onednn.serves(x, dtype):
+    if cpu.takes_onednn(x, dtype):
         return onednn.convolve(x, kernel)
     return jax.lax.conv_general_dilated(
         x.astype(dtype),
@@ -97,20 +94,13 @@ def convolve(x: jax.Array, kernel: jax.Array, dtype: jnp.dtype) -> jax.Array:
 
 
 def add_bias(x: jax.Array, bias: jax.Array) -> jax.Array:
-    """x (..., D) + bias (D,).
-
-    On CPU as a product with ones, so that the gradient of the bias is a matrix product too: as a sum over all
-    pixels it takes XLA six times as long.
-    """
-    if not devices.on_cpu():
-        return x + bias
-    ones = jnp.ones((x.size // bias.size, 1), x.dtype)
-    return x + (ones @ bias[None]).reshape(x.shape)
+    """x (..., D) + bias (D,)."""
+    return cpu.add_bias(x, bias) if cpu.active() else x + bias
 
 
 def create_norm(config: ml_collections.FrozenConfigDict, features: int, *, rngs: nnx.Rngs) -> Callable:
     """The layer that `config.model.norm` names; one that changes nothing for "none"."""
-    between = onednn.dtype_between(jnp.dtype(config.dtype))
+    between = cpu.dtype_between(jnp.dtype(config.dtype))
     if config.model.norm == "batch":
         return nnx.BatchNorm(features, momentum=0.9, dtype=between, rngs=rngs)
     if config.model.norm == "group":

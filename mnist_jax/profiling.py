@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 
-from mnist_jax import devices, onednn
+from mnist_jax import cpu
 from mnist_jax.feeding import Rows
 
 _SETTLING = 5  # chunks before the trace: the first compile, the next fill the queue
@@ -72,11 +72,10 @@ def resources(train_chunk: jax.stages.Wrapped, state: Any, rows: Rows) -> dict[s
     """
     stats = [device.memory_stats() or {} for device in jax.local_devices()]
     lowered = train_chunk.lower(state, rows)
-    counted = not devices.multiplies_tiles() or onednn.TARGET not in lowered.as_text()
     unit = 1 if sys.platform == "darwin" else 1024  # of getrusage(2)
     return {
         "compile_seconds": _compile_seconds,
-        "flops_per_step": (lowered.cost_analysis() or {}).get("flops") if counted else None,
+        "flops_per_step": (lowered.cost_analysis() or {}).get("flops") if cpu.counts_all(lowered) else None,
         "device_peak_bytes": max((one.get("peak_bytes_in_use") for one in stats), key=lambda b: b or 0),
         "host_peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit,
     }

@@ -25,7 +25,7 @@ import jax
 import ml_collections
 import numpy as np
 
-from mnist_jax import SCHEMA, __version__, devices
+from mnist_jax import SCHEMA, __version__, cpu, devices
 from mnist_jax.config import differences
 from mnist_jax.data import ROLES, Dataset
 from mnist_jax.errors import circumstance
@@ -71,7 +71,7 @@ class RunRecord:
         Returns: a warning for each circumstance that is not that of the process before.
         """
         self._begun = True
-        code, environment = describe_code(self._path.parent), plain(describe_environment())
+        code, environment = describe_code(self._path.parent), plain(describe_environment(config.dtype))
         process = {
             "started": now(),
             "from_step": step,
@@ -105,6 +105,8 @@ class RunRecord:
             told.append(
                 f"uncommitted changes of {files} have keys, or are no text, and stay out of the run's patch"
             )
+        if line := cpu.notice(config.dtype):
+            told.append(line)
         return told
 
     @contextlib.contextmanager
@@ -199,15 +201,18 @@ def describe_data(dataset: Dataset, config: Any) -> dict[str, Any]:
     }
 
 
-def describe_environment() -> dict[str, Any]:
-    """Python, operating system, processor, accelerator, and every installed package with its version."""
+def describe_environment(dtype: str = "float32") -> dict[str, Any]:
+    """Python, operating system, processor, accelerator, and every installed package with its version.
+
+    dtype: that of the run, `config.dtype`.
+    """
     return {
         "python": platform.python_version(),
         "os": platform.platform(),
         "cpu": _cpu_model(),
         "cores": os.cpu_count(),
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
-        "accelerator": devices.describe(),
+        "accelerator": devices.describe(dtype),
         "lock_sha256": text_hash(lock) if (lock := _text(_ROOT / "requirements.lock")) else None,
         "packages": dict(
             sorted(

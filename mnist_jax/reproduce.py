@@ -56,7 +56,8 @@ def config_of(record: Mapping[str, Any], **data_fields: str) -> ml_collections.C
 
 def circumstances(record: Mapping[str, Any]) -> list[Difference]:
     """What of code, packages and machine is not as a run.json has it, or cannot be told."""
-    code, then, now = provenance.describe_code(), record["environment"], provenance.describe_environment()
+    code, then = provenance.describe_code(), record["environment"]
+    now = provenance.describe_environment(record["config"].get("dtype", "float32"))
     pairs = {
         "code: commit": (record["code"]["commit"], code["commit"]),
         "code: uncommitted changes": (_changes(record["code"]), _changes(code)),

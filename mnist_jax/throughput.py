@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from mnist_jax import devices
+from mnist_jax import cpu, devices
 from mnist_jax.benchmarks import Timing, timing
 from mnist_jax.errors import UserError
 
@@ -131,7 +131,7 @@ def throughput(
 
 def matmul_peak(dtype: str, repeats: int = 10) -> float:
     """FLOP/s of a product of large matrices, the best of several."""
-    size = 2048 if devices.on_cpu() else 8192
+    size = 2048 if cpu.active() else 8192
     matrix = jax.random.normal(jax.random.key(0), (size, size), dtype)  # zeros and ones take less power
     product = jax.jit(jnp.matmul)
     product(matrix, matrix).block_until_ready()

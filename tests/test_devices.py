@@ -1,5 +1,4 @@
 import os
-import pathlib
 import subprocess
 import sys
 
@@ -45,18 +44,6 @@ def test_a_gpu_is_told_to_be_deterministic_unless_the_user_says_otherwise(monkey
 def test_the_user_chooses_the_steps_of_a_call():
     assert devices.steps_per_call(7) == 7
     assert devices.steps_per_call(0) == 1
-
-
-def test_tiles_are_multiplied_where_the_processor_can_and_the_user_lets_it(monkeypatch):
-    monkeypatch.setattr(devices, "on_cpu", lambda: True)
-    monkeypatch.setattr(pathlib.Path, "read_text", lambda self: "flags: fma amx_bf16 avx512f")
-    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
-    assert devices.multiplies_tiles.__wrapped__()
-    with monkeypatch.context() as limited:
-        limited.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
-        assert not devices.multiplies_tiles.__wrapped__()
-    monkeypatch.setattr(pathlib.Path, "read_text", lambda self: "flags: fma avx512f")
-    assert not devices.multiplies_tiles.__wrapped__()
 
 
 @pytest.mark.parametrize(("nbytes", "fits"), [(1, True), (1 << 60, False)])

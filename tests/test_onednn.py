@@ -11,30 +11,22 @@ import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mnist_jax import devices, layers, onednn
+from mnist_jax import cpu, layers, onednn
 
-needs_onednn = pytest.mark.skipif(
-    not onednn.available(), reason="needs a CPU with AMX, one device, and a jaxlib that onednn.py knows"
-)
 sizes = st.integers(1, 9)
 channels = st.integers(1, 40)
 
 
-def plain(x, kernel):
-    return jax.lax.conv_general_dilated(
-        x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"), precision="highest"
-    )
+@pytest.fixture(scope="module")
+def here():
+    if not onednn.works():
+        pytest.skip("this jaxlib or this CPU does not convolve bfloat16 by oneDNN")
 
 
-def rounded(x):
-    return jax.lax.reduce_precision(x, exponent_bits=8, mantissa_bits=7)
-
-
-@needs_onednn
+@pytest.mark.usefixtures("here")
 @given(sizes, sizes, sizes, channels, channels, st.integers(1, 5), st.integers(1, 5), st.integers(0, 99))
 @settings(max_examples=25)
 def test_values_and_gradients_are_those_of_rounded_numbers(batch, height, width, c, d, rows, columns, seed):
@@ -46,15 +38,15 @@ def test_values_and_gradients_are_those_of_rounded_numbers(batch, height, width,
     @jax.jit
     def found_and_expected(x, kernel, gradient):
         y, backward = jax.vjp(onednn.convolve, x, kernel)
-        expected, backward_of_plain = jax.vjp(plain, rounded(x), rounded(kernel))
-        return (y, *backward(gradient)), (expected, *backward_of_plain(rounded(gradient)))
+        expected, backward_of_plain = jax.vjp(onednn._plain, onednn._rounded(x), onednn._rounded(kernel))
+        return (y, *backward(gradient)), (expected, *backward_of_plain(onednn._rounded(gradient)))
 
     for one, other in zip(*found_and_expected(x, kernel, gradient), strict=True):
         assert one.dtype == jnp.float32
         np.testing.assert_allclose(one, other, atol=1e-5 * max(1.0, float(jnp.abs(other).max())))
 
 
-@needs_onednn
+@pytest.mark.usefixtures("here")
 def test_the_same_bits_each_time():
     keys = jax.random.split(jax.random.key(1), 3)
     x = jax.random.normal(keys[0], (128, 14, 14, 32))
@@ -66,7 +58,7 @@ def test_the_same_bits_each_time():
         jax.tree.map(np.testing.assert_array_equal, gradients(x, kernel), first)
 
 
-@needs_onednn
+@pytest.mark.usefixtures("here")
 def test_many_models_side_by_side():
     x = jax.random.normal(jax.random.key(2), (3, 2, 6, 6, 8))
     kernels = jax.random.normal(jax.random.key(3), (3, 3, 3, 8, 16))
@@ -80,7 +72,7 @@ def test_many_models_side_by_side():
     jax.tree.map(close, together, jax.tree.map(lambda *each: jnp.stack(each), *alone))
 
 
-@needs_onednn
+@pytest.mark.usefixtures("here")
 def test_a_program_with_it_is_left_out_of_the_compilation_cache_without_a_word(tmp_path: pathlib.Path):
     code = """if True:
         import jax, jax.numpy as jnp
@@ -107,8 +99,9 @@ def test_a_program_with_it_is_left_out_of_the_compilation_cache_without_a_word(t
     assert not list(tmp_path.glob("**/*convolved*"))
 
 
-@needs_onednn
-def test_layers_take_it_for_bfloat16_alone_and_where_the_batch_is_known():
+@pytest.mark.usefixtures("here")
+def test_layers_take_it_for_bfloat16_alone_and_where_the_batch_is_known(monkeypatch):
+    monkeypatch.setattr(cpu, "why_no_onednn", lambda: None)
     kernel = jnp.ones((3, 3, 8, 16))
 
     def program(dtype, shape):
@@ -123,34 +116,34 @@ def test_layers_take_it_for_bfloat16_alone_and_where_the_batch_is_known():
     assert onednn.TARGET not in program("bfloat16", (*jax.export.symbolic_shape("batch"), 4, 4, 8))
 
 
-@pytest.mark.parametrize("channels", [1, 8])
-def test_without_it_bfloat16_is_xlas(monkeypatch, channels):
-    monkeypatch.setattr(onednn, "available", lambda: False)
-    x = jax.random.normal(jax.random.key(4), (2, 6, 6, channels))
-    kernel = jax.random.normal(jax.random.key(5), (3, 3, channels, 16))
-    y = layers.convolve(x, kernel, jnp.dtype(jnp.bfloat16))
-    assert y.dtype == jnp.bfloat16
-    expected = plain(rounded(x), rounded(kernel))
-    np.testing.assert_allclose(y.astype(jnp.float32), expected, rtol=0.02, atol=0.05)
-
-
 @pytest.mark.parametrize(
-    ("owner", "name", "value"),
+    ("program", "answer"),
     [
-        (devices, "multiplies_tiles", lambda: False),
-        (jax, "device_count", lambda: 2),
-        (onednn.jaxlib, "__version__", "9.9"),
-        (onednn, "TARGET", "no such call"),
+        ("raise SystemExit(0)", True),
+        ("assert False", False),
+        ("import os; os.abort()", False),  # as a jaxlib may that reads the calls differently
     ],
 )
-def test_one_thing_that_is_missing_makes_it_unavailable(monkeypatch, owner, name, value):
-    monkeypatch.setattr(devices, "multiplies_tiles", lambda: True)
-    monkeypatch.setattr(jax, "device_count", lambda: 1)
-    monkeypatch.setattr(owner, name, value)
+def test_each_jaxlib_is_tried_once_in_a_process_of_its_own(monkeypatch, tmp_path, program, answer):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(onednn, "_PROBE", program)
+    assert onednn.works() is answer
+    monkeypatch.setattr(onednn, "_PROBE", "assert False" if answer else "raise SystemExit(0)")
+    assert onednn.works() is answer  # kept
+    monkeypatch.setattr(onednn.jaxlib, "__version__", "9.9")
+    assert onednn.works() is not answer
+
+
+def test_a_trial_that_hangs_is_not_kept(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(onednn, "_PROBE_SECONDS", 0.1)
+    monkeypatch.setattr(onednn, "_PROBE", "import time; time.sleep(60)")
+    assert not onednn.works()
+    assert not list(tmp_path.rglob("onednn-*"))
+
+
+def test_a_jaxlib_without_the_call_does_not_pass(monkeypatch):
+    monkeypatch.setattr(onednn, "TARGET", "no such call")
     jax.clear_caches()  # the call is traced again
-    assert not onednn.available.__wrapped__()
-
-
-def test_it_knows_the_jaxlib_of_the_lock():
-    lock = (ROOT / "requirements.lock").read_text()
-    assert f"\njaxlib=={onednn._VERSIONS[-1]} " in lock
+    with pytest.raises(jax.errors.JaxRuntimeError):
+        onednn.check()

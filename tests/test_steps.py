@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mnist_jax import devices, models, optimizers, steps
+from mnist_jax import cpu, devices, models, optimizers, steps
 from mnist_jax.augment import views
 from mnist_jax.config import validate
 from mnist_jax.feeding import Rows
@@ -64,12 +64,12 @@ def test_a_chunk_of_steps_is_those_steps_one_by_one(tiny_config, changes):
 
 @pytest.mark.parametrize("norm", ["none", "group", "batch"])
 def test_what_is_set_for_speed_changes_rounding_only(tiny_config, monkeypatch, norm):
-    monkeypatch.setattr(devices, "batch_parts", lambda size: 3)
+    monkeypatch.setattr(cpu, "batch_parts", lambda size: 3)
     _, _, state, train_chunk = setup(tiny_config, **{"model.norm": norm})
     fast, fast_metrics = run(train_chunk, copy(state))
     monkeypatch.setattr(devices, "compiler_options", dict)
-    monkeypatch.setattr(devices, "on_cpu", lambda: False)
-    monkeypatch.setattr(devices, "batch_parts", lambda size: 1)
+    monkeypatch.setattr(cpu, "active", lambda: False)
+    monkeypatch.setattr(cpu, "batch_parts", lambda size: 1)
     _, _, state, train_chunk = setup(tiny_config, **{"model.norm": norm})
     plain, metrics = run(train_chunk, copy(state))
     assert not np.array_equal(fast.params["dense"]["kernel"], plain.params["dense"]["kernel"])

@@ -12,7 +12,7 @@ import functools
 import worker
 
 from configs import default
-from mnist_jax import devices
+from mnist_jax import cpu, devices
 from mnist_jax.cache import Arrays
 from mnist_jax.config import validate
 from mnist_jax.data import Dataset, batch_indices
@@ -26,7 +26,7 @@ parser.add_argument("--plain", action="store_true")
 args = parser.parse_args()
 if args.plain:
     steps_per_call = 1
-    devices.on_cpu = devices.on_gpu = lambda: False
+    cpu.active = devices.on_gpu = lambda: False
     devices.compiler_options = dict
 else:
     steps_per_call = devices.steps_per_call(0)
