@@ -85,8 +85,8 @@ def why_no_onednn() -> str | None:
         return "not on a CPU"
     if os.environ.keys() & {"ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"}:
         return "oneDNN's instruction set is limited by the environment"
-    if not _has_amx():
-        return "this CPU has no AMX"
+    if not _multiplies_bfloat16():
+        return "this CPU has neither AMX nor AVX512_BF16"
     if jax.device_count() > 1:
         return "several devices share each batch"
     return None if onednn.works() else f"jaxlib {jaxlib.__version__} does not compute it correctly"
@@ -94,7 +94,7 @@ def why_no_onednn() -> str | None:
 
 def counts_all(lowered: jax.stages.Lowered) -> bool:
     """Whether XLA's count of a program's arithmetic is complete: it leaves out what oneDNN computes."""
-    return not (active() and _has_amx() and onednn.TARGET in lowered.as_text())
+    return not (active() and _multiplies_bfloat16() and onednn.TARGET in lowered.as_text())
 
 
 def convolves_bfloat16_by(dtype: str) -> str | None:
@@ -114,8 +114,9 @@ def notice(dtype: str) -> str | None:
     )
 
 
-def _has_amx() -> bool:
+def _multiplies_bfloat16() -> bool:
     try:
-        return "amx_bf16" in pathlib.Path("/proc/cpuinfo").read_text()
+        flags = pathlib.Path("/proc/cpuinfo").read_text()
     except OSError:
         return False
+    return "amx_bf16" in flags or "avx512_bf16" in flags

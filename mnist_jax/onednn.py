@@ -1,4 +1,4 @@
-"""Convolutions of bfloat16 by oneDNN: on CPUs that multiply tiles of it (AMX) several times as fast as XLA's.
+"""Convolutions of bfloat16 by oneDNN: on CPUs that multiply it (AMX, AVX512_BF16) twice as fast as by XLA.
 
 jaxlib carries oneDNN, but its compiler never calls it, and turns bfloat16 into float32 on a CPU. Its runtime
 calls oneDNN all the same where a program says so. That is no interface of JAX's: a jaxlib that reads these

@@ -13,7 +13,7 @@ from mnist_jax import cpu, layers, onednn
 def machine(monkeypatch):
     """A machine on which oneDNN serves bfloat16; a test takes away what it is about."""
     monkeypatch.setattr(cpu, "active", lambda: True)
-    monkeypatch.setattr(cpu, "_has_amx", lambda: True)
+    monkeypatch.setattr(cpu, "_multiplies_bfloat16", lambda: True)
     monkeypatch.setattr(jax, "device_count", lambda: 1)
     monkeypatch.setattr(onednn, "works", lambda: True)
     for name in ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"):
@@ -36,7 +36,7 @@ def test_onednn_serves_bfloat16_alone_and_says_so_in_the_record(machine):
     ("owner", "name", "value", "reason"),
     [
         (cpu, "active", lambda: False, "not on a CPU"),
-        (cpu, "_has_amx", lambda: False, "no AMX"),
+        (cpu, "_multiplies_bfloat16", lambda: False, "neither AMX nor AVX512_BF16"),
         (jax, "device_count", lambda: 2, "several devices"),
         (onednn, "works", lambda: False, "jaxlib .* does not compute it"),
     ],
@@ -55,9 +55,9 @@ def test_the_user_can_limit_onednn(machine):
 
 
 def test_a_run_in_bfloat16_without_it_has_a_notice(machine):
-    machine.setattr(cpu, "_has_amx", lambda: False)
+    machine.setattr(cpu, "_multiplies_bfloat16", lambda: False)
     assert "config.dtype is bfloat16" in cpu.notice("bfloat16")
-    assert "this CPU has no AMX" in cpu.notice("bfloat16")
+    assert "neither AMX nor AVX512_BF16" in cpu.notice("bfloat16")
     assert cpu.notice("float32") is None
     machine.setattr(cpu, "active", lambda: False)
     assert cpu.notice("bfloat16") is None
@@ -83,11 +83,12 @@ def convolved(x, kernel):
     return np.einsum("bhwcij,ijcd->bhwd", windows, kernel)
 
 
-def test_amx_is_read_from_the_processors_flags(monkeypatch):
-    monkeypatch.setattr(pathlib.Path, "read_text", lambda self: "flags: fma amx_bf16 avx512f")
-    assert cpu._has_amx()
-    monkeypatch.setattr(pathlib.Path, "read_text", lambda self: "flags: fma avx512f")
-    assert not cpu._has_amx()
+@pytest.mark.parametrize(
+    ("flags", "expected"), [("fma amx_bf16", True), ("avx512f avx512_bf16", True), ("fma avx512f", False)]
+)
+def test_the_processors_flags_say_whether_it_multiplies_bfloat16(monkeypatch, flags, expected):
+    monkeypatch.setattr(pathlib.Path, "read_text", lambda self: f"flags: {flags}")
+    assert cpu._multiplies_bfloat16() is expected
 
 
 @pytest.mark.skipif(not cpu.active(), reason="this machine has an accelerator")
