@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import jax
+import launcher
 import ml_collections
 import pytest
 from hypothesis import settings
@@ -25,12 +26,21 @@ os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 REAL_MNIST = ROOT.parent / "shared" / "data" / "mnist"
 
 
+# What a launcher, a login or a CI runner may have set, and programs of this project read.
+_FOREIGN = ("WANDB_", "SLURM_", "OMPI_", "TPU_", "GIT_", "XDG_", "TFDS_", "LC_")
+_FOREIGN_NAMES = {"LANG", "LANGUAGE", "TERM", "COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "ALLOW_CPU"}
+
+
 @pytest.fixture(scope="session", autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory):
-    """Tests neither read nor fill the user's cache; programs they start share this one."""
-    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
-    for name in [name for name in os.environ if name.startswith("WANDB_")]:
-        del os.environ[name]  # nor do they log to the user's account
+def _own_machine(tmp_path_factory: pytest.TempPathFactory):
+    """Home, locale, terminal, umask and caches that are the same everywhere; programs inherit them."""
+    for name in list(os.environ):
+        if name.startswith(_FOREIGN) or name in _FOREIGN_NAMES:
+            del os.environ[name]
+    home = tmp_path_factory.mktemp("home")
+    (home / ".gitconfig").write_text("[safe]\n    directory = *\n")  # of a checkout that another user owns
+    os.environ.update(HOME=str(home), LC_ALL="C.UTF-8", XDG_CACHE_HOME=str(home / "cache"))
+    os.umask(0o022)
     devices.prepare_host()
 
 
@@ -89,29 +99,24 @@ def checkout(tmp_path: pathlib.Path) -> pathlib.Path:
     return folder
 
 
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, str(ROOT / "main.py"), *arguments]
-
-
 def run_main(*arguments: str, **options) -> subprocess.CompletedProcess:
     """Runs main.py as a user would and returns what it printed."""
-    return subprocess.run(
-        command(*arguments), capture_output=True, text=True, timeout=300, cwd=ROOT, **options
-    )
+    return launcher.run(["main.py", *arguments], **options)
 
 
-def run_benchmark(*arguments: str) -> subprocess.CompletedProcess:
-    """Runs scripts/benchmark.py as a user would."""
-    return subprocess.run(
-        [sys.executable, "scripts/benchmark.py", *arguments], cwd=ROOT, capture_output=True, text=True
-    )
+def run_script(name: str, *arguments: str, **options) -> subprocess.CompletedProcess:
+    """Runs a program of scripts/ as a user would and returns what it printed."""
+    return launcher.run([f"scripts/{name}", *arguments], **options)
 
 
-def start_main(*arguments: str, program: list[str] | None = None, **options) -> subprocess.Popen:
-    """Starts main.py as a user would, its output in pipes. program: what starts it, if not Python."""
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    started = [*program, *arguments] if program else command(*arguments)
-    return subprocess.Popen(started, cwd=ROOT, **pipes, **options)
+def start_main(*arguments: str, **options):
+    """Starts main.py as a user would, its output in pipes."""
+    return launcher.start(["main.py", *arguments], **options)
+
+
+def command(*arguments: str) -> list[str]:
+    """Of main.py, for what has to start Python itself."""
+    return [sys.executable, str(ROOT / "main.py"), *arguments]
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,7 @@ import json
 import time
 
 import pytest
-from conftest import run_benchmark
+from conftest import run_script
 
 from mnist_jax import benchmarks
 
@@ -18,21 +18,21 @@ def test_a_timing_is_the_median_and_the_range():
 
 
 def test_whole_runs_take_turns():
-    done = run_benchmark("tracking", "--repeats=1", *SHORT)
+    done = run_script("benchmark.py", "tracking", "--repeats=1", *SHORT)
     assert done.returncode == 0, done.stderr
     assert "W&B offline" in done.stdout
     assert "offline costs" in done.stdout
 
 
 def test_a_run_that_fails_is_told():
-    done = run_benchmark("startup", "--repeats=1", "--config.train.batch_size=-1")
+    done = run_script("benchmark.py", "startup", "--repeats=1", "--config.train.batch_size=-1")
     assert done.returncode == 2
     assert "config.train.batch_size is -1" in done.stderr
     assert "benchmark.py: a run to be timed ended with status 2" in done.stderr.splitlines()[-1]
 
 
 def test_accuracy_is_that_of_the_runs():
-    done = run_benchmark("accuracy", "--repeats=2", "--json", *SHORT)
+    done = run_script("benchmark.py", "accuracy", "--repeats=2", "--json", *SHORT)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     first, second = found["accuracies"]
@@ -43,7 +43,7 @@ def test_accuracy_is_that_of_the_runs():
 
 
 def test_stages_of_the_startup_follow_each_other():
-    done = run_benchmark("startup", "--repeats=1", "--json", "--config.train.batch_size=2")
+    done = run_script("benchmark.py", "startup", "--repeats=1", "--json", "--config.train.batch_size=2")
     assert done.returncode == 0, done.stderr
     stages = {name: one["median"] for name, one in json.loads(done.stdout).items() if "median" in one}
     assert list(stages) == [*benchmarks.STAGES, "first step"]
@@ -70,13 +70,13 @@ def test_rates_leave_the_first_round_out():
     ],
 )
 def test_parts_are_timed_alone(what, parts):
-    done = run_benchmark(what, "--repeats=1", "--json", "--config.train.batch_size=2000")
+    done = run_script("benchmark.py", what, "--repeats=1", "--json", "--config.train.batch_size=2000")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert all(found[part]["median"] > 0 for part in parts)
 
 
 def test_a_mistake_is_told_in_a_line():
-    done = run_benchmark("input", "--config=configs/nothing.py")
+    done = run_script("benchmark.py", "input", "--config=configs/nothing.py")
     assert done.returncode == 2
     assert done.stderr.splitlines() == ["benchmark.py: --config=configs/nothing.py: there is no such file"]

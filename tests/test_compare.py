@@ -1,11 +1,9 @@
 import json
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import run_script
 from made_runs import LABELS, run_of, three_settings, warned
 
 from mnist_jax.compare import as_dict, compare
@@ -149,21 +147,21 @@ def test_the_page_of_few_runs(runs, tmp_path, count):
     assert ("Confusions: small-seed_0 minus small-seed_1" in text) == (count > 1)
 
 
-def command(*arguments):
-    return subprocess.run(
-        [sys.executable, "scripts/compare.py", *map(str, arguments)], cwd=ROOT, capture_output=True, text=True
-    )
-
-
 def test_the_command_prints_writes_and_refuses(runs, tmp_path):
-    done = command(*(run.workdir for run in runs))
+    done = run_script("compare.py", *(run.workdir for run in runs))
     assert done.returncode == 0, done.stderr
     assert "large" in done.stdout
     assert (tmp_path / "compare.html").exists()
-    done = command("--json", "--metric=loss", f"--into={tmp_path / 'p.html'}", *(run.workdir for run in runs))
+    done = run_script(
+        "compare.py",
+        "--json",
+        "--metric=loss",
+        f"--into={tmp_path / 'p.html'}",
+        *(run.workdir for run in runs),
+    )
     assert json.loads(done.stdout)["metric"] == "loss"
     assert (tmp_path / "p.html").exists()
     shutil.rmtree(runs[0].workdir)
-    done = command(runs[0].workdir)
+    done = run_script("compare.py", runs[0].workdir)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "compare.py: none of these folders holds a finished run\n"

@@ -12,8 +12,9 @@ import time
 
 import docker.utils
 import dotenv
+import launcher
 import pytest
-from conftest import ROOT, TINY, git, start_main
+from conftest import ROOT, TINY, git
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -265,11 +266,13 @@ def test_uploads_are_waited_for_where_the_user_does_not_say_otherwise(app):
 
 
 def test_a_signal_reaches_the_program_which_ends_with_a_checkpoint(tmp_path):
-    process = start_main(
-        *TINY,
-        f"--workdir={tmp_path / 'run'}",
-        "--config.train.epochs=2000",
-        program=[str(ROOT / "scripts" / "docker_entrypoint.sh")],
+    process = launcher.start_anew(
+        [
+            str(ROOT / "scripts" / "docker_entrypoint.sh"),
+            *TINY,
+            f"--workdir={tmp_path / 'run'}",
+            "--config.train.epochs=2000",
+        ],
         env={**os.environ, "PATH": f"{pathlib.Path(sys.executable).parent}:{os.environ['PATH']}"},
     )
     deadline = time.monotonic() + 120

@@ -4,11 +4,10 @@ import base64
 import io
 import re
 import subprocess
-import sys
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import run_script
 from PIL import Image
 from test_explore import splits
 
@@ -19,8 +18,7 @@ from mnist_jax.explore import Place
 
 
 def explore(*arguments) -> subprocess.CompletedProcess:
-    command = [sys.executable, ROOT / "scripts" / "explore.py", "--config=configs/digits.py", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    return run_script("explore.py", "--config=configs/digits.py", *arguments)
 
 
 def pictures(text: str) -> list[Image.Image]:

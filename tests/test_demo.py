@@ -7,14 +7,12 @@ import io
 import json
 import re
 import signal
-import subprocess
-import sys
 import threading
 
+import launcher
 import numpy as np
 import pytest
 import sklearn.datasets
-from conftest import ROOT
 from PIL import Image
 
 from mnist_jax.classifier import Classifier, load_classifier
@@ -124,8 +122,7 @@ def test_a_port_that_is_taken_is_told(server, classifier):
 
 
 def test_the_command_tells_its_address_and_ends_on_ctrl_c(tiny_run):
-    command = [sys.executable, ROOT / "scripts" / "demo.py", f"--workdir={tiny_run}", "--port=0"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = launcher.start(["scripts/demo.py", f"--workdir={tiny_run}", "--port=0"])
     address = process.stdout.readline()
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+  \(Ctrl-C ends it\)\n", address)
     process.send_signal(signal.SIGINT)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 import yaml
-from conftest import ROOT, TINY, run_main
+from conftest import TINY, run_main, run_script
 
 from mnist_jax.classifier import load_classifier, load_trained
 from mnist_jax.errors import UserError
@@ -21,11 +21,7 @@ from mnist_jax.export import PLATFORMS, export_model
 
 
 def export(workdir, *arguments) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, ROOT / "scripts" / "export.py", f"--workdir={workdir}", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-    )
+    return run_script("export.py", f"--workdir={workdir}", *arguments)
 
 
 @pytest.fixture(scope="module", params=["tiny_run", "airbench_run"])

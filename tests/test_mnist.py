@@ -6,7 +6,7 @@ import subprocess
 
 import numpy as np
 import pytest
-from conftest import ROOT, command, run_main
+from conftest import run_main, start_main
 from PIL import Image, ImageOps
 from test_train import wait_for_step
 
@@ -54,7 +54,7 @@ def test_three_quarters_of_an_epoch_are_accurate(record):
 
 
 def test_a_killed_run_ends_with_the_same_bits(record, flags, tmp_path):
-    process = subprocess.Popen(command(*flags, f"--workdir={tmp_path}"), cwd=ROOT, stdout=subprocess.DEVNULL)
+    process = start_main(*flags, f"--workdir={tmp_path}", stdout=subprocess.DEVNULL)
     wait_for_step(process, tmp_path, 200)
     process.send_signal(signal.SIGKILL)
     process.wait()

@@ -4,12 +4,11 @@ import csv
 import io
 import json
 import subprocess
-import sys
 
 import numpy as np
 import pytest
 import sklearn.datasets
-from conftest import ROOT
+from conftest import run_script
 from PIL import Image
 
 from mnist_jax.classifier import load_classifier
@@ -27,18 +26,13 @@ def images(tmp_path_factory):
     return folder
 
 
-def predict(workdir, *arguments, given=None, **options) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, ROOT / "scripts" / "predict.py", f"--workdir={workdir}", *map(str, arguments)],
-        input=given,
-        capture_output=True,
-        **options,
-    )
+def predict(workdir, *arguments, **options) -> subprocess.CompletedProcess:
+    return run_script("predict.py", f"--workdir={workdir}", *arguments, **options)
 
 
 def test_a_folder_as_json(tiny_run, images):
     done = predict(tiny_run, "--json", "--top=2", images)
-    assert (done.returncode, done.stderr) == (0, b"")
+    assert (done.returncode, done.stderr) == (0, "")
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert [line["file"] for line in lines] == sorted(map(str, images.iterdir()))
     classifier = load_classifier(tiny_run)
@@ -54,7 +48,7 @@ def test_a_folder_as_json(tiny_run, images):
 
 
 def test_a_pattern_as_csv_says_the_same(tiny_run, images):
-    done = predict(tiny_run, "--csv", images / "00*.png", text=True)
+    done = predict(tiny_run, "--csv", images / "00*.png")
     rows = list(csv.DictReader(io.StringIO(done.stdout)))
     assert len(rows) == 10
     asked = predict(tiny_run, "--json", images)
@@ -70,7 +64,7 @@ def test_names_are_shown_as_they_are(tiny_run, images, tmp_path):
     names = ["[red].png", ":smile:.png", "a b.png"]
     for name in names:
         (tmp_path / name).write_bytes(first.read_bytes())
-    done = predict(tiny_run, *names, text=True, cwd=tmp_path)
+    done = predict(tiny_run, *names, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert all(name in done.stdout for name in names)
 
@@ -78,7 +72,7 @@ def test_names_are_shown_as_they_are(tiny_run, images, tmp_path):
 def test_a_broken_file_is_told_and_the_rest_go_on(tiny_run, images, tmp_path):
     (tmp_path / "broken.png").write_bytes(b"\x89PNG broken")
     first = sorted(images.iterdir())[0]
-    done = predict(tiny_run, tmp_path / "broken.png", tmp_path / "gone.png", first, text=True)
+    done = predict(tiny_run, tmp_path / "broken.png", tmp_path / "gone.png", first)
     assert done.returncode == 1
     assert [line.rsplit(": ", 1)[1] for line in done.stderr.splitlines()] == [
         "it is not an image of a kind that can be read",
@@ -94,8 +88,8 @@ def test_standard_input_is_an_image_or_names(tiny_run, images):
     (by_name, _) = predict(tiny_run, "--json", "-", given=f"{first}\n{second}\n".encode()).stdout.splitlines()
     assert json.loads(by_name)["top"] == json.loads(line)["top"]
     done = predict(tiny_run, "-", given=b"\n")
-    assert (done.returncode, done.stderr.count(b"\n")) == (2, 1)
-    assert b"standard input is empty" in done.stderr
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "standard input is empty" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -107,6 +101,6 @@ def test_standard_input_is_an_image_or_names(tiny_run, images):
     ],
 )
 def test_a_mistake_is_told_in_a_line(tiny_run, arguments, told):
-    done = predict(tiny_run, *arguments, text=True)
+    done = predict(tiny_run, *arguments)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert told in done.stderr

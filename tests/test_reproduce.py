@@ -2,19 +2,17 @@ import json
 import os
 import pathlib
 import subprocess
-import sys
 
 import pytest
-from conftest import ROOT
+from conftest import run_script
 
 from mnist_jax import reproduce
 from mnist_jax.errors import UserError
 from mnist_jax.workdir import read_record
 
 
-def run_script(*arguments) -> subprocess.CompletedProcess:
-    command = [sys.executable, ROOT / "scripts" / "reproduce.py", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, "COLUMNS": "150"})
+def reproduced(*arguments) -> subprocess.CompletedProcess:
+    return run_script("reproduce.py", *arguments, env={**os.environ, "COLUMNS": "150"})
 
 
 def copy_of(run, folder, change) -> pathlib.Path:
@@ -27,7 +25,7 @@ def copy_of(run, folder, change) -> pathlib.Path:
 
 
 def test_the_same_run_comes_out_bit_identical(tiny_run, tmp_path):
-    done = run_script(tiny_run, "--into", tmp_path / "again")
+    done = reproduced(tiny_run, "--into", tmp_path / "again")
     assert done.returncode == 0, done.stderr
     assert "code, packages and machine are those of the run" in done.stdout
     assert "bit-identical" in done.stdout
@@ -64,7 +62,7 @@ def test_what_is_not_identical_is_held_against_the_tolerance(
         record["metrics"]["test"]["accuracy"] += accuracy_gap
         record["params_sha256"] = "0" * 64
 
-    done = run_script(copy_of(tiny_run, tmp_path / "run", change))
+    done = reproduced(copy_of(tiny_run, tmp_path / "run", change))
     assert done.returncode == status, done.stderr
     assert verdict in done.stdout
     assert "test accuracy: was" in done.stdout
@@ -84,7 +82,7 @@ def test_other_data_and_unfinished_runs_are_refused(tiny_run, tmp_path):
 
 
 def test_a_folder_without_a_run_is_told_in_one_line(tmp_path):
-    done = run_script(tmp_path)
+    done = reproduced(tmp_path)
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
         f"reproduce.py: {tmp_path} holds no run: there is no {tmp_path / 'run.json'}"
@@ -99,7 +97,7 @@ def test_the_config_of_a_record_is_checked(tiny_run):
 
 
 def test_a_folder_that_holds_a_run_is_refused(tiny_run, tmp_path):
-    done = run_script(tiny_run, "--into", tiny_run)
+    done = reproduced(tiny_run, "--into", tiny_run)
     assert done.returncode == 2
     assert "holds a run already" in done.stderr
 

@@ -1,10 +1,9 @@
 import json
 import shutil
-import subprocess
-import sys
 
+import launcher
 import pytest
-from conftest import ROOT
+from conftest import run_script
 
 from mnist_jax.config import differences
 from mnist_jax.runs import find_runs, read_run, short_names, varying
@@ -26,9 +25,7 @@ def change(workdir, **keys):
 
 
 def listed(*arguments):
-    done = subprocess.run(
-        [sys.executable, "scripts/runs.py", *map(str, arguments)], cwd=ROOT, capture_output=True, text=True
-    )
+    done = run_script("runs.py", *arguments)
     return done.returncode, done.stdout, done.stderr
 
 
@@ -114,10 +111,9 @@ def test_the_list_shows_status_scores_and_what_differs(workdir, tmp_path):
 
 
 def test_a_reader_that_closes_ends_it_quietly(workdir):
-    command = [sys.executable, "scripts/runs.py", str(workdir.parent)]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = launcher.start(["scripts/runs.py", workdir.parent])
     process.stdout.close()
-    assert process.stderr.read() == b""
+    assert process.stderr.read() == ""
     assert process.wait() == 0
 
 

@@ -1,12 +1,11 @@
 import json
 import signal
-import subprocess
-import sys
 import time
 
+import launcher
 import optuna
 import pytest
-from conftest import ROOT, TINY
+from conftest import TINY
 
 from configs import digits
 from mnist_jax import search
@@ -131,10 +130,10 @@ def test_a_damaged_study_is_told(tmp_path):
 def test_a_killed_search_goes_on_with_the_trial_it_was_at(tmp_path):
     (tmp_path / "space.py").write_text(SPACE)
     command = [
-        sys.executable, "scripts/sweep.py", *TINY, f"--sweep={tmp_path / 'space.py'}",
-        f"--workdir={tmp_path / 'runs'}", "--search=optuna", "--trials=1",
+        "scripts/sweep.py", *TINY, f"--sweep={tmp_path / 'space.py'}", f"--workdir={tmp_path / 'runs'}",
+        "--search=optuna", "--trials=1",
     ]  # fmt: skip
-    first = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    first = launcher.start(command)
     record = tmp_path / "runs" / "trial_0000" / "run.json"
     for _ in range(1200):
         if record.exists() and json.loads(record.read_text()).get("steps"):
@@ -142,7 +141,7 @@ def test_a_killed_search_goes_on_with_the_trial_it_was_at(tmp_path):
         time.sleep(0.05)
     first.send_signal(signal.SIGKILL)
     first.communicate()
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = launcher.run(command)
     assert done.returncode == 0, done.stderr
     assert "best  " in done.stdout
     (trial,) = study_of(tmp_path / "runs").trials

@@ -4,12 +4,11 @@ import json
 import os
 import pathlib
 import signal
-import subprocess
-import sys
 import time
 
+import launcher
 import pytest
-from conftest import ROOT, TINY
+from conftest import TINY
 
 SWEEP = """
 def get_sweep():
@@ -25,7 +24,6 @@ def get_sweep():
 def sweep(tmp_path):
     (tmp_path / "sweep.py").write_text(SWEEP)
     return [
-        sys.executable,
         "scripts/sweep.py",
         *TINY,
         f"--sweep={tmp_path / 'sweep.py'}",
@@ -34,8 +32,7 @@ def sweep(tmp_path):
 
 
 def start(sweep, *arguments):
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen([*sweep, *arguments], cwd=ROOT, **pipes)
+    return launcher.start([*sweep, *arguments])
 
 
 def hashes(folder: pathlib.Path) -> dict[str, str]:

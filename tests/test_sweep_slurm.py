@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT, TINY
+from conftest import ROOT, TINY, run_script
 
 SCRIPT = ROOT / "scripts" / "sweep_slurm.sh"
 
@@ -43,10 +43,7 @@ def test_a_task_runs_its_member_alone(array, tmp_path):
 def test_the_usage_that_it_shows_fits_the_reports_sweep():
     text = SCRIPT.read_text()
     last = int(re.search(r"--array=0-(\d+)", text)[1])
-    listed = subprocess.run(
-        [sys.executable, "scripts/sweep.py", "--config=configs/mnist.py", "--sweep=configs/sweeps/report.py",
-         "--workdir=runs/report", "--list"],
-        cwd=ROOT, capture_output=True, text=True, check=True,
-    )  # fmt: skip
+    sweep = ("--config=configs/mnist.py", "--sweep=configs/sweeps/report.py", "--workdir=runs/report")
+    listed = run_script("sweep.py", *sweep, "--list")
     assert len(listed.stdout.splitlines()) == last + 1
     assert "--signal=TERM@" in text

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import ROOT, run_benchmark
+from conftest import ROOT, run_script
 
 from mnist_jax import devices, models, throughput
 from mnist_jax.config import validate
@@ -56,7 +56,7 @@ def test_a_worker_that_dies_is_named(monkeypatch):
 
 
 def test_throughput_is_measured_and_printed():
-    done = run_benchmark("throughput", "--batch=8", "--steps=4", "--repeats=2", "--json")
+    done = run_script("benchmark.py", "throughput", "--batch=8", "--steps=4", "--repeats=2", "--json")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     ours = found["mnist_jax"]

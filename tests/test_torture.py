@@ -2,12 +2,10 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from types import SimpleNamespace
 
 import pytest
-from conftest import ROOT, TINY
+from conftest import TINY, run_script
 
 from mnist_jax.files import sealed
 from mnist_jax.predictions import load_predictions, save_predictions
@@ -100,8 +98,7 @@ def test_how_a_signal_has_to_end_a_run(place, kind, status, late, steps, wrong):
 
 
 def torture(*arguments):
-    command = [sys.executable, "scripts/torture.py", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    return run_script("torture.py", *arguments)
 
 
 def test_a_run_that_is_killed_comes_through():

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+import launcher
 import numpy as np
 import pytest
 from conftest import ROOT, TINY, command, run_main, start_main
@@ -223,9 +224,7 @@ def assert_same_run(workdir, expected):
 
 def test_a_run_killed_three_times_ends_with_the_same_bits(uninterrupted, tmp_path):
     for step in (20, 70, 150):
-        process = subprocess.Popen(
-            command(*LONGER, f"--workdir={tmp_path}"), cwd=ROOT, stdout=subprocess.DEVNULL
-        )
+        process = start_main(*LONGER, f"--workdir={tmp_path}", stdout=subprocess.DEVNULL)
         wait_for_step(process, tmp_path, step)
         process.send_signal(signal.SIGKILL)
         process.wait()
@@ -382,7 +381,8 @@ def test_a_signal_before_training_whose_exception_was_lost_still_ends_the_run(
 
 
 def test_a_terminal_that_closes_stops_the_run_with_its_step_saved(uninterrupted, tmp_path):
-    child, terminal = pty.fork()
+    with launcher.default_signals():
+        child, terminal = pty.fork()
     if child == 0:
         os.chdir(ROOT)
         os.execv(sys.executable, command(*LONGER, f"--workdir={tmp_path}"))
@@ -398,9 +398,9 @@ def test_a_terminal_that_closes_stops_the_run_with_its_step_saved(uninterrupted,
 
 def test_on_a_terminal_there_is_a_bar(tmp_path):
     leader, follower = pty.openpty()
-    process = subprocess.Popen(
-        command(*TINY, f"--workdir={tmp_path}"),
-        cwd=ROOT,
+    process = start_main(
+        *TINY,
+        f"--workdir={tmp_path}",
         stdout=follower,
         stderr=follower,
         env={**os.environ, "TERM": "xterm", "COLUMNS": "120"},

@@ -2,13 +2,11 @@
 
 import json
 import shutil
-import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
-from conftest import ROOT, TINY, run_main, start_main
+from conftest import TINY, run_main, run_script, start_main
 
 from mnist_jax.predictions import load_predictions
 
@@ -101,10 +99,7 @@ def test_the_population_itself_is_no_model_to_ask(population):
     done = run_main(*ASKED, "--mode=evaluate", f"--workdir={workdir}")
     assert done.returncode == 2
     assert "holds a population of models; give the folder of one of them" in done.stderr
-    done = subprocess.run(
-        [sys.executable, "scripts/predict.py", f"--workdir={workdir}", "x.png"],
-        cwd=ROOT, capture_output=True, text=True,
-    )  # fmt: skip
+    done = run_script("predict.py", f"--workdir={workdir}", "x.png")
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
 
 

@@ -297,13 +297,8 @@ def test_the_key_may_come_from_a_file(tmp_path, backend):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
     arguments = [str(ROOT / a.partition("=")[2]) if a.startswith("--config=") else a for a in ONLINE]
     arguments = [f"--config={a}" if a.startswith("/") else a for a in arguments]
-    done = subprocess.run(
-        command(*arguments, "--workdir=run", "--config.data.cache_dir=cache"),
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
+    arguments += ["--workdir=run", "--config.data.cache_dir=cache"]
+    done = run_main(*arguments, cwd=tmp_path, env=environment)
     assert done.returncode == 0, done.stderr
     assert [run.ended for run in backend.runs.values()] == [[0]]
     assert_no_key(tmp_path / "run", done)
@@ -380,7 +375,7 @@ def test_a_stopped_run_goes_on_as_the_same_run_and_logs_no_step_twice(tmp_path, 
     """Ctrl-C as a terminal sends it: to every process of the group."""
     environment = {**os.environ, **backend.environment()}
     arguments = (*ONLINE, LONGER, f"--workdir={tmp_path}")
-    process = start_main(*arguments, start_new_session=True, env=environment)
+    process = start_main(*arguments, new_session=True, env=environment)
     wait_for_step(process, tmp_path, 60)
     os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate()
@@ -397,7 +392,7 @@ def test_a_stopped_run_goes_on_as_the_same_run_and_logs_no_step_twice(tmp_path, 
 
 def test_a_killed_run_is_logged_to_its_end_and_logs_no_step_twice(tmp_path, backend):
     arguments = (*OFFLINE, LONGER, f"--workdir={tmp_path}")
-    process = subprocess.Popen(command(*arguments), cwd=ROOT, stdout=subprocess.DEVNULL)
+    process = start_main(*arguments, stdout=subprocess.DEVNULL)
     wait_for_step(process, tmp_path, 60)
     process.kill()
     process.wait()
@@ -416,8 +411,9 @@ def test_a_killed_run_is_logged_to_its_end_and_logs_no_step_twice(tmp_path, back
 def test_a_run_killed_with_its_writer_loses_no_row(tmp_path):
     """As when a container is killed: what the log had not on disk yet is logged by the next process."""
     arguments = (*OFFLINE, "--config.train.epochs=60", f"--workdir={tmp_path}")
-    process = subprocess.Popen(command(*arguments), cwd=ROOT, stdout=subprocess.DEVNULL)
+    process = start_main(*arguments, stdout=subprocess.DEVNULL)
     wait_for_step(process, tmp_path, 600)
+    process.kill()
     subprocess.run(["pkill", "-9", "-f", str(tmp_path)], check=True)
     process.wait()
     assert run_main(*arguments).returncode == 0

@@ -3,11 +3,9 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 
 import pytest
-from conftest import ROOT
+from conftest import run_script
 from wandb_backend import KEY, Run, WandbBackend
 
 NEEDED = ("run.json", "metrics.jsonl", "predictions.npz")
@@ -27,10 +25,8 @@ def add(backend, workdir, run_id, name, *, files=NEEDED, ended=(0,)):
 
 def compare(project, folder, **environment):
     clean = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
-    return subprocess.run(
-        [sys.executable, ROOT / "scripts" / "compare.py", f"--wandb={project}", "--json"],
-        cwd=folder, capture_output=True, text=True, env={**clean, "HOME": str(folder), **environment},
-    )  # fmt: skip
+    env = {**clean, "HOME": str(folder), **environment}
+    return run_script("compare.py", f"--wandb={project}", "--json", cwd=folder, env=env)
 
 
 def test_finished_runs_of_a_project_are_compared(backend, tiny_run, tmp_path):
