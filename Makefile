@@ -1,4 +1,4 @@
-# `make train` and `make test` need Python 3.11 or later and a package index; they make .venv themselves.
+# `make train`, `make test` and `make check` need Python 3.11 or later and a package index; they make .venv themselves.
 
 PYTHON ?= python3
 CONFIG ?= configs/digits.py
@@ -6,18 +6,34 @@ WORKDIR ?= runs/digits
 VENV := .venv
 BIN := $(VENV)/bin
 
+# The locks are installed by uv, several times as fast as by pip: the one on your PATH, or one that pip installs into
+# .venv first. INSTALLER=pip does without. pip reads your pip.conf, uv does not.
+INSTALLER ?= uv
+UV := $(or $(shell command -v uv),$(BIN)/uv)
+install_with_pip = $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement=$(1)
+install_with_uv = $(UV) pip install --quiet --python=$(BIN)/python --require-hashes --requirement=$(1)
+
 ENGINE ?= docker
 IMAGE ?= mnist_jax
 ACCELERATOR ?= cuda
 
-.PHONY: train test lint format lock image test-image clean
+PYTEST := $(BIN)/python -m pytest --numprocesses=logical --maxprocesses=4 --dist=worksteal
+
+.PHONY: train test test-all check lint format lock image test-image clean
 
 train: $(VENV)/.train
 	$(BIN)/python main.py --config=$(CONFIG) --workdir=$(WORKDIR)
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest --numprocesses=logical --maxprocesses=4 --dist=worksteal
+	$(PYTEST)
 
+# With the long fault campaigns.
+test-all: $(VENV)/.test
+	$(PYTEST) -m ""
+
+# Lint, types, and the tests that start no whole run.
+check: lint
+	$(PYTEST) -m "not whole and not long"
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -29,8 +45,8 @@ format: $(VENV)/.test
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Exact versions for every platform, with the sha256 of each file, and nothing about where they come from.
-LOCK := uv pip compile pyproject.toml --universal --python-version=3.11 --fork-strategy=fewest --generate-hashes \
+# Exact versions for every platform and Python, the newest that each Python has, with the sha256 of each file.
+LOCK := uv pip compile pyproject.toml --universal --python-version=3.11 --fork-strategy=requires-python --generate-hashes \
 	--no-header --no-annotate --upgrade --quiet
 lock: $(VENV)/.test
 	$(BIN)/$(LOCK) --output-file=requirements.lock
@@ -48,13 +64,22 @@ image:
 test-image: $(VENV)/.test
 	CONTAINER_ENGINE="$(ENGINE)" $(BIN)/python -m pytest tests/test_image.py
 
-# The marks stand for the locks they were installed from; a newer lock is installed again.
-$(VENV)/.train: requirements.lock | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement=$<
+# Each mark stands for the lock it was installed from; a newer lock is installed again.
+$(VENV)/.train: requirements.lock | $(VENV)/.$(INSTALLER)
+	$(call install_with_$(INSTALLER),$<)
 	touch $@
 
-$(VENV)/.test: requirements-test.lock | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement=$<
+$(VENV)/.test: requirements-test.lock | $(VENV)/.$(INSTALLER)
+	$(call install_with_$(INSTALLER),$<)
+	touch $@
+
+$(VENV)/.pip: | $(BIN)/python
+	touch $@
+
+# The lock has one version of uv, with its hashes, and uv needs no other package.
+$(VENV)/.uv: | $(BIN)/python
+	@command -v uv >/dev/null || { sed -n '/^uv==/,/[^\\]$$/p' requirements-test.lock > $@.lock && \
+		$(call install_with_pip,$@.lock); }
 	touch $@
 
 $(BIN)/python:

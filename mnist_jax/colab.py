@@ -13,13 +13,10 @@ def requirements(installed: Collection[str]) -> list[str]:
     """What pip has to be asked for beside a checkout, in a runtime with these packages.
 
     pip leaves alone what is new enough, the runtime's own jax among it; where that is too old, it is renewed
-    together with its plugin for the same accelerator. A TensorFlow of whatever kind stays, since two kinds
-    overwrite each other.
+    together with its plugin for the same accelerator.
     """
     known = {name.lower().replace("_", "-") for name in installed}
     needed = tomllib.loads((_ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
-    if any(name.startswith("tensorflow") and "datasets" not in name for name in known):
-        needed = [one for one in needed if not one.startswith(("tensorflow>", "tensorflow-cpu>"))]
     extra = next((extra for plugin, extra in _PLUGINS.items() if plugin in known), None)
     if extra is None:
         return needed

@@ -9,13 +9,14 @@ import ml_collections
 import numpy as np
 
 from mnist_jax.cache import Arrays, content_hash
+from mnist_jax.canonical import canonical_set
 from mnist_jax.errors import UserError
 from mnist_jax.folders import image_folder
 from mnist_jax.sources import Source, digits
 from mnist_jax.tfds_sets import tfds_set
 
 ROLES = ("train", "validation", "test")
-SOURCES = {"digits": digits, "folder": image_folder}  # by config.data.name; TFDS has the others
+SOURCES = {"digits": digits, "folder": image_folder}  # by config.data.name
 
 
 class Dataset(NamedTuple):
@@ -44,7 +45,8 @@ def load(config: ml_collections.FrozenConfigDict) -> Dataset:
     Raises UserError: no such data set or split, splits that overlap, no network for a download, a folder
     that cannot be written, images of different sizes or more channels than the config normalizes.
     """
-    source = SOURCES.get(config.name, tfds_set)(config)
+    own = SOURCES.get(config.name, canonical_set)
+    source = own(config) or tfds_set(config)
     ranges = {role: _ranges(config, role, source) for role in ROLES}
     _check_disjoint(config, ranges)
     used = sorted({split for role in ROLES for split, _, _ in ranges[role]})

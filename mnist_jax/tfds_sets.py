@@ -1,14 +1,14 @@
-"""Sets of TensorFlow Datasets, prepared once, and read without TensorFlow from then on."""
+"""Sets of TensorFlow Datasets, prepared once with TensorFlow, and read without it from then on."""
 
 import contextlib
 import difflib
 import hashlib
+import importlib.util
 import io
 import os
 import pathlib
 import shutil
 import sys
-import urllib.parse
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,10 +19,9 @@ import numpy as np
 from mnist_jax.cache import Arrays, datasets_folder, load_or_build
 from mnist_jax.console import tell
 from mnist_jax.decoding import decode_all
+from mnist_jax.downloads import check_reachable
 from mnist_jax.errors import UserError
 from mnist_jax.sources import Source
-
-_ANSWER_SECONDS = 20  # that a server has to answer before a download is tried
 
 
 def tfds_set(config: ml_collections.FrozenConfigDict) -> Source:
@@ -102,8 +101,10 @@ def _prepare(builder: Any, config: ml_collections.FrozenConfigDict) -> None:
 
     if builder.is_prepared():  # by another process since
         return
-    manual_dir = config.manual_dir and pathlib.Path(os.path.expanduser(config.manual_dir)).resolve()
-    _check_reachable(builder, manual_dir)
+    manual_dir = pathlib.Path(config.manual_dir).expanduser().resolve() if config.manual_dir else None
+    _require_tensorflow(builder.info.full_name)
+    urls = {info.filename: url for url, info in (builder.url_infos or {}).items()}
+    check_reachable(builder.name, urls, manual_dir)
     folder = pathlib.Path(builder.data_dir)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -120,7 +121,7 @@ def _prepare(builder: Any, config: ml_collections.FrozenConfigDict) -> None:
             with contextlib.redirect_stdout(io.StringIO()):  # TFDS's own words, in several long lines
                 staged.download_and_prepare(
                     download_dir=str(folder).removesuffix(builder.info.full_name) + "downloads",
-                    download_config=tfds.download.DownloadConfig(manual_dir=manual_dir or None),
+                    download_config=tfds.download.DownloadConfig(manual_dir=manual_dir),
                 )
             os.replace(staged.data_dir, folder)
             shutil.rmtree(staging, ignore_errors=True)
@@ -138,28 +139,12 @@ def _prepare(builder: Any, config: ml_collections.FrozenConfigDict) -> None:
         ) from error
 
 
-def _check_reachable(builder: Any, manual_dir: pathlib.Path | str) -> None:
-    """Fails within seconds where a download would fail after minutes of retries."""
-    import requests  # 0.15 s, which a set that is there goes without
-
-    urls = builder.url_infos or {}
-    missing = [
-        (url, info.filename)
-        for url, info in urls.items()
-        if not manual_dir or not (pathlib.Path(manual_dir) / info.filename).exists()
-    ]
-    if not missing:
-        return
-    url, filename = missing[0]
-    host = urllib.parse.urlsplit(url).hostname
-    try:
-        requests.head(url, timeout=_ANSWER_SECONDS)  # as TFDS asks, with the same certificates and proxies
-    except requests.RequestException as error:
-        where = f"{manual_dir} has no {filename} and " if manual_dir else ""
+def _require_tensorflow(name: str) -> None:
+    if importlib.util.find_spec("tensorflow") is None:
         raise UserError(
-            f"{builder.name} is not prepared in {builder.data_dir}: {where}{host} cannot be reached to "
-            "download it; connect, or put its files into a folder and name that by --config.data.manual_dir"
-        ) from error
+            f"{name} is not prepared yet, and TFDS prepares it by TensorFlow: pip install '.[tfds]', and run "
+            "the same command again"
+        )
 
 
 def _decode(builder: Any, split: str, image_size: int, folder: pathlib.Path) -> None:

@@ -3,7 +3,6 @@
 import multiprocessing
 import pathlib
 import shutil
-import socket
 import subprocess
 import sys
 
@@ -13,7 +12,7 @@ import requests
 import tensorflow_datasets as tfds
 
 from configs import default
-from mnist_jax import data, tfds_sets
+from mnist_jax import data
 from mnist_jax.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -226,32 +225,20 @@ def test_a_set_that_is_not_there_is_told_in_one_line(tmp_path, name, expected):
     assert expected in str(caught.value)
 
 
-def test_no_network_is_told_at_once(tmp_path, monkeypatch):
+def test_no_network_shows_at_once(tmp_path, monkeypatch):
     def no_network(*_, **__):
         raise requests.ConnectionError("Name or service not known")
 
     monkeypatch.setattr("requests.head", no_network)
-    with pytest.raises(UserError, match="config.data.manual_dir"):
-        data.load(config_of("mnist", tmp_path))
-    with pytest.raises(UserError, match="has no t10k-images-idx3-ubyte.gz"):
-        data.load(config_of("mnist", tmp_path, manual_dir=str(tmp_path)))
+    with pytest.raises(UserError, match="svhn_cropped is not prepared: .* cannot be reached .*manual_dir"):
+        data.load(config_of("svhn_cropped", tmp_path))
 
 
-def test_a_proxy_that_never_answers_is_told(tmp_path, monkeypatch):
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        for name in ("http_proxy", "https_proxy"):
-            monkeypatch.setenv(name, f"http://127.0.0.1:{silent.getsockname()[1]}")
-        monkeypatch.setattr(tfds_sets, "_ANSWER_SECONDS", 0.3)
-        with pytest.raises(UserError, match="cannot be reached to download it"):
-            data.load(config_of("mnist", tmp_path))
-
-
-def test_files_that_are_not_the_sets_own_are_refused(tmp_path):
-    for split in ("train", "t10k"):
-        for kind in ("images-idx3", "labels-idx1"):
-            (tmp_path / f"{split}-{kind}-ubyte.gz").write_bytes(b"not MNIST")
-    with pytest.raises(UserError, match="sha256"):
-        data.load(config_of("mnist", tmp_path, manual_dir=str(tmp_path)))
+def test_without_tensorflow_a_set_that_it_prepares_is_refused_before_any_download(tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("requests.head", None)
+    with pytest.raises(UserError, match=r"^svhn_cropped/3.1.0 is not prepared yet.*pip install '\.\[tfds\]'"):
+        data.load(config_of("svhn_cropped", tmp_path))
 
 
 def test_a_set_prepared_for_tensorflow_is_refused(tmp_path):

@@ -1,0 +1,266 @@
+"""Sets prepared from their original files, against TFDS's own preparation of the same files."""
+
+import gzip
+import hashlib
+import io
+import json
+import os
+import pathlib
+import struct
+import subprocess
+import sys
+import tarfile
+import zipfile
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+from conftest import ROOT
+
+from configs import default
+from mnist_jax import canonical, data
+from mnist_jax.errors import UserError
+
+LENGTHS = {"train": 70, "test": 30}
+RNG = np.random.default_rng(0)
+
+
+def idx(array: np.ndarray) -> bytes:
+    return gzip.compress(struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + array.tobytes())
+
+
+def digits_of(split: str, classes: int) -> tuple[bytes, bytes]:
+    count = LENGTHS[split]
+    images = RNG.integers(0, 256, (count, 28, 28), np.uint8)
+    return idx(images), idx(RNG.integers(0, classes, count, np.uint8))
+
+
+def mnist_files() -> dict[str, bytes]:
+    files = {}
+    for split, part in (("train", "train"), ("test", "t10k")):
+        names = (f"{part}-images-idx3-ubyte.gz", f"{part}-labels-idx1-ubyte.gz")
+        files |= dict(zip(names, digits_of(split, 10), strict=True))
+    return files
+
+
+def emnist_files() -> dict[str, bytes]:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for split in LENGTHS:
+            for kind, file in zip(("images-idx3", "labels-idx1"), digits_of(split, 27), strict=True):
+                archive.writestr(f"gzip/emnist-letters-{split}-{kind}-ubyte.gz", file)
+    return {"gzip.zip": content.getvalue()}
+
+
+def cifar_archive(contents: dict[str, bytes]) -> bytes:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        for name, content in contents.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return packed.getvalue()
+
+
+def rows_of(count: int, *classes: int) -> bytes:
+    labels = [RNG.integers(0, most, (count, 1), np.uint8) for most in classes]
+    return np.hstack([*labels, RNG.integers(0, 256, (count, 3072), np.uint8)]).tobytes()
+
+
+def cifar10_files() -> dict[str, bytes]:
+    folder = "cifar-10-batches-bin"
+    contents = {f"{folder}/data_batch_{k}.bin": rows_of(LENGTHS["train"] // 5, 10) for k in range(1, 6)}
+    contents[f"{folder}/test_batch.bin"] = rows_of(LENGTHS["test"], 10)
+    names = canonical.SETS["cifar10"].class_names
+    contents[f"{folder}/batches.meta.txt"] = ("\n".join(names) + "\n\n").encode()
+    return {"cifar-10-binary.tar.gz": cifar_archive(contents)}
+
+
+def cifar100_files() -> dict[str, bytes]:
+    folder = "cifar-100-binary"
+    contents = {f"{folder}/{split}.bin": rows_of(count, 20, 100) for split, count in LENGTHS.items()}
+    coarse = [f"coarse_{k}" for k in range(20)]
+    for name, names in (("coarse", coarse), ("fine", canonical.SETS["cifar100"].class_names)):
+        contents[f"{folder}/{name}_label_names.txt"] = ("\n".join(names) + "\n").encode()
+    return {"cifar-100-binary.tar.gz": cifar_archive(contents)}
+
+
+FILES = {
+    "mnist": mnist_files,
+    "fashion_mnist": mnist_files,
+    "kmnist": mnist_files,
+    "emnist/letters": emnist_files,
+    "cifar10": cifar10_files,
+    "cifar100": cifar100_files,
+}
+
+
+@pytest.fixture
+def made(tmp_path, monkeypatch):
+    """Makes small original files of a set, whose sums TFDS then publishes; returns the config."""
+
+    def make(name: str, **changes):
+        files = FILES[name]()
+        folder = tmp_path / "files"
+        folder.mkdir()
+        for file, content in files.items():
+            (folder / file).write_bytes(content)
+        kind = type(tfds.builder(name))
+        infos = {
+            url: info.__class__(
+                size=tfds.core.utils.Size(len(files[info.filename])),
+                checksum=hashlib.sha256(files[info.filename]).hexdigest(),
+                filename=info.filename,
+            )
+            for url, info in kind.url_infos.items()
+        }
+        monkeypatch.setattr(kind, "url_infos", infos)
+        shorter = canonical.SETS[name]._replace(lengths=tuple(LENGTHS.values()))
+        monkeypatch.setattr(canonical, "SETS", {**canonical.SETS, name: shorter})
+        config = default.get_config().data
+        config.update(
+            name=name, train="train[:60]", validation="train[60:]", test="test", manual_dir=str(folder),
+            data_dir=str(tmp_path / "tfds"), cache_dir=str(tmp_path / "cache"), **changes,
+        )  # fmt: skip
+        return config
+
+    return make
+
+
+def prepare_by_tfds(config, monkeypatch, data_dir: pathlib.Path) -> None:
+    """TFDS's own preparation of the same files, into three shards."""
+    pytest.importorskip("tensorflow")
+    from tensorflow_datasets.image_classification import mnist
+
+    monkeypatch.setattr(mnist, "_TRAIN_EXAMPLES", LENGTHS["train"])
+    monkeypatch.setattr(mnist, "_TEST_EXAMPLES", LENGTHS["test"])
+    builder = tfds.builder(config.name, data_dir=data_dir, file_format="array_record")
+    if hasattr(builder.builder_config, "train_examples"):
+        monkeypatch.setattr(builder.builder_config, "train_examples", LENGTHS["train"])
+        monkeypatch.setattr(builder.builder_config, "test_examples", LENGTHS["test"])
+    builder.download_and_prepare(
+        download_dir=data_dir / "downloads",
+        download_config=tfds.download.DownloadConfig(manual_dir=config.manual_dir, num_shards=3),
+    )
+    assert builder.info.splits["train"].num_shards == 3
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_it_is_the_set_that_tfds_prepares(made, monkeypatch, tmp_path, name):
+    config = made(name)
+    mine = data.load(config)
+    assert not (tmp_path / "tfds").exists()
+    prepare_by_tfds(config, monkeypatch, tmp_path / "tfds")
+    config.manual_dir = ""
+    theirs = data.load(config)  # TFDS's, which is preferred where it is
+    assert mine.fingerprint == theirs.fingerprint
+    assert mine[:2] == theirs[:2]
+    assert mine.class_names == theirs.class_names
+    for split in ("train", "validation", "test"):
+        for ours, other in zip(getattr(mine, split), getattr(theirs, split), strict=True):
+            assert ours.dtype == other.dtype
+            np.testing.assert_array_equal(ours, other)
+
+
+def test_fitted_images_are_those_of_tfds_too(made, monkeypatch, tmp_path):
+    config = made("cifar10", image_size=20)
+    mine = data.load(config)
+    assert mine.image_shape == (20, 20, 3)
+    prepare_by_tfds(config, monkeypatch, tmp_path / "tfds")
+    assert mine.fingerprint == data.load(config).fingerprint
+
+
+def test_the_order_in_which_tfds_shuffles_more_than_it_holds_at_once(tmp_path, monkeypatch):
+    """Through its buckets on disk, as for a set that is larger than its memory."""
+    from tensorflow_datasets.core import shuffle
+
+    monkeypatch.setattr(shuffle, "MAX_MEM_BUFFER_SIZE", 100)
+    shuffler = shuffle.Shuffler(dirpath=tmp_path, hash_salt="train", disable_shuffling=False)
+    for key in range(500):
+        shuffler.add(key, str(key).encode())
+    assert [int(content) for _, content in shuffler] == canonical.tfds_order("train", 500).tolist()
+    assert canonical.tfds_order("test", 500).tolist() != canonical.tfds_order("train", 500).tolist()
+
+
+@pytest.mark.parametrize("name", sorted(canonical.SETS))
+def test_each_set_is_one_of_tfds_with_as_many_classes(name):
+    builder = tfds.builder(name)
+    known = canonical.SETS[name].class_names
+    assert len(known) in (0, builder.info.features["label"].num_classes)
+    assert builder.url_infos
+    assert all(len(info.checksum) == 64 for info in builder.url_infos.values())
+    if config := builder.builder_config:
+        assert canonical.SETS[name].lengths == (config.train_examples, config.test_examples)
+
+
+@pytest.mark.parametrize("name", ["mnist:9.9.9", "emnist/nothing", "svhn_cropped", "mnist/large", "digits"])
+def test_other_sets_and_versions_are_left_to_tfds(name):
+    config = default.get_config().data
+    config.name = name
+    assert canonical.canonical_set(config) is None
+
+
+def test_the_current_version_may_be_given(made):
+    config = made("mnist")
+    plain = data.load(config)
+    config.name = f"mnist:{plain.version}"
+    assert data.load(config).fingerprint == plain.fingerprint
+
+
+def test_what_is_decoded_needs_no_files(made, tmp_path):
+    config = made("cifar100")
+    before = data.load(config).fingerprint
+    for file in (tmp_path / "files").iterdir():
+        file.unlink()
+    assert data.load(config).fingerprint == before
+
+
+def test_a_set_that_tfds_prepared_for_tensorflow_is_no_obstacle(made, tmp_path):
+    config = made("mnist")
+    version = str(tfds.builder("mnist").version)
+    folder = tmp_path / "tfds" / "mnist" / version
+    folder.mkdir(parents=True)
+    info = {"name": "mnist", "version": version, "fileFormat": "tfrecord"}
+    (folder / "dataset_info.json").write_text(json.dumps(info))
+    assert len(data.load(config).test.labels) == LENGTHS["test"]
+
+
+def test_a_damaged_preparation_is_reported(made, tmp_path):
+    config = made("mnist")
+    folder = tmp_path / "tfds" / "mnist" / str(tfds.builder("mnist").version)
+    folder.mkdir(parents=True)
+    (folder / "dataset_info.json").write_text("{")
+    with pytest.raises(UserError, match=r"^config.data.name is 'mnist': [^\n]*$"):
+        data.load(config)
+
+
+def test_files_that_are_not_the_sets_own_are_refused(made, tmp_path):
+    config = made("mnist")
+    (tmp_path / "files" / "t10k-labels-idx1-ubyte.gz").write_bytes(b"not MNIST")
+    with pytest.raises(
+        UserError, match=r"^.*t10k-labels-idx1-ubyte.gz is not the file .* sha256 must be [^\n]*$"
+    ):
+        data.load(config)
+
+
+WITHOUT_TENSORFLOW = """
+import importlib.machinery, sys
+find = importlib.machinery.PathFinder.find_spec
+def find_others(name, path=None, target=None):
+    return None if name.split(".")[0] == "tensorflow" else find(name, path, target)
+importlib.machinery.PathFinder.find_spec = find_others
+from configs import default
+from mnist_jax import data
+config = default.get_config().data
+config.manual_dir, config.data_dir, config.cache_dir = sys.argv[1:]
+print(data.load(config).fingerprint)
+"""
+
+
+def test_the_real_mnist_without_tensorflow(real_mnist, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TENSORFLOW, real_mnist, tmp_path / "tfds", tmp_path / "cache"],
+        cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("1de52581ea0d86c2")
