@@ -14,7 +14,9 @@ import pytest
 import safetensors.numpy
 import yaml
 from conftest import TINY, run_main, run_script
+from rounding import assert_rounding_alone, disturbed
 
+from mnist_jax.cache import Arrays
 from mnist_jax.classifier import load_classifier, load_trained
 from mnist_jax.errors import UserError
 from mnist_jax.export import PLATFORMS, export_model
@@ -42,9 +44,18 @@ def test_the_program_of_a_run_in_bfloat16(tmp_path):
     assert export(workdir, f"--into={tmp_path / 'model'}").returncode == 0
     classifier = load_classifier(workdir)
     images = noise(300, classifier.image_shape)
-    # A sum that differs in its last bit may be rounded the other way before the next convolution.
-    found = read_program(tmp_path / "model").call(images)
-    np.testing.assert_allclose(found, classifier.probabilities(images), atol=5e-3)
+    found = np.asarray(read_program(tmp_path / "model").call(images), np.float64)
+    # What is between the layers is rounded to 8 bits, here and there not at the same places.
+    almost = probabilities_of(workdir, images, lambda params: disturbed(params, 2.0**-8))
+    assert_rounding_alone(found, classifier.probabilities(images), almost, roundings=3)
+
+
+def probabilities_of(workdir, images, change):
+    """Of a run's model with other parameters."""
+    trained = load_trained(workdir)
+    params, ema = change(trained.state.params), change(trained.state.ema)
+    examples = Arrays(images, np.zeros(len(images), np.int32))
+    return trained.experiment.predict(examples, trained.state._replace(params=params, ema=ema)).probabilities
 
 
 def noise(size, shape):
@@ -61,11 +72,11 @@ def test_the_program_says_what_the_run_says_in_batches_of_any_size(exported):
     assert program.platforms == PLATFORMS
     images = noise(300, classifier.image_shape)
     expected = classifier.probabilities(images)
+    almost = probabilities_of(workdir, images, disturbed)
     for size in (1, 7, 300):
         found = np.asarray(program.call(images[:size]))
         assert (found.shape, found.dtype) == ((size, 10), np.float32)
-        np.testing.assert_allclose(found, expected[:size], atol=1e-6)
-        np.testing.assert_array_equal(found.argmax(axis=1), expected[:size].argmax(axis=1))
+        assert_rounding_alone(found, expected[:size], almost[:size])
 
 
 def test_the_cards_own_lines_give_the_same_bits_in_a_process_without_this_package(exported, tmp_path):
