@@ -1,6 +1,8 @@
 """The process that writes a run's W&B log from the files of its workdir, and uploads it.
 
-    python -m mnist_jax.wandb_writer '{"workdir": "/runs/x", "online": false}'
+    python -m mnist_jax.wandb_writer '{"workdir": "/runs/x", "rows": 3, "online": false, "resumes": 0}'
+
+rows: the descriptor of its metrics.jsonl.
 
 It ends when its standard input does, that is, with the training, and tells on standard output, in lines of a
 word and a text: `segment NAME` the log's folder; `url URL` where the server shows the run; `silent` the
@@ -26,12 +28,14 @@ _SECONDS_TO_UPLOAD = 600.0  # after the end of the training
 _SECONDS_FOR_THE_FORMER = 60.0  # to end what it logs, for the process of a training that was killed
 
 
-def main(workdir: pathlib.Path, *, online: bool, resumes: int) -> None:
-    """Follows the training that is the run's process number `resumes`, from 0 on."""
+def main(workdir: pathlib.Path, descriptor: int, *, online: bool, resumes: int) -> None:
+    """Follows the training that is the run's process number `resumes`, from 0 on.
+
+    descriptor: of its metrics.jsonl, which a training that resumes the run replaces.
+    """
     os.nice(10)  # the training goes first
     quiet_libraries()
-    # Opened at once: a training that goes on in the workdir replaces it, and this is the one to follow.
-    with (workdir / "metrics.jsonl").open("rb") as rows:
+    with open(descriptor, "rb") as rows:
         with filelock.FileLock(workdir / "wandb" / ".writer.lock", timeout=_SECONDS_FOR_THE_FORMER):
             run = WandbRun(workdir)
             _tell("segment", run.segment.name)
@@ -100,7 +104,7 @@ def _tell(word: str, text: object = "") -> None:
 if __name__ == "__main__":
     try:
         job = json.loads(sys.argv[1])
-        main(pathlib.Path(job["workdir"]), online=job["online"], resumes=job["resumes"])
+        main(pathlib.Path(job["workdir"]), job["rows"], online=job["online"], resumes=job["resumes"])
     except Exception as error:
         _tell("failed", one_line(error))
         raise

@@ -4,10 +4,17 @@ import signal
 import threading
 import time
 
+import launcher
 import pytest
 
 from mnist_jax import interrupts
 from mnist_jax.interrupts import Interrupted, Interrupts
+
+
+@pytest.fixture(autouse=True)
+def _signals_of_a_shell():
+    with launcher.default_signals():
+        yield
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

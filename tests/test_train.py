@@ -388,9 +388,9 @@ def test_a_signal_before_training_whose_exception_was_lost_still_ends_the_run(
 def test_a_terminal_that_closes_stops_the_run_with_its_step_saved(uninterrupted, tmp_path):
     with launcher.default_signals():
         child, terminal = pty.fork()
-    if child == 0:
-        os.chdir(ROOT)
-        os.execv(sys.executable, command(*LONGER, f"--workdir={tmp_path}"))
+        if child == 0:
+            os.chdir(ROOT)
+            os.execv(sys.executable, command(*LONGER, f"--workdir={tmp_path}"))
     while not read_metrics(tmp_path / "metrics.jsonl"):
         with contextlib.suppress(OSError):
             os.read(terminal, 65536)
