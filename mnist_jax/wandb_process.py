@@ -136,7 +136,7 @@ class WandbProcess:
         withheld = _NOT_PASSED_ON - ({"WANDB_RUN_ID"} if _swept(self._environment) else set())
         inherited = {name: value for name, value in self._environment.items() if name not in withheld}
         path = os.pathsep.join(filter(None, [str(_ROOT), self._environment.get("PYTHONPATH")]))
-        # The rows are opened here: a training that resumes this one replaces the file, and its rows are not for
+        # The rows are opened here: a training that resumes this one replaces the file, whose rows are not for
         # this process to log.
         with (folder / "writer.log").open("ab") as log, (folder.parent / "metrics.jsonl").open("rb") as rows:
             job["rows"] = rows.fileno()

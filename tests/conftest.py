@@ -31,15 +31,25 @@ _FOREIGN = ("WANDB_", "SLURM_", "OMPI_", "TPU_", "GIT_", "XDG_", "TFDS_", "LC_")
 _FOREIGN_NAMES = {"LANG", "LANGUAGE", "TERM", "COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "ALLOW_CPU"}
 
 
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """One folder of all processes that run these tests together."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
 @pytest.fixture(scope="session", autouse=True)
-def _own_machine(tmp_path_factory: pytest.TempPathFactory):
+def _own_machine(tmp_path_factory: pytest.TempPathFactory, shared_folder: pathlib.Path):
     """Home, locale, terminal, umask and caches that are the same everywhere; programs inherit them."""
     for name in list(os.environ):
         if name.startswith(_FOREIGN) or name in _FOREIGN_NAMES:
             del os.environ[name]
     home = tmp_path_factory.mktemp("home")
     (home / ".gitconfig").write_text("[safe]\n    directory = *\n")  # of a checkout that another user owns
-    os.environ.update(HOME=str(home), LC_ALL="C.UTF-8", XDG_CACHE_HOME=str(home / "cache"))
+    os.environ.update(HOME=str(home), LC_ALL="C.UTF-8", XDG_CACHE_HOME=str(shared_folder / "cache"))
+    # With a limit, JAX locks what it keeps there: one process compiles what the others read.
+    os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"] = str(1 << 33)
+    jax.config.update("jax_compilation_cache_max_size", 1 << 33)
     os.umask(0o022)
     devices.prepare_host()
 
