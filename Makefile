@@ -19,7 +19,7 @@ ACCELERATOR ?= cuda
 
 PYTEST := $(BIN)/python -m pytest --numprocesses=logical --maxprocesses=4 --dist=worksteal
 
-.PHONY: train test test-all check lint format lock image test-image clean
+.PHONY: train test test-all test-avx2 check lint format lock image test-image clean
 
 train: $(VENV)/.train
 	$(BIN)/python main.py --config=$(CONFIG) --workdir=$(WORKDIR)
@@ -30,6 +30,11 @@ test: $(VENV)/.test
 # With the long fault campaigns.
 test-all: $(VENV)/.test
 	$(PYTEST) -m ""
+
+# What depends most on the CPU, compiled as for one with AVX2 alone.
+test-avx2: $(VENV)/.test
+	XLA_FLAGS="$$XLA_FLAGS --xla_cpu_max_isa=AVX2" $(PYTEST) $(addprefix tests/test_,$(addsuffix .py,\
+		export mesh distributed population train_population steps models cpu onednn classifier))
 
 # Lint, types, and the tests that start no whole run.
 check: lint

@@ -15,7 +15,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.profile = 0  # so many steps are traced into profile/ of the workdir; 0: none
 
     config.data = ml_collections.ConfigDict()
-    config.data.name = "mnist"  # a TFDS name such as "mnist" or "mnist:3.0.1"; "digits" (bundled); "folder"
+    config.data.name = "mnist"  # such as "mnist", "cifar10" or another of TFDS; "digits" (bundled); "folder"
     config.data.dir = ""  # folder: where your images are, as train/CLASS/IMAGE and test/CLASS/IMAGE
     config.data.train = "train[:-5000]"  # TFDS split expressions; no example may be in two of the three
     config.data.validation = "train[-5000:]"  # chooses the checkpoint

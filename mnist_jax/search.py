@@ -1,6 +1,7 @@
 """Searches a space of configs with Optuna: each trial a run of its own, judged on validation alone."""
 
 import concurrent.futures
+import dataclasses
 import logging
 import pathlib
 from collections.abc import Callable, Sequence
@@ -32,9 +33,13 @@ class Best(NamedTuple):
     value: float
 
 
-class _Running(NamedTuple):
+@dataclasses.dataclass
+class _Running:
+    """A trial at work. reported: how many of its evaluations Optuna knows."""
+
     trial: optuna.Trial
     task: Task
+    reported: int = 0
 
     @property
     def name(self) -> str:
@@ -68,17 +73,14 @@ def run_search(
     ):
         interrupts.deferred = True
         study = _study(workdir, base)
-        begun = [
-            optuna.Trial(study, known._trial_id)
-            for known in study.get_trials(states=(optuna.trial.TrialState.RUNNING,))
-        ]
-        ended = len(study.get_trials(states=_ENDED))
+        _take_up(study)
+        ended = _ended(study)
         progress.before(ended)
         running: dict[concurrent.futures.Future[Outcome], _Running] = {}
         try:
             while ended < trials:
                 while len(running) < min(jobs, trials - ended):
-                    trial = begun.pop(0) if begun else study.ask()
+                    trial = study.ask()
                     one = _Running(trial, _task(study, trial, base, suggest, workdir, flags))
                     running[slots.submit(one.task)] = one
                 done, _ = concurrent.futures.wait(running, _POLL)
@@ -96,8 +98,9 @@ def run_search(
                 one.task.stop()
             raise
         if not study.get_trials(states=_ENDED[:1]):
-            raise UserError(f"no trial finished; {workdir}/{_name(0)}/output.log has what the first one said")
-        return Best(_name(study.best_trial.number), study.best_value)
+            first = _name(study.trials[0])
+            raise UserError(f"no trial finished; {workdir}/{first}/output.log has what the first one said")
+        return Best(_name(study.best_trial), study.best_value)
 
 
 def _task(
@@ -109,7 +112,7 @@ def _task(
     flags: Sequence[str],
 ) -> Task:
     """The run that a trial is; one that cannot be fails, so that it is not taken up again."""
-    name = _name(trial.number)
+    name = _name(trial)
     try:
         overrides = called(suggest, trial)
         return Task(workdir / name, changed(base, overrides, name), [*flags, *flags_of(overrides)])
@@ -118,8 +121,25 @@ def _task(
         raise
 
 
-def _name(number: int) -> str:
-    return f"trial_{number:04}"
+def _name(trial: optuna.Trial | optuna.trial.FrozenTrial) -> str:
+    """Of its folder: that of the trial which it takes up, if any."""
+    return trial.user_attrs.get("name", f"trial_{trial.number:04}")
+
+
+def _take_up(study: optuna.Study) -> None:
+    """Lets each trial that a killed search left at work go again, in its folder, under a new number.
+
+    Optuna's public interface has no way to report for a trial that another process began.
+    """
+    for left in study.get_trials(states=(optuna.trial.TrialState.RUNNING,)):
+        study.enqueue_trial(left.params, user_attrs={"name": _name(left)})
+        study.tell(left.number, state=optuna.trial.TrialState.FAIL)
+
+
+def _ended(study: optuna.Study) -> int:
+    """How many trials have ended, without those that others took up."""
+    last = {_name(trial): trial.state for trial in study.get_trials(deepcopy=False)}
+    return sum(state in _ENDED for state in last.values())
 
 
 def _study(workdir: pathlib.Path, base: ml_collections.ConfigDict) -> optuna.Study:
@@ -147,11 +167,12 @@ def _study(workdir: pathlib.Path, base: ml_collections.ConfigDict) -> optuna.Stu
 def _judge(one: _Running, metric: str) -> None:
     """Reports the evaluations so far, and stops a trial that is worse than the median."""
     values = [row[metric] for row in one.task.rows() if row["split"] == "validation"]
-    known = len(one.trial.storage.get_trial(one.trial._trial_id).intermediate_values)
-    for place, value in list(enumerate(values))[known:]:
+    new = list(enumerate(values))[one.reported :]
+    for place, value in new:
         if value is not None:
             one.trial.report(value, place)
-    if len(values) > known and not one.trial.user_attrs.get("pruned") and one.trial.should_prune():
+    one.reported = len(values)
+    if new and not one.trial.user_attrs.get("pruned") and one.trial.should_prune():
         one.trial.set_user_attr("pruned", True)
         one.task.stop()
 

@@ -1,11 +1,15 @@
 """What the tests share: small configs, the command line as users run it, and real MNIST where it is."""
 
+import json
 import os
 import pathlib
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from typing import Any
 
+import filelock
 import jax
 import launcher
 import ml_collections
@@ -36,6 +40,43 @@ def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     """One folder of all processes that run these tests together."""
     own = tmp_path_factory.getbasetemp()
     return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
+def once(
+    shared_folder: pathlib.Path,
+) -> Callable[[str, Callable[[pathlib.Path], Any]], tuple[pathlib.Path, Any]]:
+    """`once(name, make)`: a folder that the first test process to ask fills by `make(folder)`, and what that
+    returned, as JSON has it. Nobody else writes to it.
+    """
+
+    def ask(name: str, make: Callable[[pathlib.Path], Any]) -> tuple[pathlib.Path, Any]:
+        folder, returned = shared_folder / "once" / name, shared_folder / "once" / f"{name}.json"
+        folder.parent.mkdir(exist_ok=True)
+        with filelock.FileLock(f"{folder}.lock"):
+            if not returned.exists():
+                shutil.rmtree(folder, ignore_errors=True)  # of a try that failed
+                folder.mkdir()
+                returned.write_text(json.dumps(make(folder)))
+        return folder, json.loads(returned.read_text())
+
+    return ask
+
+
+@pytest.fixture(scope="session")
+def run_once(once) -> Callable[..., tuple[pathlib.Path, subprocess.CompletedProcess]]:
+    """`run_once(name, *flags)`: the workdir of a run that ended well, and what it printed."""
+
+    def ask(name: str, *flags: str, **options: Any) -> tuple[pathlib.Path, subprocess.CompletedProcess]:
+        def make(folder: pathlib.Path) -> list[str]:
+            done = run_main(*flags, f"--workdir={folder}", **options)
+            assert done.returncode == 0, done.stderr
+            return [done.stdout, done.stderr]
+
+        folder, printed = once(name, make)
+        return folder, subprocess.CompletedProcess(list(flags), 0, *printed)
+
+    return ask
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -160,19 +201,13 @@ TINY = (
 
 
 @pytest.fixture(scope="session")
-def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    """The workdir of a finished run of TINY, which nobody writes to."""
-    workdir = tmp_path_factory.mktemp("runs") / "tiny"
-    done = run_main(*TINY, f"--workdir={workdir}")
-    assert done.returncode == 0, done.stderr
-    return workdir
+def tiny_run(run_once) -> pathlib.Path:
+    """The workdir of a finished run of TINY."""
+    return run_once("tiny", *TINY)[0]
 
 
 @pytest.fixture(scope="session")
-def airbench_run(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+def airbench_run(run_once) -> pathlib.Path:
     """Of a model that keeps more than its parameters: whitened patches and the statistics of batch norm."""
-    folder = tmp_path_factory.mktemp("runs") / "airbench"
     flags = ("--config.model.name=airbench", "--config.model.norm=batch", "--config.evaluation.flip")
-    done = run_main(*TINY, *flags, f"--workdir={folder}")
-    assert done.returncode == 0, done.stderr
-    return folder
+    return run_once("airbench", *TINY, *flags)[0]

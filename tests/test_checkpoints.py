@@ -18,9 +18,19 @@ def state(request, tiny_config):
     tiny_config.optimizer.name = request.param
     tiny_config.model.norm = "batch"
     tiny_config.train.ema_decay = 0.9
-    config = validate(tiny_config)
-    optimizer = optimizers.create_optimizer(config, optimizers.create_schedule(config, 10, 100))
-    return steps.create_state(config, np.zeros((1, 8, 8, 1), np.uint8), 10, optimizer)[1]
+    return jax.tree.map(jnp.copy, created(validate(tiny_config)))  # which a test may donate
+
+
+_created: dict[str, steps.TrainState] = {}
+
+
+def created(config):
+    """The state before the first step, made once for each optimizer."""
+    if config.optimizer.name not in _created:
+        optimizer = optimizers.create_optimizer(config, optimizers.create_schedule(config, 10, 100))
+        images = np.zeros((1, 8, 8, 1), np.uint8)
+        _created[config.optimizer.name] = steps.create_state(config, images, 10, optimizer)[1]
+    return _created[config.optimizer.name]
 
 
 def at(state, step):

@@ -41,12 +41,15 @@ def record_of(workdir):
 
 
 @pytest.fixture(scope="module")
-def together(tmp_path_factory):
+def together(once):
     """The workdir of a job of two that ran through, and what each printed."""
-    workdir = tmp_path_factory.mktemp("runs") / "two"
-    statuses, outputs = end(start_two(*LONGER, f"--workdir={workdir}"))
-    assert statuses == [0, 0], outputs
-    return workdir, outputs
+
+    def run(folder):
+        statuses, outputs = end(start_two(*LONGER, f"--workdir={folder}"))
+        assert statuses == [0, 0], outputs
+        return outputs
+
+    return once("together", run)
 
 
 def test_two_processes_come_to_what_two_devices_of_one_do(together, tmp_path):

@@ -104,7 +104,8 @@ def test_a_member_is_what_it_would_be_alone(tiny_config, name, rates, changes):
     for step in range(4):
         states, metrics = train_chunk(states, Rows(images, labels, orders[:, step : step + 1]))
         together.append(metrics)
-    for place, one in enumerate(alone):
+    # Each program takes seconds to compile: the first case trains both members alone, the others the second.
+    for place, one in list(enumerate(alone))[0 if (name, changes) == ("sgd", {}) else 1 :]:
 
         def trained(state, one=one, place=place):
             metrics = []

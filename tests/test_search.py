@@ -144,8 +144,10 @@ def test_a_killed_search_goes_on_with_the_trial_it_was_at(tmp_path):
     done = launcher.run(command)
     assert done.returncode == 0, done.stderr
     assert "best  " in done.stdout
-    (trial,) = study_of(tmp_path / "runs").trials
-    assert trial.state.name == "COMPLETE"
+    left, trial = study_of(tmp_path / "runs").trials
+    assert (left.state.name, trial.state.name) == ("FAIL", "COMPLETE")
+    assert left.params == trial.params
+    assert [path.name for path in (tmp_path / "runs").glob("trial_*")] == ["trial_0000"]
     found = json.loads(record.read_text())
     assert found["config"]["optimizer"]["learning_rate"] == trial.params["rate"]
     assert trial.value == found["metrics"]["validation"]["accuracy"]

@@ -101,6 +101,7 @@ def torture(*arguments):
     return run_script("torture.py", *arguments)
 
 
+@pytest.mark.long
 def test_a_run_that_is_killed_comes_through():
     done = torture(
         "kills", "--cases=1", *TINY, "--config.augment.rotation=10.0", "--config.augment.elastic=1.0"

@@ -34,12 +34,9 @@ def read(workdir):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def finished(run_once):
     """The workdir of an uninterrupted run of the tiny config, and what it printed."""
-    workdir = tmp_path_factory.mktemp("runs") / "finished"
-    done = run_main(*TINY, f"--workdir={workdir}")
-    assert done.returncode == 0, done.stderr
-    return workdir, done
+    return run_once("tiny", *TINY)
 
 
 def test_a_run_is_quiet_and_shows_its_epochs_and_result(finished):
@@ -207,10 +204,8 @@ LONGER = (*TINY, "--config.train.epochs=6", "--config.checkpoint.every_steps=15"
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory):
-    workdir = tmp_path_factory.mktemp("runs") / "uninterrupted"
-    assert run_main(*LONGER, f"--workdir={workdir}").returncode == 0
-    return workdir
+def uninterrupted(run_once):
+    return run_once("longer", *LONGER)[0]
 
 
 def assert_same_run(workdir, expected):

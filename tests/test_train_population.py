@@ -24,12 +24,9 @@ def rows_of(folder):
 
 
 @pytest.fixture(scope="module")
-def population(tmp_path_factory):
+def population(run_once):
     """The workdir of a population of three, of whom one diverges, and what was printed."""
-    workdir = tmp_path_factory.mktemp("runs") / "pop"
-    done = run_main(*ASKED, f"--workdir={workdir}")
-    assert done.returncode == 0, done.stderr
-    return workdir, done
+    return run_once("population", *ASKED)
 
 
 def test_a_member_is_a_run_that_came_out_as_alone(population, tmp_path):

@@ -141,13 +141,10 @@ def assert_no_key(workdir: pathlib.Path, done: subprocess.CompletedProcess) -> N
 
 
 @pytest.fixture(scope="module")
-def logged(tmp_path_factory):
-    workdir = tmp_path_factory.mktemp("offline")
+def logged(run_once):
     remote = {"GIT_CONFIG_KEY_0": "remote.origin.url", "GIT_CONFIG_VALUE_0": f"https://{SECRET}:pw@a.org/b"}
     environment = {**os.environ, "WANDB_API_KEY": KEY, "GIT_CONFIG_COUNT": "1", **remote}
-    done = run_main(*OFFLINE, f"--workdir={workdir}", env=environment)
-    assert done.returncode == 0, done.stderr
-    return workdir, done
+    return run_once("offline", *OFFLINE, env=environment)
 
 
 @pytest.fixture
