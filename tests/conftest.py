@@ -35,6 +35,14 @@ _FOREIGN = ("WANDB_", "SLURM_", "OMPI_", "TPU_", "GIT_", "XDG_", "TFDS_", "LC_")
 _FOREIGN_NAMES = {"LANG", "LANGUAGE", "TERM", "COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "ALLOW_CPU"}
 
 
+# One process compiles what the others read. With a limit of size, JAX locks what it keeps, and goes through all
+# of it at each write; so what is compiled in moments is not kept.
+_COMPILATION_CACHE = {
+    "compilation_cache_max_size": 1 << 33,
+    "persistent_cache_min_compile_time_secs": 0.05,
+}
+
+
 @pytest.fixture(scope="session")
 def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     """One folder of all processes that run these tests together."""
@@ -88,9 +96,11 @@ def _own_machine(tmp_path_factory: pytest.TempPathFactory, shared_folder: pathli
     home = tmp_path_factory.mktemp("home")
     (home / ".gitconfig").write_text("[safe]\n    directory = *\n")  # of a checkout that another user owns
     os.environ.update(HOME=str(home), LC_ALL="C.UTF-8", XDG_CACHE_HOME=str(shared_folder / "cache"))
-    # With a limit, JAX locks what it keeps there: one process compiles what the others read.
-    os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"] = str(1 << 33)
-    jax.config.update("jax_compilation_cache_max_size", 1 << 33)
+    for name, value in _COMPILATION_CACHE.items():
+        os.environ[f"JAX_{name}".upper()] = str(value)
+        jax.config.update(f"jax_{name}", value)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(shared_folder / "xla")
+    jax.config.update("jax_compilation_cache_dir", str(shared_folder / "xla"))
     os.umask(0o022)
     devices.prepare_host()
 
@@ -98,7 +108,8 @@ def _own_machine(tmp_path_factory: pytest.TempPathFactory, shared_folder: pathli
 @pytest.fixture(autouse=True)
 def _cache_for_all():
     """The next test's programs go to the compilation cache again, also after one that had to leave it."""
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    for name, value in _COMPILATION_CACHE.items():
+        jax.config.update(f"jax_{name}", value)
 
 
 @pytest.fixture

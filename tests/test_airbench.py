@@ -8,6 +8,8 @@ from configs import default
 from mnist_jax import airbench, models
 from mnist_jax.config import validate
 
+pytestmark = pytest.mark.whole
+
 PIXELS = np.random.default_rng(0).integers(0, 256, (300, 12, 12, 3), np.uint8)
 PIXELS[..., 1] = PIXELS[..., 0] // 2 + PIXELS[..., 1] // 2  # channels that go together
 

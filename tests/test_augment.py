@@ -6,6 +6,8 @@ import pytest
 from configs import default
 from mnist_jax.augment import augment, views
 
+pytestmark = pytest.mark.whole
+
 KEY = jax.random.key(3)
 
 

@@ -2,11 +2,23 @@ import json
 import time
 
 import pytest
-from conftest import run_script
+from conftest import TINY, run_script
 
 from mnist_jax import benchmarks
 
-SHORT = ("--config.train.steps=20", "--config.schedule.warmup=0.1", "--config.train.log_every_steps=10")
+pytestmark = pytest.mark.whole
+
+SHORT = (
+    *TINY,
+    "--config.train.steps=20",
+    "--config.schedule.warmup=0.1",
+    "--config.train.log_every_steps=10",
+)
+    *TINY,
+    "--config.train.steps=20",
+    "--config.schedule.warmup=0.1",
+    "--config.train.log_every_steps=10",
+)
 
 
 def test_a_timing_is_the_median_and_the_range():
@@ -43,7 +55,7 @@ def test_accuracy_is_that_of_the_runs():
 
 
 def test_stages_of_the_startup_follow_each_other():
-    done = run_script("benchmark.py", "startup", "--repeats=1", "--json", "--config.train.batch_size=2")
+    done = run_script("benchmark.py", "startup", "--repeats=1", "--json", *SHORT)
     assert done.returncode == 0, done.stderr
     stages = {name: one["median"] for name, one in json.loads(done.stdout).items() if "median" in one}
     assert list(stages) == [*benchmarks.STAGES, "first step"]

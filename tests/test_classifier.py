@@ -10,6 +10,8 @@ from mnist_jax.config import from_record, validate
 from mnist_jax.errors import UserError
 from mnist_jax.predictions import load_predictions
 
+pytestmark = pytest.mark.whole
+
 
 @pytest.fixture(params=["tiny_run", "airbench_run"])
 def workdir(request):

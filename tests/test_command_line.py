@@ -3,6 +3,8 @@
 import pytest
 from conftest import run_main
 
+pytestmark = pytest.mark.whole
+
 DIGITS = "--config=configs/digits.py"
 
 

@@ -13,6 +13,8 @@ from mnist_jax.finished_runs import load_runs
 from mnist_jax.provenance import plain
 from mnist_jax.significance import holm, mcnemar, welch
 
+pytestmark = pytest.mark.whole
+
 
 @pytest.fixture
 def runs(tmp_path):

@@ -18,6 +18,8 @@ from conftest import ROOT, TINY, git
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+pytestmark = pytest.mark.whole
+
 KEY = "k3y" * 13
 
 

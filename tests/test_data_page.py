@@ -16,6 +16,8 @@ from mnist_jax.config import validate
 from mnist_jax.data_page import duplicate_rows, write_page
 from mnist_jax.explore import Place
 
+pytestmark = pytest.mark.whole
+
 
 def explore(*arguments) -> subprocess.CompletedProcess:
     return run_script("explore.py", "--config=configs/digits.py", *arguments)

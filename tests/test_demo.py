@@ -20,6 +20,8 @@ from mnist_jax.demo import MAX_BYTES, serve
 from mnist_jax.errors import UserError
 from mnist_jax.pictures import fit
 
+pytestmark = pytest.mark.whole
+
 PNG = {"Content-Type": "image/png"}
 
 

@@ -8,6 +8,8 @@ from conftest import TINY, run_main
 
 from mnist_jax import devices
 
+pytestmark = pytest.mark.whole
+
 PROGRAM = "from mnist_jax import devices; devices.prepare_host(); print(devices.compiler_options())"
 
 

@@ -16,6 +16,8 @@ from test_mesh import with_devices
 from mnist_jax import distributed
 from mnist_jax.errors import UserError
 
+pytestmark = pytest.mark.whole
+
 LONGER = (*TINY, "--config.train.epochs=6")
 
 

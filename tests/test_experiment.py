@@ -14,6 +14,8 @@ from mnist_jax.config import RULES, validate
 from mnist_jax.errors import UserError
 from mnist_jax.feeding import Rows
 
+pytestmark = pytest.mark.whole
+
 NUMBERS = (0, 1, 2, 3, 5, 8, 64, 1000, 2**31 - 1, 0.0, 1e-30, 1e-9, 0.1, 0.5, 0.999, 1.0, 1.5, 10.0, 1e9)
 TEXTS = (
     "",

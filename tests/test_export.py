@@ -21,6 +21,8 @@ from mnist_jax.classifier import load_classifier, load_trained
 from mnist_jax.errors import UserError
 from mnist_jax.export import PLATFORMS, export_model
 
+pytestmark = pytest.mark.whole
+
 
 def export(workdir, *arguments) -> subprocess.CompletedProcess:
     return run_script("export.py", f"--workdir={workdir}", *arguments)

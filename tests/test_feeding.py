@@ -13,6 +13,8 @@ from mnist_jax.data import batch_indices
 from mnist_jax.feeding import make_feed, predict_split, training_rows
 from mnist_jax.mesh import AXIS, make_mesh, place, replicated, state_shardings
 
+pytestmark = pytest.mark.whole
+
 RNG = np.random.default_rng(0)
 ARRAYS = Arrays(RNG.integers(0, 256, (50, 8, 8, 1), np.uint8), RNG.integers(0, 10, 50, np.int32))
 MESH = jax.sharding.Mesh(np.array(jax.devices()[:1]), (AXIS,))

@@ -14,6 +14,8 @@ from mnist_jax.config import validate
 from mnist_jax.errors import UserError
 from mnist_jax.mesh import make_mesh, place, replicated, split, state_shardings, whole
 
+pytestmark = pytest.mark.whole
+
 
 def with_devices(count):
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={count}"

@@ -15,6 +15,8 @@ from mnist_jax.classifier import load_classifier
 from mnist_jax.config import from_record, validate
 from mnist_jax.pictures import fit
 
+pytestmark = pytest.mark.whole
+
 
 @pytest.fixture(scope="module")
 def flags(real_mnist, tmp_path_factory):

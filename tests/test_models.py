@@ -9,6 +9,8 @@ from configs import default
 from mnist_jax import layers, models, provenance
 from mnist_jax.config import validate
 
+pytestmark = pytest.mark.whole
+
 IMAGES = jax.random.normal(jax.random.key(1), (6, 28, 28, 1))
 
 
@@ -45,10 +47,13 @@ def test_the_network_computes_what_numpy_does():
 @pytest.mark.parametrize("pooling", ["average", "max"])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_parameters_and_logits_are_float32(norm, pooling, dtype):
-    model = create(**{"model.norm": norm, "model.pooling": pooling, "dtype": dtype})
-    logits, _ = apply(model)
+    graphdef, params, state = create(**{"model.norm": norm, "model.pooling": pooling, "dtype": dtype})
+    logits, after = jax.eval_shape(
+        lambda *of: models.apply_model(graphdef, *of, train=False), params, state, IMAGES
+    )
     assert logits.shape == (6, 10)
-    assert {leaf.dtype for leaf in jax.tree.leaves((model[1], model[2], logits))} == {jnp.dtype("float32")}
+    leaves = jax.tree.leaves((params, state, logits, after))
+    assert {leaf.dtype for leaf in leaves} == {jnp.dtype("float32")}
 
 
 def test_bfloat16_is_used_and_is_close():

@@ -11,6 +11,8 @@ import pytest
 import tensorflow_datasets as tfds
 from conftest import ROOT, TINY, start_main
 
+pytestmark = pytest.mark.whole
+
 NOTEBOOKS = sorted((ROOT / "scripts").glob("*.ipynb"))
 EXPLORATORY = [path for path in NOTEBOOKS if path.stem.endswith("exploratory")]
 RNG = np.random.default_rng(0)

@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 
 from mnist_jax import cpu, layers, onednn
 
+pytestmark = pytest.mark.whole
+
 sizes = st.integers(1, 9)
 channels = st.integers(1, 40)
 

@@ -22,6 +22,8 @@ from mnist_jax.population import (
 from mnist_jax.predictions import predictions_of
 from mnist_jax.sweeps import members_of
 
+pytestmark = pytest.mark.whole
+
 
 def asking(config, **fields):
     config.population.update(fields)

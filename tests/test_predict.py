@@ -14,6 +14,8 @@ from PIL import Image
 from mnist_jax.classifier import load_classifier
 from mnist_jax.pictures import fit
 
+pytestmark = pytest.mark.whole
+
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):

@@ -8,6 +8,8 @@ from mnist_jax.errors import UserError
 from mnist_jax.reevaluate import evaluate_checkpoint
 from mnist_jax.train import train_and_evaluate
 
+pytestmark = pytest.mark.whole
+
 
 @pytest.fixture
 def workdir(tiny_config, tmp_path):

@@ -10,6 +10,8 @@ from mnist_jax import reproduce
 from mnist_jax.errors import UserError
 from mnist_jax.workdir import read_record
 
+pytestmark = pytest.mark.whole
+
 
 def reproduced(*arguments) -> subprocess.CompletedProcess:
     return run_script("reproduce.py", *arguments, env={**os.environ, "COLUMNS": "150"})

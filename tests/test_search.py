@@ -12,6 +12,8 @@ from mnist_jax import search
 from mnist_jax.errors import UserError
 from mnist_jax.slots import Outcome
 
+pytestmark = pytest.mark.whole
+
 SPACE = """
 def suggest(trial):
     return {"optimizer.learning_rate": trial.suggest_float("rate", 0.001, 0.1), "train.epochs": 12}

@@ -12,6 +12,8 @@ from statsmodels.stats.weightstats import CompareMeans, DescrStatsW
 
 from mnist_jax.significance import holm, mcnemar, paired_bootstrap, welch
 
+pytestmark = pytest.mark.whole
+
 scores = st.lists(st.floats(0, 1, allow_subnormal=False).map(lambda x: round(x, 4)), min_size=2, max_size=6)
 
 

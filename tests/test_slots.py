@@ -12,6 +12,8 @@ from mnist_jax.errors import UserError
 from mnist_jax.slots import Slots, Task
 from mnist_jax.workdir import locked
 
+pytestmark = pytest.mark.whole
+
 
 @pytest.fixture
 def config(tiny_config):

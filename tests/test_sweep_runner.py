@@ -10,6 +10,8 @@ import launcher
 import pytest
 from conftest import TINY, run_main
 
+pytestmark = pytest.mark.whole
+
 SWEEP = """
 def get_sweep():
     return {

@@ -9,6 +9,8 @@ import sys
 import pytest
 from conftest import ROOT, TINY, run_script
 
+pytestmark = pytest.mark.whole
+
 SCRIPT = ROOT / "scripts" / "sweep_slurm.sh"
 
 

@@ -15,6 +15,8 @@ from configs import default
 from mnist_jax import data
 from mnist_jax.errors import UserError
 
+pytestmark = pytest.mark.whole
+
 RNG = np.random.default_rng(0)
 IMAGES = {
     "train": RNG.integers(0, 256, (300, 6, 5, 3), np.uint8),

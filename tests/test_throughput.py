@@ -12,6 +12,8 @@ from mnist_jax import devices, models, throughput
 from mnist_jax.config import validate
 from mnist_jax.errors import UserError
 
+pytestmark = pytest.mark.whole
+
 
 def test_the_flops_of_a_step_are_those_that_xla_counts(tiny_config):
     tiny_config.model.update(widths=(32, 64), dense=256, norm="none", kernel=3, dropout=0.0)

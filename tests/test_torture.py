@@ -12,6 +12,8 @@ from mnist_jax.predictions import load_predictions, save_predictions
 from mnist_jax.rig import Ended, Place, Rig
 from mnist_jax.torture import stopped_wrongly
 
+pytestmark = pytest.mark.whole
+
 
 @pytest.fixture
 def place(tiny_run, tmp_path):

@@ -28,6 +28,8 @@ from mnist_jax.optimizers import create_optimizer, create_schedule
 from mnist_jax.predictions import load_predictions, predictions_of
 from mnist_jax.train import train_and_evaluate
 
+pytestmark = pytest.mark.whole
+
 
 def read(workdir):
     return json.loads((workdir / "run.json").read_text())

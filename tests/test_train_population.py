@@ -11,6 +11,8 @@ from conftest import TINY, run_main, run_script, start_main
 from mnist_jax.evaluation import evaluate
 from mnist_jax.predictions import load_predictions
 
+pytestmark = pytest.mark.whole
+
 ASKED = (*TINY, "--config.population.learning_rate=(0.05,0.02,1e9)", "--config.population.seed=(0,1,0)")
 NAMES = ("learning_rate=0.05,seed=0", "learning_rate=0.02,seed=1", "learning_rate=1e+09,seed=0")
 

@@ -26,6 +26,8 @@ from mnist_jax.config import from_record
 from mnist_jax.history import read_metrics
 from mnist_jax.wandb_process import _settings
 
+pytestmark = pytest.mark.whole
+
 OFFLINE = (
     *TINY,
     "--config.wandb.mode=offline",

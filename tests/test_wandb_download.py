@@ -8,6 +8,8 @@ import pytest
 from conftest import run_script
 from wandb_backend import KEY, Run, WandbBackend
 
+pytestmark = pytest.mark.whole
+
 NEEDED = ("run.json", "metrics.jsonl", "predictions.npz")
 
 

@@ -6,6 +6,8 @@ import pytest
 from mnist_jax.errors import UserError
 from mnist_jax.wandb_process import effective_mode, wandb_environment
 
+pytestmark = pytest.mark.whole
+
 KEY = {"WANDB_API_KEY": "k" * 40}
 
 

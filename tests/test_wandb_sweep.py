@@ -16,6 +16,8 @@ from wandb.sdk.launch.sweeps import utils
 
 from mnist_jax.config import validate
 
+pytestmark = pytest.mark.whole
+
 SWEEP = yaml.safe_load((ROOT / "scripts" / "wandb_sweep.yaml").read_text())
 
 
