@@ -35,7 +35,7 @@ _FOREIGN = ("WANDB_", "SLURM_", "OMPI_", "TPU_", "GIT_", "XDG_", "TFDS_", "LC_")
 _FOREIGN_NAMES = {"LANG", "LANGUAGE", "TERM", "COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "ALLOW_CPU"}
 
 
-# One process compiles what the others read. With a limit of size, JAX locks what it keeps, and goes through all
+# One process compiles what the others read. With a limit of size JAX locks what it keeps, and looks through all
 # of it at each write; so what is compiled in moments is not kept.
 _COMPILATION_CACHE = {
     "compilation_cache_max_size": 1 << 33,

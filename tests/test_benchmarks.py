@@ -14,11 +14,6 @@ SHORT = (
     "--config.schedule.warmup=0.1",
     "--config.train.log_every_steps=10",
 )
-    *TINY,
-    "--config.train.steps=20",
-    "--config.schedule.warmup=0.1",
-    "--config.train.log_every_steps=10",
-)
 
 
 def test_a_timing_is_the_median_and_the_range():
