@@ -35,8 +35,8 @@ _FOREIGN = ("WANDB_", "SLURM_", "OMPI_", "TPU_", "GIT_", "XDG_", "TFDS_", "LC_")
 _FOREIGN_NAMES = {"LANG", "LANGUAGE", "TERM", "COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "ALLOW_CPU"}
 
 
-# One process compiles what the others read. With a limit of size JAX locks what it keeps, and looks through all
-# of it at each write; so what is compiled in moments is not kept.
+# One process compiles what the others read. With a limit of size JAX locks what it keeps, and looks through
+# all of it at each write; so what is compiled in moments is not kept.
 _COMPILATION_CACHE = {
     "compilation_cache_max_size": 1 << 33,
     "persistent_cache_min_compile_time_secs": 0.05,

@@ -34,7 +34,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(CONTENT)))
         self.end_headers()
         content = b"x" * len(CONTENT) if mood == "other" else CONTENT
-        self.wfile.write(content[: len(CONTENT) // 2] if mood == "cut" else content)
+        self.wfile.write(content[: len(CONTENT) // 2] if mood in ("cut", "stalled") else content)
+        if mood == "stalled":
+            self.server.over.wait()
 
     def log_message(self, *_):
         pass
@@ -43,9 +45,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def server():
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.moods, server.asked = [], []
+        server.moods, server.asked, server.over = [], [], threading.Event()
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server
+        server.over.set()
         server.shutdown()
 
 
@@ -73,11 +76,15 @@ def test_files_of_the_users_folder_are_taken_and_the_others_downloaded(server, t
     ("mood", "expected"),
     [
         ("cut", "could not be downloaded"),
+        ("stalled", "could not be downloaded"),
         ("gone", "could not be downloaded: 404"),
         ("other", f"its sha256 must be {SHA256}"),
     ],
 )
-def test_what_goes_wrong_is_one_line_and_the_next_try_starts_cleanly(server, tmp_path, mood, expected):
+def test_what_goes_wrong_is_one_line_and_the_next_try_starts_cleanly(
+    server, tmp_path, monkeypatch, mood, expected
+):
+    monkeypatch.setattr(downloads, "ANSWER_SECONDS", 1.0)
     server.moods = [mood]
     with pytest.raises(UserError, match="^[^\n]+$") as caught:
         fetch("aset", [remote(server)], None, tmp_path)
