@@ -27,14 +27,14 @@ train: $(VENV)/.train
 test: $(VENV)/.test
 	$(PYTEST)
 
-# With the long fault campaigns.
+# With the fault campaign, the benchmark's programs and further cases.
 test-all: $(VENV)/.test
 	$(PYTEST) -m ""
 
 # What depends most on the CPU, compiled as for one with AVX2 alone.
 test-avx2: $(VENV)/.test
 	XLA_FLAGS="$$XLA_FLAGS --xla_cpu_max_isa=AVX2" $(PYTEST) $(addprefix tests/test_,$(addsuffix .py,\
-		export mesh distributed population train_population steps models cpu onednn classifier))
+		export mesh distributed population train_population cpu onednn))
 
 # Lint, types, and the tests that start no whole run.
 check: lint

@@ -24,6 +24,7 @@ def test_a_timing_is_the_median_and_the_range():
     assert not benchmarks.timing([100, 101, 102]).noisy
 
 
+@pytest.mark.long
 def test_whole_runs_take_turns():
     done = run_script("benchmark.py", "tracking", "--repeats=1", *SHORT)
     assert done.returncode == 0, done.stderr
@@ -49,6 +50,7 @@ def test_accuracy_is_that_of_the_runs():
     assert 0 < found["train_seconds"]["median"] < found["wall_seconds"]["median"]
 
 
+@pytest.mark.long
 def test_stages_of_the_startup_follow_each_other():
     done = run_script("benchmark.py", "startup", "--repeats=1", "--json", *SHORT)
     assert done.returncode == 0, done.stderr

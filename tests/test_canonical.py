@@ -145,6 +145,7 @@ def prepare_by_tfds(config, monkeypatch, data_dir: pathlib.Path) -> None:
     assert builder.info.splits["train"].num_shards == 3
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("name", FILES)
 def test_it_is_the_set_that_tfds_prepares(made, monkeypatch, tmp_path, name):
     config = made(name)
@@ -162,6 +163,7 @@ def test_it_is_the_set_that_tfds_prepares(made, monkeypatch, tmp_path, name):
             np.testing.assert_array_equal(ours, other)
 
 
+@pytest.mark.whole
 def test_fitted_images_are_those_of_tfds_too(made, monkeypatch, tmp_path):
     config = made("cifar10", image_size=20)
     mine = data.load(config)

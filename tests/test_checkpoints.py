@@ -74,6 +74,7 @@ def test_everything_comes_back_to_the_bit(state, tiny_config, tmp_path):
     assert warnings == []
 
 
+@pytest.mark.whole
 def test_saves_and_reads_leave_no_thread_and_no_open_file(state, tiny_config, tmp_path):
     held = []
     with checkpoints(tmp_path, tiny_config) as store:

@@ -75,7 +75,7 @@ def test_the_first_tells_and_writes_alone(together):
     assert len(rows) == len({(row["split"], row["step"]) for row in rows})
 
 
-@pytest.mark.parametrize("victim", [0, 1])
+@pytest.mark.parametrize("victim", [0, pytest.param(1, marks=pytest.mark.long)])
 def test_a_process_that_dies_ends_the_job_which_goes_on_when_started_again(together, tmp_path, victim):
     flags = (*LONGER, f"--workdir={tmp_path}")
     processes = start_two(*flags)

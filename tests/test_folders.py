@@ -204,6 +204,7 @@ def test_a_folder_that_is_none_is_told_in_a_line(root, place, expected):
     assert expected in str(caught.value)
 
 
+@pytest.mark.whole
 def test_a_run_on_a_folder_is_as_good_as_one_on_the_set_it_was_made_of(tiny_run, tmp_path):
     """The bundled digits as PNGs, trained on as in conftest.TINY."""
     bunch = sklearn.datasets.load_digits()

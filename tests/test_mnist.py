@@ -55,6 +55,7 @@ def test_three_quarters_of_an_epoch_are_accurate(record):
     assert np.sum(record["metrics"]["test"]["confusion"]) == 10_000
 
 
+@pytest.mark.long  # as test_train.py on the digits
 def test_a_killed_run_ends_with_the_same_bits(record, flags, tmp_path):
     process = start_main(*flags, f"--workdir={tmp_path}", stdout=subprocess.DEVNULL)
     wait_for_step(process, tmp_path, 200)

@@ -60,7 +60,11 @@ def execute(notebook) -> None:
     nbclient.NotebookClient(notebook, timeout=300, resources=place).execute()
 
 
-@pytest.mark.parametrize("path", EXPLORATORY, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, marks=[pytest.mark.long] * path.stem.startswith("cifar")) for path in EXPLORATORY],
+    ids=lambda path: path.stem,
+)
 def test_a_notebook_runs_and_shows_what_it_did_when_it_was_kept(path, prepared, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(prepared))
     monkeypatch.setenv("RUN", str(prepared / "no run"))

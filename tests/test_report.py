@@ -13,6 +13,8 @@ from mnist_jax.detailed import evaluate_in_detail
 from mnist_jax.report import Results, write_report
 from mnist_jax.train import train_and_evaluate
 
+pytestmark = pytest.mark.whole
+
 # What a browser made of the report.
 FOUND = """() => {
   const boxes = (name) => [...document.querySelectorAll(name)].map((node) => node.getBoundingClientRect());

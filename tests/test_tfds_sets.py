@@ -155,6 +155,7 @@ def load_fingerprint(folder: pathlib.Path) -> str:
     return data.load(config_of("tiny_pictures", folder)).fingerprint
 
 
+@pytest.mark.long
 def test_processes_that_prepare_at_once_do_not_harm_each_other(prepared, tmp_path):
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         assert set(pool.map(load_fingerprint, [tmp_path] * 2)) == {load_fingerprint(prepared)}

@@ -57,6 +57,7 @@ def test_a_worker_that_dies_is_named(monkeypatch):
         throughput.Worker(program, 8, "float32")
 
 
+@pytest.mark.long
 def test_throughput_is_measured_and_printed():
     done = run_script("benchmark.py", "throughput", "--batch=8", "--steps=4", "--repeats=2", "--json")
     assert done.returncode == 0, done.stderr

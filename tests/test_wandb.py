@@ -303,7 +303,7 @@ def test_the_key_may_come_from_a_file(tmp_path, backend):
     assert_no_key(tmp_path / "run", done)
 
 
-@pytest.mark.parametrize("mood", ["hang", 401, "refusing"])
+@pytest.mark.parametrize("mood", [pytest.param("hang", marks=pytest.mark.long), 401, "refusing"])
 def test_a_server_in_a_bad_mood_is_told_once_and_changes_nothing(tmp_path, logged, backend, mood):
     environment = {**os.environ, **backend.environment()}
     if mood == "refusing":
@@ -344,7 +344,7 @@ def start_online(workdir: pathlib.Path, backend: WandbBackend) -> subprocess.Pop
 
 
 @pytest.mark.usefixtures("no_survivors")
-@pytest.mark.parametrize("mood", ["hang", 500, 401])
+@pytest.mark.parametrize("mood", ["hang", *(pytest.param(one, marks=pytest.mark.long) for one in (500, 401))])
 def test_a_server_that_dies_half_way_changes_nothing(tmp_path, backend, mood):
     process = start_online(tmp_path, backend)
     backend.mood = mood
