@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 INSTALLER ?= uv
 UV := $(or $(shell command -v uv),$(BIN)/uv)
 install_with_pip = $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement=$(1)
-install_with_uv = $(UV) pip install --quiet --python=$(BIN)/python --require-hashes --requirement=$(1)
+install_with_uv = UV_SYSTEM_CERTS=true $(UV) pip install --quiet --python=$(BIN)/python --require-hashes --requirement=$(1)
 
 ENGINE ?= docker
 IMAGE ?= mnist_jax
