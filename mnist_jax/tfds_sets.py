@@ -19,7 +19,7 @@ import numpy as np
 from mnist_jax.cache import Arrays, datasets_folder, load_or_build
 from mnist_jax.console import tell
 from mnist_jax.decoding import decode_all
-from mnist_jax.downloads import check_reachable
+from mnist_jax.downloads import check_reachable, manual_folder
 from mnist_jax.errors import UserError
 from mnist_jax.sources import Source
 
@@ -101,8 +101,8 @@ def _prepare(builder: Any, config: ml_collections.FrozenConfigDict) -> None:
 
     if builder.is_prepared():  # by another process since
         return
-    manual_dir = pathlib.Path(config.manual_dir).expanduser().resolve() if config.manual_dir else None
     _require_tensorflow(builder.info.full_name)
+    manual_dir = manual_folder(config)
     urls = {info.filename: url for url, info in (builder.url_infos or {}).items()}
     check_reachable(builder.name, urls, manual_dir)
     folder = pathlib.Path(builder.data_dir)
