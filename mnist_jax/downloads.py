@@ -170,4 +170,4 @@ def _reason(error: Exception) -> str:
     while error.args and isinstance(error.args[0], Exception):
         error = error.args[0]
     reason = getattr(error, "reason", None)
-    return " ".join(str(reason if isinstance(reason, Exception) else error).split())
+    return " ".join(str(reason if isinstance(reason, Exception) else error).split()).rstrip(".")
