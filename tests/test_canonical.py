@@ -128,11 +128,12 @@ def made(tmp_path, monkeypatch):
     return make
 
 
-def prepare_by_tfds(config, monkeypatch, data_dir: pathlib.Path) -> None:
-    """TFDS's own preparation of the same files, into three shards."""
+def load_by_tfds(config, monkeypatch) -> data.Dataset:
+    """The same files through TFDS's own preparation, into three shards, which is preferred where it is."""
     pytest.importorskip("tensorflow")
     from tensorflow_datasets.image_classification import mnist
 
+    data_dir = pathlib.Path(config.data_dir)
     monkeypatch.setattr(mnist, "_TRAIN_EXAMPLES", LENGTHS["train"])
     monkeypatch.setattr(mnist, "_TEST_EXAMPLES", LENGTHS["test"])
     builder = tfds.builder(config.name, data_dir=data_dir, file_format="array_record")
@@ -144,6 +145,9 @@ def prepare_by_tfds(config, monkeypatch, data_dir: pathlib.Path) -> None:
         download_config=tfds.download.DownloadConfig(manual_dir=config.manual_dir, num_shards=3),
     )
     assert builder.info.splits["train"].num_shards == 3
+    config.manual_dir, config.cache_dir = "", f"{config.cache_dir} of TFDS"
+    assert canonical.canonical_set(config) is None
+    return data.load(config)
 
 
 @pytest.mark.whole
@@ -152,9 +156,7 @@ def test_it_is_the_set_that_tfds_prepares(made, monkeypatch, tmp_path, name):
     config = made(name)
     mine = data.load(config)
     assert not (tmp_path / "tfds").exists()
-    prepare_by_tfds(config, monkeypatch, tmp_path / "tfds")
-    config.manual_dir = ""
-    theirs = data.load(config)  # TFDS's, which is preferred where it is
+    theirs = load_by_tfds(config, monkeypatch)
     assert mine.fingerprint == theirs.fingerprint
     assert mine[:2] == theirs[:2]
     assert mine.class_names == theirs.class_names
@@ -165,12 +167,11 @@ def test_it_is_the_set_that_tfds_prepares(made, monkeypatch, tmp_path, name):
 
 
 @pytest.mark.whole
-def test_fitted_images_are_those_of_tfds_too(made, monkeypatch, tmp_path):
+def test_fitted_images_are_those_of_tfds_too(made, monkeypatch):
     config = made("cifar10", image_size=20)
     mine = data.load(config)
     assert mine.image_shape == (20, 20, 3)
-    prepare_by_tfds(config, monkeypatch, tmp_path / "tfds")
-    assert mine.fingerprint == data.load(config).fingerprint
+    assert mine.fingerprint == load_by_tfds(config, monkeypatch).fingerprint
 
 
 def test_the_order_in_which_tfds_shuffles_more_than_it_holds_at_once(tmp_path, monkeypatch):
@@ -192,7 +193,9 @@ def test_each_set_is_as_tfds_has_it(name):
     label = builder.info.features["label"]
     assert known.version == str(builder.version)
     assert len(known.class_names) == label.num_classes
-    if not name.startswith("cifar"):  # whose names TFDS reads from the archive
+    if name.startswith("cifar"):  # TFDS reads the names from the archive, where they are in this order
+        assert list(known.class_names) == sorted(set(known.class_names))
+    else:
         assert known.class_names == tuple(label.names)
     assert builder.url_infos
     assert all(len(info.checksum) == 64 for info in builder.url_infos.values())
