@@ -20,7 +20,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.train = "train[:-5000]"  # TFDS split expressions; no example may be in two of the three
     config.data.validation = "train[-5000:]"  # chooses the checkpoint
     config.data.test = "test"  # read once, at the end
-    config.data.data_dir = ""  # prepared TFDS sets; "": $TFDS_DATA_DIR or ~/tensorflow_datasets
+    config.data.data_dir = ""  # sets of TFDS, downloads; "": $TFDS_DATA_DIR or ~/tensorflow_datasets
     config.data.manual_dir = ""  # a folder with the set's original files, to prepare it without a download
     config.data.cache_dir = ""  # decoded sets; "": mnist_jax in the user's cache folder
     config.data.image_size = 0  # pixels a side after fitting and cropping; 0: images stay as they are

@@ -8,11 +8,13 @@ of shards does not matter.
 
 import gzip
 import hashlib
+import json
 import math
 import pathlib
 import struct
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
@@ -21,7 +23,7 @@ import numpy as np
 
 from mnist_jax.cache import Arrays, datasets_folder, load_or_build
 from mnist_jax.decoding import decode_all
-from mnist_jax.downloads import Remote, data_folder, fetch
+from mnist_jax.downloads import Remote, data_folder, fetch, manual_folder
 from mnist_jax.errors import UserError
 from mnist_jax.sources import Source
 
@@ -37,43 +39,48 @@ _CIFAR100_NAMES = """
     shark shrew skunk skyscraper snail snake spider squirrel streetcar sunflower sweet_pepper table tank
     telephone television tiger tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm
 """
+_KMNIST_NAMES = "o ki su tsu na ha ma ya re wo"
+_FASHION_NAMES = "T-shirt/top, Trouser, Pullover, Dress, Coat, Sandal, Shirt, Sneaker, Bag, Ankle boot"
+# What the readers of files raise about one that is cut or damaged.
+_DAMAGE = (
+    OSError, EOFError, ValueError, KeyError, struct.error, zlib.error, tarfile.TarError, zipfile.BadZipFile,
+)  # fmt: skip
 
 
 class _Set(NamedTuple):
-    """lengths: of train and test. read: from the files and a split to its examples in their order there.
+    """version, class_names: as TFDS has them. lengths: of train and test.
 
-    class_names: empty where TFDS knows them without the files.
+    read: from the files and a split to its examples in their order there.
     """
 
+    version: str
     lengths: tuple[int, int]
+    class_names: tuple[str, ...]
     read: Callable[[Files, str], Arrays]
-    class_names: tuple[str, ...] = ()
+
+    @property
+    def splits(self) -> dict[str, int]:
+        return dict(zip(("train", "test"), self.lengths, strict=True))
 
 
 def canonical_set(config: ml_collections.FrozenConfigDict) -> Source | None:
     """The set that `config.name` (of `config.data`) names; None for a set that is for TFDS to read.
 
     That is every set but those of `SETS`, another version of these, and one that TFDS has prepared already.
-    Original files are taken from `config.manual_dir` or downloaded. Decoded splits are kept.
+    Original files are taken from `config.manual_dir` or downloaded. Decoded splits are kept, and read again
+    without these files and without importing TFDS.
 
     Raises:
       UserError: no network and files missing, files that are not the set's, a folder that cannot be written.
     """
-    import tensorflow_datasets as tfds
-
     name, _, version = config.name.partition(":")
     name = "emnist/byclass" if name == "emnist" else name
-    if name not in SETS:
+    if name not in SETS or version not in ("", SETS[name].version):
         return None
-    try:
-        chosen, builder = SETS[name], tfds.builder(name, data_dir=data_folder(config))
-    except Exception:  # of a damaged preparation, which `tfds_set` reports
+    chosen = SETS[name]
+    full_name = f"{name}/{chosen.version}"
+    if _prepared_by_tfds(data_folder(config) / full_name):
         return None
-    readable = builder.is_prepared() and builder.info.file_format == tfds.core.FileFormat.ARRAY_RECORD
-    if readable or version not in ("", str(builder.version)):
-        return None
-    full_name = builder.info.full_name
-    lengths = dict(zip(("train", "test"), chosen.lengths, strict=True))
 
     def read(split: str) -> tuple[Arrays, str]:
         made_from = hashlib.sha256(f"original files, {config.image_size}".encode()).hexdigest()[:16]
@@ -81,11 +88,11 @@ def canonical_set(config: ml_collections.FrozenConfigDict) -> Source | None:
         return load_or_build(folder, lambda folder: build(split, folder))
 
     def build(split: str, folder: pathlib.Path) -> None:
-        files = [Remote(url, info.filename, info.checksum) for url, info in builder.url_infos.items()]
-        manual_dir = pathlib.Path(config.manual_dir).expanduser() if config.manual_dir else None
-        kept = fetch(full_name, files, manual_dir, data_folder(config) / "downloads" / name.split("/")[0])
-        images, labels = chosen.read(kept, split)
-        assert len(images) == len(labels) == lengths[split]
+        builder_name = name.split("/")[0]
+        published = _published(builder_name, chosen.version)
+        downloads = data_folder(config) / "downloads" / builder_name
+        files = fetch(full_name, published, manual_folder(config), downloads)
+        images, labels = _read(chosen, files, split, f"{split} of {full_name}")
         order = tfds_order(split, len(labels))
 
         def examples(rows: range) -> Iterable[tuple[np.ndarray, int]]:
@@ -94,13 +101,53 @@ def canonical_set(config: ml_collections.FrozenConfigDict) -> Source | None:
 
         decode_all(folder, len(labels), examples, config.image_size, f"{full_name} {split}")
 
-    return Source(
-        name=full_name,
-        version=str(builder.version),
-        class_names=chosen.class_names or tuple(builder.info.features["label"].names),
-        lengths=lengths,
-        read=read,
-    )
+    return Source(full_name, chosen.version, chosen.class_names, chosen.splits, read)
+
+
+def _prepared_by_tfds(folder: pathlib.Path) -> bool:
+    """Whether TFDS has prepared a set there that needs no TensorFlow to read, or left a damaged record."""
+    try:
+        return json.loads((folder / "dataset_info.json").read_bytes()).get("fileFormat") == "array_record"
+    except OSError:
+        return False
+    except (ValueError, AttributeError):
+        return True  # `tfds_set` reports it
+
+
+def _published(builder_name: str, version: str) -> list[Remote]:
+    """The original files of a set, as TFDS publishes them.
+
+    Raises:
+      UserError: the installed TFDS has another version of the set.
+    """
+    import tensorflow_datasets as tfds
+
+    builder = tfds.builder_cls(builder_name)
+    if str(builder.VERSION) != version:
+        raise UserError(
+            f"tensorflow-datasets must have {builder_name} {version} (got {builder.VERSION}); install "
+            "the release that requirements.lock names"
+        )
+    return [Remote(url, info.filename, info.checksum) for url, info in builder.url_infos.items()]
+
+
+def _read(chosen: _Set, files: Files, split: str, title: str) -> Arrays:
+    """The examples of a split in the order of the files.
+
+    Raises:
+      UserError: the files cannot be read, or hold something else.
+    """
+    try:
+        images, labels = chosen.read(files, split)
+    except _DAMAGE as error:
+        reason = f"{type(error).__name__}: {error}"
+    else:
+        count = chosen.splits[split]
+        if len(images) == len(labels) == count:
+            return Arrays(images, labels)
+        reason = f"they hold {len(images):,} images and {len(labels):,} labels, not {count:,}"
+    folders = " and ".join(sorted({str(path.parent) for path in files.values()}))
+    raise UserError(f"{title} cannot be read from the files in {folders}: {reason}; fetch them again")
 
 
 def tfds_order(split: str, count: int) -> np.ndarray:
@@ -184,26 +231,30 @@ def _cifar10() -> _Set:
         "test": [f"{folder}/test_batch.bin"],
     }
     read = _cifar("cifar-10-binary.tar.gz", parts, f"{folder}/batches.meta.txt", names, 1)
-    return _Set((50_000, 10_000), read, names)
+    return _Set("3.0.2", (50_000, 10_000), names, read)
 
 
 def _cifar100() -> _Set:
     folder, names = "cifar-100-binary", tuple(_CIFAR100_NAMES.split())
     parts = {split: [f"{folder}/{split}.bin"] for split in ("train", "test")}
     read = _cifar("cifar-100-binary.tar.gz", parts, f"{folder}/fine_label_names.txt", names, 2)
-    return _Set((50_000, 10_000), read, names)
+    return _Set("3.0.2", (50_000, 10_000), names, read)
+
+
+def _numbered(classes: int) -> tuple[str, ...]:
+    return tuple(map(str, range(classes)))
 
 
 SETS: Mapping[str, _Set] = {
-    "mnist": _Set((60_000, 10_000), _mnist),
-    "fashion_mnist": _Set((60_000, 10_000), _mnist),
-    "kmnist": _Set((60_000, 10_000), _mnist),
-    "emnist/byclass": _Set((697_932, 116_323), _emnist("byclass")),
-    "emnist/bymerge": _Set((697_932, 116_323), _emnist("bymerge")),
-    "emnist/balanced": _Set((112_800, 18_800), _emnist("balanced")),
-    "emnist/letters": _Set((88_800, 14_800), _emnist("letters")),
-    "emnist/digits": _Set((240_000, 40_000), _emnist("digits")),
-    "emnist/mnist": _Set((60_000, 10_000), _emnist("mnist")),
+    "mnist": _Set("3.0.1", (60_000, 10_000), _numbered(10), _mnist),
+    "fashion_mnist": _Set("3.0.1", (60_000, 10_000), tuple(_FASHION_NAMES.split(", ")), _mnist),
+    "kmnist": _Set("3.0.1", (60_000, 10_000), tuple(_KMNIST_NAMES.split()), _mnist),
+    "emnist/byclass": _Set("3.1.0", (697_932, 116_323), _numbered(62), _emnist("byclass")),
+    "emnist/bymerge": _Set("3.1.0", (697_932, 116_323), _numbered(47), _emnist("bymerge")),
+    "emnist/balanced": _Set("3.1.0", (112_800, 18_800), _numbered(47), _emnist("balanced")),
+    "emnist/letters": _Set("3.1.0", (88_800, 14_800), _numbered(37), _emnist("letters")),
+    "emnist/digits": _Set("3.1.0", (240_000, 40_000), _numbered(10), _emnist("digits")),
+    "emnist/mnist": _Set("3.1.0", (60_000, 10_000), _numbered(10), _emnist("mnist")),
     "cifar10": _cifar10(),
     "cifar100": _cifar100(),
 }

@@ -32,6 +32,20 @@ def data_folder(config: ml_collections.FrozenConfigDict) -> pathlib.Path:
     return pathlib.Path(folder).expanduser()
 
 
+def manual_folder(config: ml_collections.FrozenConfigDict) -> pathlib.Path | None:
+    """The user's folder of original files, by `config.manual_dir` (of `config.data`); None where it is empty.
+
+    Raises:
+      UserError: no such folder.
+    """
+    if not config.manual_dir:
+        return None
+    folder = pathlib.Path(config.manual_dir).expanduser().resolve()
+    if not folder.is_dir():
+        raise UserError(f"config.data.manual_dir must be an existing folder (got {config.manual_dir!r})")
+    return folder
+
+
 def check_reachable(name: str, files: Mapping[str, str], manual_dir: pathlib.Path | None) -> None:
     """Fails within seconds where a download would fail after minutes of retries.
 
@@ -77,36 +91,46 @@ def fetch(
     Raises:
       UserError: no network, a file with another sha256, or a folder that cannot be written.
     """
-    check_reachable(name, {one.filename: one.url for one in files if not _kept(one, folder)}, manual_dir)
-    found = {}
+    given = _given(name, files, manual_dir) if manual_dir else {}
+    missing = [one for one in files if one.filename not in given]
+    absent = {one.filename: one.url for one in missing if not (folder / one.filename).exists()}
+    check_reachable(name, absent, manual_dir)
     try:
-        for one in files:
-            given = manual_dir / one.filename if manual_dir else None
-            if given and given.exists():
-                _check(name, one, given)
-                found[one.filename] = given
-            else:
-                found[one.filename] = _download(name, one, folder)
+        return given | {one.filename: _download(name, one, folder) for one in missing}
     except OSError as error:
         raise UserError(
             f"the files of {name} cannot be kept in {folder}: {error.strerror or error}; mend that, or "
             "choose another folder by --config.data.data_dir"
         ) from error
+
+
+def _given(name: str, files: list[Remote], folder: pathlib.Path) -> dict[str, pathlib.Path]:
+    """The files that the user's folder has, by their names."""
+    found = {}
+    for one in files:
+        path = folder / one.filename
+        try:
+            if not path.exists():
+                continue
+            whole = _is_whole(one, path)
+        except OSError as error:
+            raise UserError(
+                f"{path} must be a readable file of {name} (got {error.strerror or error}); mend that, or "
+                "choose another folder by --config.data.manual_dir"
+            ) from error
+        if not whole:
+            raise UserError(
+                f"{path} is not the file of {name} that TFDS publishes: its sha256 must be {one.sha256}; "
+                "fetch it again"
+            )
+        found[one.filename] = path
     return found
 
 
-def _kept(one: Remote, folder: pathlib.Path) -> bool:
-    return (folder / one.filename).exists()
-
-
-def _check(name: str, one: Remote, path: pathlib.Path) -> None:
+def _is_whole(one: Remote, path: pathlib.Path) -> bool:
     import pooch
 
-    if pooch.file_hash(str(path)) != one.sha256:
-        raise UserError(
-            f"{path} is not the file of {name} that TFDS publishes: its sha256 must be {one.sha256}; "
-            "fetch it again"
-        )
+    return pooch.file_hash(str(path)) == one.sha256
 
 
 def _download(name: str, one: Remote, folder: pathlib.Path) -> pathlib.Path:
@@ -115,15 +139,17 @@ def _download(name: str, one: Remote, folder: pathlib.Path) -> pathlib.Path:
 
     pooch.get_logger().setLevel(logging.ERROR)  # it prints each download, in three lines
     folder.mkdir(parents=True, exist_ok=True)
-    shown = sys.stderr.isatty()
+    path = folder / one.filename
     with filelock.FileLock(folder / ".lock"):
-        if not _kept(one, folder):
-            for left in folder.glob("tmp*"):  # of a download that was killed; pooch names them so
-                left.unlink()
-            tell(f"downloading {one.filename} of {name} to {folder}, once")
+        if path.exists() and _is_whole(one, path):
+            return path
+        for left in folder.glob("tmp*"):  # of a download that was killed; pooch names them so
+            left.unlink()
+        tell(f"downloading {one.filename} of {name} to {folder}, once")
+        shown = sys.stderr.isatty()
         loader = pooch.HTTPDownloader(progressbar=shown, chunk_size=_CHUNK, timeout=ANSWER_SECONDS)
         try:
-            kept = pooch.retrieve(
+            pooch.retrieve(
                 one.url, f"sha256:{one.sha256}", fname=one.filename, path=folder, downloader=loader
             )
         except requests.RequestException as error:
@@ -136,7 +162,7 @@ def _download(name: str, one: Remote, folder: pathlib.Path) -> pathlib.Path:
                 f"{one.url} is not the file of {name} that TFDS publishes: its sha256 must be {one.sha256}; "
                 "fetch it from elsewhere into a folder and name that by --config.data.manual_dir"
             ) from error
-    return pathlib.Path(kept)
+    return path
 
 
 def _reason(error: Exception) -> str:
@@ -144,4 +170,4 @@ def _reason(error: Exception) -> str:
     while error.args and isinstance(error.args[0], Exception):
         error = error.args[0]
     reason = getattr(error, "reason", None)
-    return " ".join(str(reason if isinstance(reason, Exception) else error).split())
+    return " ".join(str(reason if isinstance(reason, Exception) else error).split()).rstrip(".")

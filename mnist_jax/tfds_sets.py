@@ -7,6 +7,7 @@ import importlib.util
 import io
 import os
 import pathlib
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ import numpy as np
 from mnist_jax.cache import Arrays, datasets_folder, load_or_build
 from mnist_jax.console import tell
 from mnist_jax.decoding import decode_all
-from mnist_jax.downloads import check_reachable
+from mnist_jax.downloads import check_reachable, manual_folder
 from mnist_jax.errors import UserError
 from mnist_jax.sources import Source
 
@@ -81,7 +82,9 @@ def _builder(config: ml_collections.FrozenConfigDict) -> Any:
         hint = f"did you mean {near[0]!r}?" if near else "see https://www.tensorflow.org/datasets/catalog"
         raise UserError(f"config.data.name is {config.name!r}, which TFDS does not have; {hint}") from error
     except Exception as error:  # TFDS raises whatever its parser or a community set meets
-        raise UserError(f"config.data.name is {config.name!r}: {_reason(error, data_dir)}") from error
+        raise UserError(
+            f"config.data.name is {config.name!r}: {_reason(error, config.name, data_dir)}"
+        ) from error
     features, keys = builder.info.features, tuple[str, ...](builder.info.supervised_keys or ())
     kinds = [type(features[key]) for key in keys if key in features]
     if kinds != [tfds.features.Image, tfds.features.ClassLabel] or features[keys[0]].np_dtype != np.uint8:
@@ -101,8 +104,8 @@ def _prepare(builder: Any, config: ml_collections.FrozenConfigDict) -> None:
 
     if builder.is_prepared():  # by another process since
         return
-    manual_dir = pathlib.Path(config.manual_dir).expanduser().resolve() if config.manual_dir else None
     _require_tensorflow(builder.info.full_name)
+    manual_dir = manual_folder(config)
     urls = {info.filename: url for url, info in (builder.url_infos or {}).items()}
     check_reachable(builder.name, urls, manual_dir)
     folder = pathlib.Path(builder.data_dir)
@@ -167,7 +170,7 @@ def _decode(builder: Any, split: str, image_size: int, folder: pathlib.Path) -> 
         )
 
 
-def _reason(error: Exception, data_dir: str) -> str:
+def _reason(error: Exception, name: str, data_dir: str) -> str:
     """Why TFDS has no builder, in a line."""
     message = str(error)
     if "File format is already set" in message:
@@ -177,7 +180,20 @@ def _reason(error: Exception, data_dir: str) -> str:
         )
     if "Parsing builder name string" in message:
         return "not a name of TFDS, such as mnist, mnist:3.0.1 or cifar10"
+    if re.search("BuilderConfig .* not found", message):
+        return f"no such config; {_config_hint(name)}"
     return f"{type(error).__name__}: {_last_sentence(error)}"
+
+
+def _config_hint(name: str) -> str:
+    import tensorflow_datasets as tfds
+
+    given = name.partition(":")[0]
+    builder = given.partition("/")[0]
+    configs = tfds.builder_cls(builder).BUILDER_CONFIGS
+    names = [f"{builder}/{config.name}" for config in configs] or [builder]
+    near = difflib.get_close_matches(given, names, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"TFDS has {', '.join(names)}"
 
 
 def _last_sentence(error: Exception) -> str:

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pathlib
+import shutil
 import struct
 import subprocess
 import sys
@@ -127,11 +128,12 @@ def made(tmp_path, monkeypatch):
     return make
 
 
-def prepare_by_tfds(config, monkeypatch, data_dir: pathlib.Path) -> None:
-    """TFDS's own preparation of the same files, into three shards."""
+def load_by_tfds(config, monkeypatch) -> data.Dataset:
+    """The same files through TFDS's own preparation, into three shards, which is preferred where it is."""
     pytest.importorskip("tensorflow")
     from tensorflow_datasets.image_classification import mnist
 
+    data_dir = pathlib.Path(config.data_dir)
     monkeypatch.setattr(mnist, "_TRAIN_EXAMPLES", LENGTHS["train"])
     monkeypatch.setattr(mnist, "_TEST_EXAMPLES", LENGTHS["test"])
     builder = tfds.builder(config.name, data_dir=data_dir, file_format="array_record")
@@ -143,6 +145,9 @@ def prepare_by_tfds(config, monkeypatch, data_dir: pathlib.Path) -> None:
         download_config=tfds.download.DownloadConfig(manual_dir=config.manual_dir, num_shards=3),
     )
     assert builder.info.splits["train"].num_shards == 3
+    config.manual_dir, config.cache_dir = "", f"{config.cache_dir} of TFDS"
+    assert canonical.canonical_set(config) is None
+    return data.load(config)
 
 
 @pytest.mark.whole
@@ -151,9 +156,7 @@ def test_it_is_the_set_that_tfds_prepares(made, monkeypatch, tmp_path, name):
     config = made(name)
     mine = data.load(config)
     assert not (tmp_path / "tfds").exists()
-    prepare_by_tfds(config, monkeypatch, tmp_path / "tfds")
-    config.manual_dir = ""
-    theirs = data.load(config)  # TFDS's, which is preferred where it is
+    theirs = load_by_tfds(config, monkeypatch)
     assert mine.fingerprint == theirs.fingerprint
     assert mine[:2] == theirs[:2]
     assert mine.class_names == theirs.class_names
@@ -164,16 +167,16 @@ def test_it_is_the_set_that_tfds_prepares(made, monkeypatch, tmp_path, name):
 
 
 @pytest.mark.whole
-def test_fitted_images_are_those_of_tfds_too(made, monkeypatch, tmp_path):
+def test_fitted_images_are_those_of_tfds_too(made, monkeypatch):
     config = made("cifar10", image_size=20)
     mine = data.load(config)
     assert mine.image_shape == (20, 20, 3)
-    prepare_by_tfds(config, monkeypatch, tmp_path / "tfds")
-    assert mine.fingerprint == data.load(config).fingerprint
+    assert mine.fingerprint == load_by_tfds(config, monkeypatch).fingerprint
 
 
 def test_the_order_in_which_tfds_shuffles_more_than_it_holds_at_once(tmp_path, monkeypatch):
     """Through its buckets on disk, as for a set that is larger than its memory."""
+    pytest.importorskip("tensorflow")
     from tensorflow_datasets.core import shuffle
 
     monkeypatch.setattr(shuffle, "MAX_MEM_BUFFER_SIZE", 100)
@@ -185,14 +188,25 @@ def test_the_order_in_which_tfds_shuffles_more_than_it_holds_at_once(tmp_path, m
 
 
 @pytest.mark.parametrize("name", sorted(canonical.SETS))
-def test_each_set_is_one_of_tfds_with_as_many_classes(name):
-    builder = tfds.builder(name)
-    known = canonical.SETS[name].class_names
-    assert len(known) in (0, builder.info.features["label"].num_classes)
+def test_each_set_is_as_tfds_has_it(name):
+    builder, known = tfds.builder(name), canonical.SETS[name]
+    label = builder.info.features["label"]
+    assert known.version == str(builder.version)
+    assert len(known.class_names) == label.num_classes
+    if name.startswith("cifar"):  # TFDS reads the names from the archive, where they are in this order
+        assert list(known.class_names) == sorted(set(known.class_names))
+    else:
+        assert known.class_names == tuple(label.names)
     assert builder.url_infos
     assert all(len(info.checksum) == 64 for info in builder.url_infos.values())
     if config := builder.builder_config:
-        assert canonical.SETS[name].lengths == (config.train_examples, config.test_examples)
+        assert known.lengths == (config.train_examples, config.test_examples)
+
+
+def test_the_plain_name_of_emnist_is_that_of_the_default_config():
+    config = default.get_config().data
+    config.name = "emnist"
+    assert canonical.canonical_set(config).name == tfds.builder("emnist").info.full_name
 
 
 @pytest.mark.parametrize("name", ["mnist:9.9.9", "emnist/nothing", "svhn_cropped", "mnist/large", "digits"])
@@ -209,12 +223,22 @@ def test_the_current_version_may_be_given(made):
     assert data.load(config).fingerprint == plain.fingerprint
 
 
-def test_what_is_decoded_needs_no_files(made, tmp_path):
-    config = made("cifar100")
+@pytest.mark.parametrize("name", ["cifar100", "emnist/letters"])
+def test_what_is_decoded_needs_neither_files_nor_tfds(made, tmp_path, monkeypatch, name):
+    config = made(name)
     before = data.load(config).fingerprint
-    for file in (tmp_path / "files").iterdir():
-        file.unlink()
+    shutil.rmtree(tmp_path / "files")
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
     assert data.load(config).fingerprint == before
+
+
+def test_another_version_in_tfds_is_reported_before_anything_is_downloaded(made, monkeypatch):
+    config = made("mnist")
+    config.manual_dir = ""
+    monkeypatch.setattr("requests.head", None)
+    monkeypatch.setattr(tfds.builder_cls("mnist"), "VERSION", tfds.core.Version("9.0.0"))
+    with pytest.raises(UserError, match=r"^tensorflow-datasets must have mnist 3.0.1 \(got 9.0.0\); [^\n]*$"):
+        data.load(config)
 
 
 def test_a_set_that_tfds_prepared_for_tensorflow_is_no_obstacle(made, tmp_path):
@@ -245,6 +269,38 @@ def test_files_that_are_not_the_sets_own_are_refused(made, tmp_path):
         data.load(config)
 
 
+@pytest.mark.parametrize(
+    ("name", "file", "change", "expected"),
+    [
+        ("mnist", "t10k-images-idx3-ubyte.gz", lambda whole: whole[:5000], "EOFError"),
+        ("mnist", "t10k-images-idx3-ubyte.gz", lambda whole: gzip.compress(b"\0\0"), "error: "),
+        ("mnist", "t10k-images-idx3-ubyte.gz", lambda whole: idx(np.zeros((9, 28, 28), "u1")), "hold 9 im"),
+        ("mnist", "t10k-labels-idx1-ubyte.gz", lambda whole: b"not gzip", "BadGzipFile"),
+        ("emnist/letters", "gzip.zip", lambda whole: whole[:9000], "BadZipFile"),
+        ("cifar10", "cifar-10-binary.tar.gz", lambda whole: whole[:9000], "EOFError"),
+        ("cifar10", "cifar-10-binary.tar.gz", lambda whole: cifar_archive({"a": b""}), "KeyError"),
+    ],
+)
+def test_files_that_are_damaged_after_their_check_are_named(
+    made, tmp_path, monkeypatch, name, file, change, expected
+):
+    config = made(name)
+    checked = canonical.fetch
+
+    def fetch(*arguments):
+        found = checked(*arguments)
+        found[file].write_bytes(change(found[file].read_bytes()))
+        return found
+
+    monkeypatch.setattr(canonical, "fetch", fetch)
+    with pytest.raises(
+        UserError, match=r"^test of .* cannot be read from the files in [^\n]*fetch them again$"
+    ) as caught:
+        data.load(config)
+    assert expected in str(caught.value)
+    assert str(tmp_path / "files") in str(caught.value)
+
+
 AS_INSTALLED = """
 import importlib.machinery, importlib.metadata, re, sys
 locked = set(re.findall(r"^([a-z0-9-]+)==", open("requirements.lock").read(), re.MULTILINE))
@@ -272,3 +328,29 @@ def test_the_real_mnist_with_the_packages_of_the_lock_alone(real_mnist, tmp_path
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("1de52581ea0d86c2")
+
+
+@pytest.mark.whole
+@pytest.mark.long  # its fingerprint is in the test above
+def test_the_real_mnist_is_that_of_tfds(real_mnist, tmp_path, monkeypatch):
+    """Its test split; 60,000 images more would take TFDS a quarter of a minute."""
+    pytest.importorskip("tensorflow")
+    builder = tfds.builder("mnist", data_dir=tmp_path / "tfds", file_format="array_record")
+    generators = builder._split_generators
+    monkeypatch.setattr(
+        builder,
+        "_split_generators",
+        lambda manager: [one for one in generators(manager) if one.name == "test"],
+    )
+    builder.download_and_prepare(
+        download_dir=tmp_path / "downloads",
+        download_config=tfds.download.DownloadConfig(manual_dir=real_mnist, num_shards=3),
+    )
+    config = default.get_config().data
+    config.update(
+        manual_dir=str(real_mnist), data_dir=str(tmp_path / "none"), cache_dir=str(tmp_path / "cache")
+    )
+    (images, labels), _ = canonical.canonical_set(config).read("test")
+    theirs = list(builder.as_data_source("test"))
+    np.testing.assert_array_equal(images, [example["image"] for example in theirs])
+    np.testing.assert_array_equal(labels, [example["label"] for example in theirs])

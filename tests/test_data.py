@@ -1,3 +1,5 @@
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -47,6 +49,37 @@ def load(**changes):
     config = digits.get_config()
     config.update_from_flattened_dict({f"data.{key}": value for key, value in changes.items()})
     return data.load(config.data)
+
+
+bounds = st.one_of(
+    st.just(""),
+    st.integers(-250, 250).map(str),
+    st.integers(-110, 110).map("{}%".format),
+    st.sampled_from(["-0", "007", "12.5%", "1_0", "-100%", "x", "1shard", "+5", "3 "]),
+)
+terms = st.one_of(
+    st.sampled_from(["train", "test", "all", "tr", "", "train[5]", "train[:", "train[:][:]", " train"]),
+    st.builds("{}[{}:{}]".format, st.sampled_from(["train", "test"]), bounds, bounds),
+)
+
+
+@given(st.lists(terms, min_size=1, max_size=3), st.sampled_from(["+", " + "]), sizes, sizes)
+def test_splits_mean_what_they_mean_to_tfds(some, plus, train, test):
+    lengths = {"train": train, "test": test}
+    ranges = data.plain_ranges(plus.join(some), lengths)
+    assert ranges is None or ranges == data.ranges_by_tfds(plus.join(some), lengths)
+
+
+@pytest.mark.parametrize(
+    "expression", ["train", "train[:-50]", "train[10:20]+test", "train[90%:] + test[:-5%]"]
+)
+def test_usual_splits_do_without_tfds(expression):
+    assert data.plain_ranges(expression, {"train": 100, "test": 100})
+
+
+def test_the_digits_are_loaded_without_tfds(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
+    load()
 
 
 def test_splits_are_slices_in_order():

@@ -1,4 +1,4 @@
-"""The real MNIST, through TFDS from its original files, where they are."""
+"""The real MNIST, from its original files, where they are."""
 
 import json
 import signal

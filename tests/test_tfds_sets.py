@@ -1,5 +1,6 @@
 """TFDS on a small set defined here, prepared for real; the network is never asked."""
 
+import importlib.util
 import multiprocessing
 import pathlib
 import shutil
@@ -94,6 +95,11 @@ class OddImages(tfds.core.GeneratorBasedBuilder):
             yield index, {"image": image, "label": index % 2 if labelled else -1}
 
 
+needs_tensorflow = pytest.mark.skipif(
+    importlib.util.find_spec("tensorflow") is None, reason="TFDS prepares sets by TensorFlow"
+)
+
+
 def config_of(name: str, folder: pathlib.Path, **changes):
     config = default.get_config().data
     config.update(
@@ -110,6 +116,7 @@ def config_of(name: str, folder: pathlib.Path, **changes):
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory) -> pathlib.Path:
+    pytest.importorskip("tensorflow")
     folder = tmp_path_factory.mktemp("prepared")
     data.load(config_of("tiny_pictures", folder))
     return folder
@@ -183,6 +190,7 @@ def test_damaged_files_of_a_prepared_set_are_named(prepared, tmp_path, damage):
     assert f"remove {tmp_path}" in str(caught.value)
 
 
+@needs_tensorflow
 def test_images_of_different_sizes_need_a_size(tmp_path):
     with pytest.raises(UserError, match="config.data.image_size"):
         data.load(config_of("mixed_sizes", tmp_path))
@@ -191,6 +199,7 @@ def test_images_of_different_sizes_need_a_size(tmp_path):
     assert (dataset.train.images == 100).all()
 
 
+@needs_tensorflow
 def test_images_that_are_not_uint8_and_splits_without_labels_are_refused(tmp_path):
     with pytest.raises(UserError, match="not a set of uint8 images"):
         data.load(config_of("odd_images/float32", tmp_path))
@@ -219,6 +228,9 @@ def test_two_copies_of_a_set_have_caches_of_their_own(prepared, tmp_path, capsys
         ("tiny pictures", "is 'tiny pictures': not a name of TFDS"),
         ("/tmp", "is '/tmp': not a name of TFDS"),
         ("tiny_pictures/large", "large"),
+        ("emnist/leters", "is 'emnist/leters': no such config; did you mean 'emnist/letters'?"),
+        ("mnist/qqqqqqqqqqqqqq", "no such config; TFDS has mnist"),
+        ("emnist/qqqqqqqqqqqqqq:3.1.0", "no such config; TFDS has emnist/byclass, emnist/bymerge, "),
         ("imdb_reviews", "not a set of uint8 images with one label each"),
     ],
 )
@@ -228,6 +240,7 @@ def test_a_set_that_is_not_there_is_told_in_one_line(tmp_path, name, expected):
     assert expected in str(caught.value)
 
 
+@needs_tensorflow
 def test_no_network_shows_at_once(tmp_path, monkeypatch):
     def no_network(*_, **__):
         raise requests.ConnectionError("Name or service not known")
@@ -244,6 +257,7 @@ def test_without_tensorflow_a_set_that_it_prepares_is_refused_before_any_downloa
         data.load(config_of("svhn_cropped", tmp_path))
 
 
+@needs_tensorflow
 def test_a_set_prepared_for_tensorflow_is_refused(tmp_path):
     tfds.builder("tiny_pictures", data_dir=tmp_path / "tfds", file_format="tfrecord").download_and_prepare()
     with pytest.raises(UserError, match="config.data.data_dir"):
