@@ -10,6 +10,8 @@ BIN := $(VENV)/bin
 # .venv first. INSTALLER=pip does without. pip reads your pip.conf, uv does not.
 INSTALLER ?= uv
 UV := $(or $(shell command -v uv),$(BIN)/uv)
+needed_by_pip := $(BIN)/python
+needed_by_uv := $(BIN)/python $(filter $(BIN)/uv,$(UV))
 install_with_pip = $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement=$(1)
 install_with_uv = UV_SYSTEM_CERTS=true $(UV) pip install --quiet --python=$(BIN)/python --require-hashes --requirement=$(1)
 
@@ -39,6 +41,7 @@ test-avx2: $(VENV)/.test
 # Lint, types, and the tests that start no whole run.
 check: lint
 	$(PYTEST) -m "not whole and not long"
+
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -70,22 +73,18 @@ test-image: $(VENV)/.test
 	CONTAINER_ENGINE="$(ENGINE)" $(BIN)/python -m pytest tests/test_image.py
 
 # Each mark stands for the lock it was installed from; a newer lock is installed again.
-$(VENV)/.train: requirements.lock | $(VENV)/.$(INSTALLER)
+$(VENV)/.train: requirements.lock | $(needed_by_$(INSTALLER))
 	$(call install_with_$(INSTALLER),$<)
 	touch $@
 
-$(VENV)/.test: requirements-test.lock | $(VENV)/.$(INSTALLER)
+$(VENV)/.test: requirements-test.lock | $(needed_by_$(INSTALLER))
 	$(call install_with_$(INSTALLER),$<)
-	touch $@
-
-$(VENV)/.pip: | $(BIN)/python
 	touch $@
 
 # The lock has one version of uv, with its hashes, and uv needs no other package.
-$(VENV)/.uv: | $(BIN)/python
-	@command -v uv >/dev/null || { sed -n '/^uv==/,/[^\\]$$/p' requirements-test.lock > $@.lock && \
-		$(call install_with_pip,$@.lock); }
-	touch $@
+$(BIN)/uv: | $(BIN)/python
+	sed -n '/^uv==/,/[^\\]$$/p' requirements-test.lock > $(VENV)/uv.lock
+	$(call install_with_pip,$(VENV)/uv.lock)
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mnist_jax needs Python 3.11 or later: make PYTHON=python3.11")'
