@@ -35,8 +35,9 @@ test-all: $(VENV)/.test
 
 # What depends most on the CPU, compiled as for one with AVX2 alone.
 test-avx2: $(VENV)/.test
-	XLA_FLAGS="$$XLA_FLAGS --xla_cpu_max_isa=AVX2" $(PYTEST) $(addprefix tests/test_,$(addsuffix .py,\
-		export mesh distributed population train_population cpu onednn))
+	XLA_FLAGS="$$XLA_FLAGS --xla_cpu_max_isa=AVX2" $(PYTEST) $(addprefix tests/,$(addsuffix .py,serving/test_export \
+		system/test_mesh system/test_cpu system/test_onednn training/test_population \
+		whole/test_distributed whole/test_population_run))
 
 # Lint, types, and the tests that start no whole run.
 check: lint
@@ -70,7 +71,7 @@ image:
 
 # Builds the image for CPUs, runs and stops it, and looks for keys in its layers.
 test-image: $(VENV)/.test
-	CONTAINER_ENGINE="$(ENGINE)" $(BIN)/python -m pytest tests/test_image.py
+	CONTAINER_ENGINE="$(ENGINE)" $(BIN)/python -m pytest tests/whole/test_image.py
 
 # Each mark stands for the lock it was installed from; a newer lock is installed again.
 $(VENV)/.train: requirements.lock | $(needed_by_$(INSTALLER))

@@ -12,7 +12,7 @@ import sys
 
 from absl import flags
 
-from mnist_jax import command_line
+from mnist_jax.cli import command_line
 
 command_line.define_config()
 flags.DEFINE_string("workdir", None, "The run's folder, for its record, history and checkpoints.")
@@ -30,11 +30,11 @@ def main() -> None:
     if flags.FLAGS.git_commit:
         os.environ["GIT_COMMIT"] = flags.FLAGS.git_commit
     # Imported here, so that mistakes in flags show at once.
-    from mnist_jax import distributed
+    from mnist_jax.system import distributed
 
     distributed.start(flags.FLAGS.coordinator, flags.FLAGS.num_processes, flags.FLAGS.process_id)
     if flags.FLAGS.mode == "evaluate":
-        from mnist_jax.reevaluate import evaluate_checkpoint
+        from mnist_jax.evaluate import evaluate_checkpoint
 
         evaluate_checkpoint(flags.FLAGS.config, flags.FLAGS.workdir, step=flags.FLAGS.checkpoint)
     else:

@@ -1,8 +1,8 @@
 """Every field of a run, with its default: MNIST, a small CNN, SGD with a one-cycle schedule.
 
 The other files of this folder copy this config and change a few lines. Any field can be changed on the
-command line as well: `--config.train.batch_size=256`. Fields cannot be added: `mnist_jax/config.py` knows
-each of them and what it may be.
+command line as well: `--config.train.batch_size=256`. Fields cannot be added: `mnist_jax/config/fields.py`
+knows each of them and what it may be.
 """
 
 import ml_collections
@@ -39,7 +39,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.augment.cutout = 0  # side in pixels of a square blacked out at a random place; 0: none
 
     config.model = ml_collections.ConfigDict()
-    config.model.name = "cnn"  # cnn or airbench, see mnist_jax/cnn.py and mnist_jax/airbench.py
+    config.model.name = "cnn"  # cnn or airbench, see mnist_jax/models/cnn.py and mnist_jax/models/airbench.py
     config.model.widths = (32, 64)  # channels of each convolution or block; every one halves the image
     config.model.kernel = 3  # side of the convolutions in pixels
     config.model.depth = 2  # airbench: convolutions a block

@@ -11,21 +11,21 @@ from typing import Any
 import ml_collections
 import numpy as np
 
-from mnist_jax import provenance
-from mnist_jax.checkpoints import Checkpoints
-from mnist_jax.console import warn
+from mnist_jax.config.variants import Member
 from mnist_jax.data import Dataset
-from mnist_jax.detailed import Detailed, evaluate_in_detail
-from mnist_jax.errors import UserError
-from mnist_jax.evaluation import evaluate, merit
-from mnist_jax.history import MetricsFile, Row
-from mnist_jax.meter import validation_divergence
-from mnist_jax.predictions import Predictions, save_predictions
-from mnist_jax.report import Results, write_report
-from mnist_jax.steps import TrainState
-from mnist_jax.sweeps import Member
-from mnist_jax.wandb_process import WandbProcess, effective_mode, wandb_environment
-from mnist_jax.workdir import locked, previous_run
+from mnist_jax.metrics.confusion import evaluate, merit
+from mnist_jax.metrics.detailed import Detailed, evaluate_in_detail
+from mnist_jax.metrics.predictions import Predictions, save_predictions
+from mnist_jax.reporting.report import Results, write_report
+from mnist_jax.reporting.wandb.process import WandbProcess, effective_mode, wandb_environment
+from mnist_jax.storage import provenance
+from mnist_jax.storage.checkpoints import Checkpoints
+from mnist_jax.storage.history import MetricsFile, Row
+from mnist_jax.storage.workdir import locked, previous_run
+from mnist_jax.system.errors import UserError
+from mnist_jax.system.terminal import warn
+from mnist_jax.training.meter import validation_divergence
+from mnist_jax.training.steps import TrainState
 
 
 class MemberRun:

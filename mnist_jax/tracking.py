@@ -5,15 +5,16 @@ import pathlib
 
 import ml_collections
 
-from mnist_jax.console import Console, warn
 from mnist_jax.data import Dataset
-from mnist_jax.detailed import Detailed
-from mnist_jax.history import MetricsFile, Row
-from mnist_jax.plan import Plan
-from mnist_jax.predictions import Predictions
-from mnist_jax.provenance import RunRecord
-from mnist_jax.report import Report
-from mnist_jax.wandb_process import WandbProcess, new_run_id
+from mnist_jax.metrics.detailed import Detailed
+from mnist_jax.metrics.predictions import Predictions
+from mnist_jax.reporting.console import Console
+from mnist_jax.reporting.report import Report
+from mnist_jax.reporting.wandb.process import WandbProcess, new_run_id
+from mnist_jax.storage.history import MetricsFile, Row
+from mnist_jax.storage.provenance import RunRecord
+from mnist_jax.system.terminal import warn
+from mnist_jax.training.plan import Plan
 
 
 class Trackers:

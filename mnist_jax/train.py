@@ -7,24 +7,28 @@ from typing import Any
 import ml_collections
 import numpy as np
 
-from mnist_jax import data, devices, distributed, provenance
-from mnist_jax.checkpoints import Checkpoints
-from mnist_jax.config import validate
-from mnist_jax.console import print_result, tell, warn
-from mnist_jax.detailed import evaluate_in_detail
-from mnist_jax.evaluation import evaluate
-from mnist_jax.experiment import build
-from mnist_jax.feeding import make_feed, training_rows
-from mnist_jax.interrupts import Interrupts
-from mnist_jax.mesh import whole
-from mnist_jax.meter import Meter, require_finite
-from mnist_jax.population import is_population, members_in
-from mnist_jax.predictions import save_predictions
-from mnist_jax.profiling import resources, traced
+from mnist_jax import data
+from mnist_jax.config.fields import validate
+from mnist_jax.config.population import is_population, members_in
+from mnist_jax.data import order
+from mnist_jax.data.feeding import make_feed, training_rows
+from mnist_jax.metrics.confusion import evaluate
+from mnist_jax.metrics.detailed import evaluate_in_detail
+from mnist_jax.metrics.predictions import save_predictions
+from mnist_jax.reporting.console import print_result
+from mnist_jax.reporting.wandb.process import effective_mode, wandb_environment
+from mnist_jax.storage import provenance
+from mnist_jax.storage.checkpoints import Checkpoints
+from mnist_jax.storage.workdir import check_not_past, check_same_data, is_finished, locked, previous_run
+from mnist_jax.system import devices, distributed
+from mnist_jax.system.interrupts import Interrupts
+from mnist_jax.system.mesh import whole
+from mnist_jax.system.profiling import resources, traced
+from mnist_jax.system.terminal import tell, warn
 from mnist_jax.tracking import Trackers
 from mnist_jax.train_population import run_population
-from mnist_jax.wandb_process import effective_mode, wandb_environment
-from mnist_jax.workdir import check_not_past, check_same_data, is_finished, locked, previous_run
+from mnist_jax.training.experiment import build
+from mnist_jax.training.meter import Meter, require_finite
 
 
 def train_and_evaluate(
@@ -74,7 +78,7 @@ def _run(
     with Checkpoints(workdir / "checkpoints", config.checkpoint) as checkpoints:
         state, notes = checkpoints.restore_latest(state, config, warn, force=force)
         step = int(state.step)
-        check_not_past(step, plan, workdir)
+        check_not_past(step, plan.total_steps, workdir)
         distributed.require_together(workdir, step)
         parameters = provenance.count_params(state.params)
         for warning in record.begin(config, dataset, step=step, parameters=parameters):
@@ -99,7 +103,7 @@ def _run(
                 feed,
                 plan.chunks(step, devices.steps_per_call(config.train.steps_per_call)),
                 functools.partial(
-                    data.batch_indices,
+                    order.batch_indices,
                     config.seed,
                     batch_size=config.train.batch_size,
                     size=len(dataset.train.labels),

@@ -9,22 +9,27 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from mnist_jax import data, devices, distributed, experiment, provenance
-from mnist_jax.checkpoints import Checkpoints
-from mnist_jax.console import warn
-from mnist_jax.detailed import evaluate_in_detail
-from mnist_jax.errors import UserError
-from mnist_jax.evaluation import evaluate
-from mnist_jax.feeding import make_feed, training_rows
-from mnist_jax.history import Row
-from mnist_jax.interrupts import Interrupts
+from mnist_jax import data
+from mnist_jax.config.population import members_in
+from mnist_jax.data.feeding import make_feed, training_rows
+from mnist_jax.data.order import member_batches
 from mnist_jax.member_run import MemberRun
-from mnist_jax.meter import Meter
-from mnist_jax.population import build_population, ensemble, keep_better, member_batches, members_in, state_of
-from mnist_jax.predictions import save_predictions
-from mnist_jax.profiling import resources, traced
+from mnist_jax.metrics.confusion import evaluate
+from mnist_jax.metrics.detailed import evaluate_in_detail
+from mnist_jax.metrics.predictions import save_predictions
+from mnist_jax.storage import provenance
+from mnist_jax.storage.checkpoints import Checkpoints
+from mnist_jax.storage.history import Row
+from mnist_jax.storage.workdir import check_not_past, check_same_data
+from mnist_jax.system import devices, distributed
+from mnist_jax.system.errors import UserError
+from mnist_jax.system.interrupts import Interrupts
+from mnist_jax.system.profiling import resources, traced
+from mnist_jax.system.terminal import warn
 from mnist_jax.tracking import Trackers
-from mnist_jax.workdir import check_not_past, check_same_data
+from mnist_jax.training import experiment
+from mnist_jax.training.meter import Meter
+from mnist_jax.training.population import build_population, ensemble, keep_better, state_of
 
 
 def run_population(
@@ -60,7 +65,7 @@ def run_population(
         population, notes = checkpoints.restore_latest(population, config, warn, force=force)
         states, step = population.states, int(population.states.step[0])
         parameters = provenance.count_params(alone.state.params)
-        check_not_past(step, plan, workdir)
+        check_not_past(step, plan.total_steps, workdir)
         known = notes.get("members", [{}] * len(members))
         runs = [
             MemberRun(member, workdir, dataset, step, parameters, told, force=force)

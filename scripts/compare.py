@@ -22,8 +22,9 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 from rich.measure import Measurement
 from rich.table import Table
 
-from mnist_jax import command_line
-from mnist_jax.console import Terminal, tell, warn
+from mnist_jax.cli import command_line
+from mnist_jax.system import terminal
+from mnist_jax.system.terminal import Terminal, tell, warn
 
 
 def main() -> int:
@@ -38,7 +39,7 @@ def main() -> int:
     )
     parser.add_argument("--json", action="store_true", help="print all of it as JSON, for programs")
     arguments = parser.parse_args()
-    command_line.quiet_libraries()
+    terminal.quiet_libraries()
     return command_line.run(lambda: compare_all(arguments))
 
 
@@ -46,7 +47,7 @@ def compare_all(arguments: argparse.Namespace) -> None:
     if not arguments.wandb:
         show(arguments, arguments.workdirs)
         return
-    from mnist_jax.wandb_download import download_runs
+    from mnist_jax.reporting.wandb.download import download_runs
 
     with tempfile.TemporaryDirectory() as folder:
         downloaded = download_runs(arguments.wandb, pathlib.Path(folder), warn)
@@ -54,11 +55,11 @@ def compare_all(arguments: argparse.Namespace) -> None:
 
 
 def show(arguments: argparse.Namespace, workdirs: list[pathlib.Path]) -> None:
-    from mnist_jax.compare import as_dict, compare
-    from mnist_jax.compare_page import write_page
-    from mnist_jax.errors import UserError
-    from mnist_jax.finished_runs import load_runs
-    from mnist_jax.provenance import plain
+    from mnist_jax.storage.provenance import plain
+    from mnist_jax.studies.compare import as_dict, compare
+    from mnist_jax.studies.compare_page import write_page
+    from mnist_jax.studies.finished import load_runs
+    from mnist_jax.system.errors import UserError
 
     comparison = compare(load_runs(workdirs, warn), arguments.metric)
     for what, values in comparison.circumstances.items():
@@ -78,7 +79,7 @@ def show(arguments: argparse.Namespace, workdirs: list[pathlib.Path]) -> None:
 
 
 def print_comparison(comparison) -> None:
-    from mnist_jax.compare_page import difference_form, score_form, unit
+    from mnist_jax.studies.compare_page import difference_form, score_form, unit
 
     out, form = Terminal(), score_form(comparison.metric)
     fields = [["setting", *comparison.columns]]

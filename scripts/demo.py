@@ -11,7 +11,8 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
-from mnist_jax import command_line
+from mnist_jax.cli import command_line
+from mnist_jax.system import terminal
 
 
 def main() -> int:
@@ -23,13 +24,13 @@ def main() -> int:
     parser.add_argument("--host", default="127.0.0.1", help="where to listen; default: this machine alone")
     parser.add_argument("--port", type=int, default=8000, help="0 for any; default: %(default)s")
     arguments = parser.parse_args()
-    command_line.quiet_libraries()
+    terminal.quiet_libraries()
     return command_line.run(lambda: demo(arguments))
 
 
 def demo(arguments: argparse.Namespace) -> None:
-    from mnist_jax.classifier import load_classifier
-    from mnist_jax.demo import serve
+    from mnist_jax.serving.classifier import load_classifier
+    from mnist_jax.serving.demo import serve
 
     classifier = load_classifier(arguments.workdir, step=arguments.checkpoint)
     with serve(classifier, arguments.host, arguments.port) as server:

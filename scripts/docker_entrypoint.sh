@@ -58,7 +58,7 @@ done
 
 # Without a GPU, JAX would go on on the CPU with a line that is easily missed.
 if [[ ${MNIST_JAX_ACCELERATOR-} == cuda && ${JAX_PLATFORMS:-cuda} == *cuda* && ! " $* " =~ " "(-h|--help.*)" " ]]; then
-    if missing=$(python -m mnist_jax.nvidia); then
+    if missing=$(python -m mnist_jax.system.gpu_check); then
         export JAX_PLATFORMS=${JAX_PLATFORMS:-cuda,cpu} # what is named has to work, see devices.py
     elif [[ ${ALLOW_CPU-} == 1 ]]; then
         say "$missing; goes on on the CPU, since ALLOW_CPU is 1"

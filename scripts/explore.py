@@ -15,8 +15,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 import numpy as np
 from absl import flags
 
-from mnist_jax import command_line
-from mnist_jax.errors import UserError
+from mnist_jax.cli import command_line
+from mnist_jax.system.errors import UserError
 
 _CONFIG = command_line.define_config()
 _INTO = flags.DEFINE_string("into", "", "The page to write; default: the set's name, .html.")
@@ -26,10 +26,10 @@ _WORKDIR = flags.DEFINE_string("workdir", "", "A finished run on the set.")
 def main() -> None:
     command_line.parse(sys.argv, required=("config",))
     from mnist_jax import data
-    from mnist_jax.config import validate
-    from mnist_jax.data_page import write_page
-    from mnist_jax.predictions import load_predictions
-    from mnist_jax.workdir import check_same_data, read_record
+    from mnist_jax.config.fields import validate
+    from mnist_jax.metrics.predictions import load_predictions
+    from mnist_jax.storage.workdir import check_same_data, read_record
+    from mnist_jax.studies.explore_page import write_page
 
     config = validate(_CONFIG.value)
     dataset, predictions = data.load(config.data), None

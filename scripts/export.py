@@ -13,7 +13,8 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
-from mnist_jax import command_line
+from mnist_jax.cli import command_line
+from mnist_jax.system import terminal
 
 
 def main() -> int:
@@ -24,12 +25,12 @@ def main() -> int:
     parser.add_argument("--checkpoint", type=int, help="its step; default: the best by validation")
     parser.add_argument("--into", type=pathlib.Path, help="the folder to write to; default: WORKDIR/export")
     arguments = parser.parse_args()
-    command_line.quiet_libraries()
+    terminal.quiet_libraries()
     return command_line.run(lambda: export(arguments))
 
 
 def export(arguments: argparse.Namespace) -> None:
-    from mnist_jax.export import export_model
+    from mnist_jax.serving.export import export_model
 
     into = arguments.into or arguments.workdir / "export"
     for path in export_model(arguments.workdir, into, step=arguments.checkpoint):

@@ -28,8 +28,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from mnist_jax import command_line
-from mnist_jax.errors import UserError
+from mnist_jax.cli import command_line
+from mnist_jax.system import terminal
+from mnist_jax.system.errors import UserError
 
 
 class Answer(NamedTuple):
@@ -53,7 +54,7 @@ def main() -> int:
         form.add_argument(name, dest="show", action="store_const", const=show, help="on standard output")
     parser.set_defaults(show=show_table)
     arguments = parser.parse_args()
-    command_line.quiet_libraries()
+    terminal.quiet_libraries()
     for stream in (sys.stdout, sys.stderr):  # of names that the terminal cannot show
         stream.reconfigure(errors="backslashreplace")
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `head` may close what it has enough of
@@ -61,7 +62,7 @@ def main() -> int:
 
 
 def predict(arguments: argparse.Namespace) -> int:
-    from mnist_jax.classifier import load_classifier
+    from mnist_jax.serving.classifier import load_classifier
 
     if arguments.top < 1:
         raise UserError(f"--top is {arguments.top}; it has to be at least 1")
@@ -74,7 +75,7 @@ def predict(arguments: argparse.Namespace) -> int:
 
 def named_files(names: list[str]) -> Iterator[tuple[str, str | io.BytesIO]]:
     """Name and content, or path, of each image."""
-    from mnist_jax.pictures import find, is_image
+    from mnist_jax.data.image_files import find, is_image
 
     for name in names:
         if name != "-":
@@ -94,8 +95,9 @@ def answers(
     classifier: Any, files: Iterator[tuple[str, Any]], top: int, broken: list[str]
 ) -> Iterator[Answer]:
     """What is on each image, in order; one that cannot be read is told, noted in `broken` and passed over."""
-    from mnist_jax.classifier import BATCH
-    from mnist_jax.pictures import decode, fit
+    from mnist_jax.data.image_files import decode
+    from mnist_jax.serving.classifier import BATCH
+    from mnist_jax.serving.pictures import fit
 
     while batch := list(itertools.islice(files, BATCH)):
         read: list[tuple[str, np.ndarray, str | None]] = []

@@ -16,7 +16,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 from rich.console import Console
 from rich.table import Table
 
-from mnist_jax import command_line
+from mnist_jax.cli import command_line
+from mnist_jax.system import terminal
 
 PLACES = ("dir", "data_dir", "manual_dir", "cache_dir")
 
@@ -33,13 +34,13 @@ def main() -> int:
     for field in PLACES:
         parser.add_argument(f"--{field}", default="", help=f"config.data.{field} on this machine")
     arguments = parser.parse_args()
-    command_line.quiet_libraries()
+    terminal.quiet_libraries()
     return command_line.run(lambda: reproduce(arguments))
 
 
 def reproduce(arguments: argparse.Namespace) -> int:
-    from mnist_jax.reproduce import circumstances, config_of, run_again
-    from mnist_jax.workdir import read_record
+    from mnist_jax.storage.workdir import read_record
+    from mnist_jax.studies.reproduce import circumstances, config_of, run_again
 
     workdir = arguments.workdir.resolve()
     into = arguments.into or workdir.with_name(workdir.name + "-reproduced")

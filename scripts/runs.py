@@ -15,8 +15,8 @@ from collections import Counter
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
-from mnist_jax import command_line
-from mnist_jax.errors import UserError
+from mnist_jax.cli import command_line
+from mnist_jax.system.errors import UserError
 
 STATUSES = ("running", "finished", "interrupted", "killed", "failed", "damaged")
 
@@ -33,7 +33,7 @@ def main() -> int:
 
 
 def list_runs(arguments: argparse.Namespace) -> None:
-    from mnist_jax.runs import find_runs, read_run
+    from mnist_jax.studies.listing import find_runs, read_run
 
     for folder in arguments.folders:
         if not folder.is_dir():
@@ -49,7 +49,7 @@ def list_runs(arguments: argparse.Namespace) -> None:
 
 
 def print_runs(runs) -> None:
-    from mnist_jax.runs import short_names, varying
+    from mnist_jax.studies.listing import short_names, varying
 
     fields = varying([run.fields for run in runs if run.fields])
     names = dict(zip(fields, short_names(fields), strict=True))

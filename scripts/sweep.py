@@ -17,8 +17,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 from absl import flags
 from ml_collections import config_flags
 
-from mnist_jax import command_line
-from mnist_jax.errors import UserError
+from mnist_jax.cli import command_line
+from mnist_jax.system.errors import UserError
 
 command_line.define_config()
 flags.DEFINE_string(
@@ -35,8 +35,8 @@ flags.DEFINE_bool("list", False, "Print the members and their changes, and run n
 
 def main() -> int:
     command_line.parse(sys.argv, required=("config", "sweep", "workdir"))
-    from mnist_jax.sweep_runner import run_sweep
-    from mnist_jax.sweeps import called, flags_of, load_file, members_of
+    from mnist_jax.config.variants import called, flags_of, load_file, members_of
+    from mnist_jax.studies.runner import run_sweep
 
     options, workdir = flags.FLAGS, pathlib.Path(flags.FLAGS.workdir)
     if options.search:
@@ -45,7 +45,7 @@ def main() -> int:
         return search(options, workdir)
     members = members_of(options.config, called(load_file(options.sweep, "get_sweep")))
     if options.vmap:
-        from mnist_jax.population import grouped  # which needs JAX
+        from mnist_jax.config.population import grouped  # which needs JAX
 
         members = grouped(options.config, members)
     if options.member is not None:
@@ -58,10 +58,10 @@ def main() -> int:
 
 
 def search(options, workdir: pathlib.Path) -> int:
-    from mnist_jax.sweeps import load_file
+    from mnist_jax.config.variants import load_file
 
     try:
-        from mnist_jax.search import run_search
+        from mnist_jax.studies.search import run_search
     except ImportError as error:
         raise UserError(f"--search=optuna needs Optuna ({error}); pip install '.[search]'") from error
     suggest = load_file(options.sweep, "suggest")
@@ -73,7 +73,7 @@ def search(options, workdir: pathlib.Path) -> int:
 
 def base_flags(workdir: pathlib.Path) -> list[str]:
     """The flags of main.py that all members share; in W&B they are a group."""
-    from mnist_jax.sweeps import flags_of
+    from mnist_jax.config.variants import flags_of
 
     config = flags.FLAGS["config"]
     shared = {"wandb.group": workdir.name, **config_flags.get_override_values(config)}

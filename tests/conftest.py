@@ -17,7 +17,7 @@ import pytest
 from hypothesis import settings
 
 from configs import digits
-from mnist_jax import devices
+from mnist_jax.system import devices
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 # The first example of a test compiles, which takes longer than the rest.

@@ -6,7 +6,7 @@
 what came out. Another set by the base config: `--config.data.name=fashion_mnist`.
 """
 
-from mnist_jax.sweeps import Sweep, over_seeds
+from mnist_jax.config.variants import Sweep, over_seeds
 
 # The network of Keras's MNIST example with one hidden dense layer, and training as there: no augmentation, a
 # constant learning rate.

@@ -6,7 +6,7 @@
 
 import optuna
 
-from mnist_jax.sweeps import Overrides
+from mnist_jax.config.variants import Overrides
 
 
 def suggest(trial: optuna.Trial) -> Overrides:

@@ -1,0 +1,99 @@
+"""Many models in one run: who the members of `config.population` are."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import ml_collections
+
+from mnist_jax.config.fields import flatten
+from mnist_jax.config.variants import Member, changed, members_of, named
+from mnist_jax.system.errors import UserError
+
+# What members may differ in, by the tuple of config.population: numbers, which a program takes as arguments.
+VARIED = {
+    "learning_rate": "optimizer.learning_rate",
+    "momentum": "optimizer.momentum",
+    "weight_decay": "optimizer.weight_decay",
+    "label_smoothing": "train.label_smoothing",
+    "dropout": "model.dropout",
+    "seed": "seed",
+}
+
+
+def is_population(config: ml_collections.FrozenConfigDict) -> bool:
+    """Whether a config asks for many models."""
+    return bool(config.population.seeds) or any(len(config.population[name]) for name in VARIED)
+
+
+def members_in(config: ml_collections.FrozenConfigDict) -> list[Member]:
+    """The members that `config.population` asks for, each with the config of a model alone.
+
+    Raises UserError: tuples of different lengths, values that may not be, or names that are not as many.
+    """
+    asked = config.population
+    given = {name: asked[name] for name in VARIED if len(asked[name])}
+    lengths = {name: len(values) for name, values in given.items()}
+    if len(set(lengths.values())) > 1:
+        raise UserError(
+            "the tuples of config.population are not of one length: "
+            + ", ".join(f"{name} has {length}" for name, length in lengths.items())
+        )
+    if asked.seeds and "seed" in given:
+        raise UserError("config.population has both seeds and seed; give how many, or which")
+    settings: list[dict[str, Any]] = [
+        {VARIED[name]: values[k] for name, values in given.items()}
+        for k in range(max(lengths.values(), default=1))
+    ]
+    if asked.seeds:
+        seeds = range(config.seed, config.seed + asked.seeds)
+        settings = [{**setting, "seed": seed} for setting in settings for seed in seeds]
+    if asked.names and len(asked.names) != len(settings):
+        raise UserError(f"config.population.names has {len(asked.names)} entries for {len(settings)} members")
+    if asked.names and len(set(asked.names)) < len(asked.names):
+        raise UserError("config.population.names has a name twice")
+    alone = ml_collections.ConfigDict(config.to_dict())
+    alone.population = {name: 0 if name == "seeds" else () for name in asked}
+    return members_of(
+        alone, dict(zip(asked.names, settings, strict=True)) if asked.names else named(settings)
+    )
+
+
+def grouped(base: ml_collections.ConfigDict, members: Sequence[Member]) -> list[Member]:
+    """Members that differ only in what a population may differ in, put into populations.
+
+    The others stay as they are. Populations are named population_0 and so on.
+    Raises UserError: the base config is a population already.
+    """
+    if is_population(base):
+        raise UserError("--vmap makes populations itself; leave out config.population")
+    groups: dict[str, list[Member]] = {}
+    for member in members:
+        fields = dict(flatten(member.config.to_dict()))
+        key = repr([value for name, value in fields.items() if name not in VARIED.values()])
+        groups.setdefault(key, []).append(member)
+    found: list[Member] = []
+    for group in groups.values():
+        if len(group) == 1 or is_population(group[0].config):
+            found += group
+            continue
+        configs = [dict(flatten(member.config.to_dict())) for member in group]
+        shared = {k: v for k, v in group[0].overrides.items() if k not in VARIED.values()}
+        shared |= {field: configs[0][field] for field in VARIED.values()}
+        tuples = {
+            f"population.{name}": tuple(config[field] for config in configs)
+            for name, field in VARIED.items()
+            if any(config[field] != configs[0][field] for config in configs)
+        }
+        overrides = {**shared, **tuples, "population.names": tuple(member.name for member in group)}
+        name = f"population_{sum(is_population(one.config) for one in found)}"
+        found.append(Member(name, overrides, changed(base, overrides, name)))
+    return found
+
+
+def require_one_model(config: ml_collections.FrozenConfigDict, workdir: object) -> None:
+    """Raises UserError where a workdir holds a population, which is no model to ask."""
+    if is_population(config):
+        raise UserError(
+            f"{workdir} holds a population of models; give the folder of one of them, such as "
+            f"{workdir}/{members_in(config)[0].name}"
+        )

@@ -1,0 +1,108 @@
+"""A data set as a run uses it: three splits that share no example, and the order training sees them in."""
+
+import itertools
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import ml_collections
+import numpy as np
+
+from mnist_jax.data.cache import Arrays, content_hash
+from mnist_jax.data.canonical import canonical_set
+from mnist_jax.data.folders import image_folder
+from mnist_jax.data.sources import Source, digits
+from mnist_jax.data.splits import plain_ranges, ranges_by_tfds
+from mnist_jax.data.tfds_sets import tfds_set
+from mnist_jax.system.errors import UserError
+
+ROLES = ("train", "validation", "test")
+SOURCES = {"digits": digits, "folder": image_folder}  # by config.data.name
+
+
+class Dataset(NamedTuple):
+    """A data set as a run uses it.
+
+    name: with its version, such as "mnist/3.0.1". fingerprint: sha256 of the decoded examples of every
+    split used; the same on every machine.
+    """
+
+    name: str
+    version: str
+    fingerprint: str
+    class_names: tuple[str, ...]
+    train: Arrays
+    validation: Arrays
+    test: Arrays
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        return self.train.images.shape[1:]
+
+
+def load(config: ml_collections.FrozenConfigDict) -> Dataset:
+    """Loads the splits of `config.data`; prepares and decodes them first where that was not done yet.
+
+    Raises UserError: no such data set or split, splits that overlap, no network for a download, a folder
+    that cannot be written, images of different sizes or more channels than the config normalizes.
+    """
+    own = SOURCES.get(config.name, canonical_set)
+    source = own(config) or tfds_set(config)
+    ranges = {role: _ranges(config, role, source) for role in ROLES}
+    _check_disjoint(config, ranges)
+    used = sorted({split for role in ROLES for split, _, _ in ranges[role]})
+    read = {split: source.read(split) for split in used}
+    arrays = {split: arrays for split, (arrays, _) in read.items()}
+    channels = arrays[used[0]].images.shape[-1]
+    if len(config.mean) not in (1, channels):
+        raise UserError(
+            f"config.data.mean has {len(config.mean)} entries, but the images of {source.name} have "
+            f"{channels} channel(s); give one, or one for each"
+        )
+    return Dataset(
+        name=source.name,
+        version=source.version,
+        fingerprint=content_hash(np.frombuffer("".join(read[split][1] for split in used).encode(), np.uint8)),
+        class_names=source.class_names,
+        **{role: _select(arrays, ranges[role]) for role in ROLES},
+    )
+
+
+def _ranges(config: ml_collections.FrozenConfigDict, role: str, source: Source) -> list[tuple[str, int, int]]:
+    """The split expression of a role as (split, from, to) over the source's own splits."""
+    expression = config[role]
+    try:
+        ranges = plain_ranges(expression, source.lengths)
+        if ranges is None:
+            ranges = ranges_by_tfds(expression, source.lengths)
+    except Exception as error:  # TFDS raises whatever its parser meets
+        available = ", ".join(f"{name} ({n:,} examples)" for name, n in source.lengths.items())
+        raise UserError(
+            f"config.data.{role} is {expression!r}: no such split of {source.name}, which has {available}; "
+            "slices are written train[:-5000] or train[:90%]"
+        ) from error
+    if not any(stop > start for _, start, stop in ranges):
+        raise UserError(f"config.data.{role} is {expression!r}, which holds no example of {source.name}")
+    return ranges
+
+
+def _check_disjoint(
+    config: ml_collections.FrozenConfigDict, ranges: Mapping[str, list[tuple[str, int, int]]]
+) -> None:
+    parts = [(role, *part) for role in ROLES for part in ranges[role]]
+    for first, second in itertools.combinations(parts, 2):
+        (role, split, start, stop), (other, other_split, other_start, other_stop) = first, second
+        shared = min(stop, other_stop) - max(start, other_start)
+        if split == other_split and shared > 0:
+            where = f"config.data.{role} ({config[role]})"
+            if role != other:
+                where += f" and config.data.{other} ({config[other]})"
+            raise UserError(f"{where} hold {shared:,} examples twice; an example may be in one place only")
+
+
+def _select(arrays: Mapping[str, Arrays], ranges: list[tuple[str, int, int]]) -> Arrays:
+    parts = [
+        Arrays(*(field[start:stop] for field in arrays[split]))
+        for split, start, stop in ranges
+        if stop > start
+    ]
+    return parts[0] if len(parts) == 1 else Arrays(*map(np.concatenate, zip(*parts, strict=True)))

@@ -1,0 +1,87 @@
+"""Brings examples to the device: a whole split at once, or batch after batch from the host."""
+
+import collections
+import concurrent.futures
+import functools
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from mnist_jax.data.cache import Arrays
+from mnist_jax.system import devices, distributed
+from mnist_jax.system.mesh import place, replicated, split
+
+_AHEAD = 2  # chunks on their way to the device while one is computed
+
+
+class Rows(NamedTuple):
+    """Examples on their way to a step, in some shape (...), whose last axis is shared out over the mesh.
+
+    images: uint8 (N, H, W, C), labels: int32 (N,), of which indices: int32 (...) are the rows; or, with
+    indices None, the examples themselves, (..., H, W, C) and (...).
+    """
+
+    images: jax.Array
+    labels: jax.Array
+    indices: jax.Array | None
+
+    def examples(self) -> tuple[jax.Array, jax.Array]:
+        """Images and labels in the shape asked for; to be traced."""
+        if self.indices is None:
+            return self.images, self.labels
+        return self.images[self.indices], self.labels[self.indices]
+
+
+def make_feed(arrays: Arrays, placement: str, mesh: Mesh) -> Callable[[np.ndarray], Rows]:
+    """A function from indices of any shape to `Rows`.
+
+    placement: "device" keeps the whole split on each device as uint8; "host" sends the rows asked for, each
+    process those of its own devices; the devices compute the same from both. "auto" takes the devices where
+    the split fits and one process has them all.
+    """
+    if placement == "auto":
+        fits = distributed.count() == 1 and devices.fits_on_device(arrays.images.nbytes)
+        placement = "device" if fits else "host"
+    if placement == "host":
+        return functools.partial(_send, arrays, mesh)
+    images, labels = place(tuple(arrays), (replicated(mesh),) * 2)
+    return lambda indices: Rows(images, labels, place(indices, split(mesh, indices.ndim - 1)))
+
+
+def training_rows(
+    feed: Callable[[np.ndarray], Rows],
+    chunks: Iterable[tuple[int, int]],
+    order: Callable[[int, int], np.ndarray],
+) -> Iterator[tuple[int, Rows]]:
+    """For each chunk (first step, S) the step that it ends with, and its rows, made two chunks ahead.
+
+    order: the indices of a chunk, (S, B) or, with an order for each of P models, (P, S, B); see
+    `data.batch_indices`.
+    """
+
+    def rows(start: int, count: int) -> tuple[int, Rows]:
+        return start + count, feed(order(start, count))
+
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        ahead: collections.deque = collections.deque()
+        for chunk in chunks:
+            ahead.append(pool.submit(rows, *chunk))
+            if len(ahead) > _AHEAD:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+
+
+def _send(arrays: Arrays, mesh: Mesh, indices: np.ndarray) -> Rows:
+    sharding, shape = split(mesh, indices.ndim - 1), arrays.images.shape[1:]
+
+    def rows(part: Any) -> np.ndarray:
+        return indices[part[: indices.ndim]]
+
+    make = jax.make_array_from_callback
+    images = make((*indices.shape, *shape), sharding, lambda part: arrays.images[rows(part)])
+    labels = make(indices.shape, sharding, lambda part: arrays.labels[rows(part)])
+    return Rows(images, labels, None)

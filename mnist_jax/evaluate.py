@@ -1,0 +1,58 @@
+"""Evaluates a checkpoint of a finished or running workdir again: the same numbers as training gave."""
+
+import json
+import pathlib
+from typing import Any
+
+import ml_collections
+
+from mnist_jax import data
+from mnist_jax.config.fields import validate
+from mnist_jax.config.population import require_one_model
+from mnist_jax.metrics.detailed import evaluate_in_detail
+from mnist_jax.reporting.console import print_scores
+from mnist_jax.reporting.report import Results, write_report
+from mnist_jax.storage.checkpoints import Checkpoints
+from mnist_jax.storage.provenance import plain
+from mnist_jax.storage.workdir import check_same_data, previous_run
+from mnist_jax.system import devices, distributed
+from mnist_jax.system.errors import UserError
+from mnist_jax.system.terminal import tell
+from mnist_jax.training.experiment import build
+
+
+def evaluate_checkpoint(
+    config: ml_collections.ConfigDict, workdir: str | pathlib.Path, *, step: int | None = None
+) -> dict[str, Any]:
+    """Evaluates a checkpoint on the test split, prints the metrics and writes evaluation-STEP.json.
+
+    step: of the checkpoint; None for the best so far. A run may be at work in the workdir meanwhile.
+    Returns: the content of the file, with `step`, `split` and `metrics`, which are as in run.json.
+    Raises UserError: no run of this config there, no such checkpoint, other data.
+    """
+    config, workdir = validate(config), pathlib.Path(workdir)
+    record = previous_run(workdir, config, force=False)
+    if record is None:
+        raise UserError(f"{workdir} holds no run to evaluate; train first, without --mode=evaluate")
+    require_one_model(config, workdir)
+    if distributed.count() > 1:
+        raise UserError("a checkpoint is evaluated by one process; leave out --coordinator")
+    devices.prepare_host()
+    dataset = data.load(config.data)
+    check_same_data(record, dataset, workdir)
+    experiment = build(config, dataset)
+    with Checkpoints(workdir / "checkpoints", config.checkpoint, read_only=True) as checkpoints:
+        step, state = checkpoints.restore_asked(step, experiment.state)
+    predictions = experiment.predict(dataset.test, state)
+    metrics = evaluate_in_detail(predictions)
+    found = plain({"step": step, "split": config.data.test, "metrics": metrics.as_dict(dataset.class_names)})
+    path = workdir / f"evaluation-{step}.json"
+    results = Results("test", step, predictions, metrics, dataset.test)
+    try:
+        path.write_text(json.dumps(found, indent=2, allow_nan=False) + "\n")
+        write_report(workdir, f"evaluation-{step}.html", record, results)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
+    print_scores(f"{dataset.name} {config.data.test}, checkpoint {step}", found["metrics"])
+    tell(f"written to {path} and {path.with_suffix('.html').name}")
+    return found

@@ -1,0 +1,98 @@
+"""Whether a difference is more than chance: tests on paired predictions and over seeds."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy import sparse, stats
+
+from mnist_jax.metrics import intervals
+from mnist_jax.metrics.confusion import confusion_scores
+
+Interval = tuple[float, float]
+
+
+class McNemar(NamedTuple):
+    """only_first, only_second: examples that one of two models alone has right. p: of the exact test."""
+
+    only_first: int
+    only_second: int
+    p: float
+
+
+def mcnemar(first: np.ndarray, second: np.ndarray) -> McNemar:
+    """McNemar's exact test of two models, by which of the same examples each has right, bool (N,).
+
+    Models that are equally good err alone equally often: https://doi.org/10.1007/BF02295996.
+    """
+    only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
+    disagreeing = only_first + only_second
+    p = stats.binomtest(only_first, disagreeing, 0.5).pvalue if disagreeing else 1.0
+    return McNemar(only_first, only_second, float(p))
+
+
+class Welch(NamedTuple):
+    """p of Welch's test, and the 95% interval of the difference of the means; NaN where it says nothing."""
+
+    p: float
+    interval: Interval
+
+
+def welch(first: Sequence[float], second: Sequence[float]) -> Welch:
+    """Welch's test of a metric over the seeds of two settings: https://doi.org/10.1093/biomet/34.1-2.28.
+
+    NaN with fewer than two seeds of either, or where neither differs from seed to seed.
+    """
+    if min(len(first), len(second)) < 2 or (np.ptp(first) == 0 and np.ptp(second) == 0):
+        return Welch(float("nan"), (float("nan"), float("nan")))
+    found = stats.ttest_ind(first, second, equal_var=False)
+    low, high = found.confidence_interval(0.95)
+    return Welch(float(found.pvalue), (float(low), float(high)))
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """p-values corrected so that all verdicts together err with the rate of one; NaN are not counted.
+
+    Holm's step-down method: https://www.jstor.org/stable/4615733.
+    """
+    values = np.asarray(p, float)
+    order = np.argsort(values)[: int(np.isfinite(values).sum())]
+    steps = (len(order) - np.arange(len(order))) * values[order]
+    corrected = np.full(len(values), np.nan)
+    corrected[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    return corrected.tolist()
+
+
+def paired_bootstrap(
+    labels: np.ndarray, predicted: Sequence[np.ndarray], pairs: Sequence[tuple[Sequence[int], Sequence[int]]]
+) -> list[dict[str, Interval]]:
+    """95% percentile intervals of differences of accuracy and macro F1, over test examples drawn anew.
+
+    labels: (N,). predicted: of each model the classes of the same examples, (N,). pairs: the models, by
+    place, of each two settings, whose mean scores are subtracted, the second from the first.
+    Returns: for each pair "accuracy" and "macro_f1". Every draw is the same examples for all models, so what
+    they have in common falls out; models are not drawn, so this says nothing about other seeds.
+    """
+    models, classes = len(predicted), int(max(labels.max(), *(p.max() for p in predicted))) + 1
+    # The cell of each example in the confusion matrix of each model, as a column of its own.
+    columns = np.stack([m * classes**2 + labels * classes + p for m, p in enumerate(predicted)], axis=1)
+    rows = np.repeat(np.arange(len(labels)), models)
+    shape = (models * classes**2, len(labels))
+    cells = sparse.csr_array((np.ones(columns.size, np.float32), (columns.ravel(), rows)), shape=shape)
+
+    def differences(weights: np.ndarray) -> dict[str, np.ndarray]:
+        confusions = (cells @ weights.T).reshape(models, classes, classes, -1).transpose(3, 0, 1, 2)
+        scores = confusion_scores(confusions)
+        return {
+            name: np.stack(
+                [
+                    scores[name][:, list(first)].mean(1) - scores[name][:, list(second)].mean(1)
+                    for first, second in pairs
+                ],
+                axis=1,
+            )
+            for name in ("accuracy", "macro_f1")
+        }
+
+    found = intervals.of_examples(differences, len(labels))
+    return [{name: found[f"{name}/{k}"] for name in ("accuracy", "macro_f1")} for k in range(len(pairs))]

@@ -1,0 +1,8 @@
+"""The networks, as pure functions of parameters and images.
+
+Door: `create_model` and `apply_model`. `registry.MODELS` names the networks.
+"""
+
+from mnist_jax.models.registry import MODELS, apply_model, create_model
+
+__all__ = ["MODELS", "apply_model", "create_model"]

@@ -1,0 +1,119 @@
+"""A deep convolutional network that learns fast: https://arxiv.org/abs/2404.00498.
+
+As there: whitening of small patches first, blocks of convolutions with the pooling after the first, the
+largest value of each channel before the output. Different: any number of convolutions a block, plain
+initialization, scales in the norms, and no learning rate of its own for biases.
+"""
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+from flax import nnx
+
+from mnist_jax.models.layers import (
+    ACTIVATIONS,
+    Conv,
+    add_bias,
+    apply_norm,
+    convolve,
+    create_norm,
+    dropout,
+    patches,
+    pool,
+)
+from mnist_jax.system import cpu
+
+
+class Fixed(nnx.Variable):
+    """Weights that are computed once and not trained."""
+
+
+class Airbench(nnx.Module):
+    """With `config.model.whitening` patches of 2 x 2 pixels whitened; then blocks that each halve the image.
+
+    examples: training images as the model will see them, for the whitening.
+    `__call__` takes float images (B, H, W, C), already normalized, and gives float32 logits (B, K).
+    """
+
+    def __init__(
+        self,
+        config: ml_collections.FrozenConfigDict,
+        examples: jax.Array,
+        num_classes: int,
+        *,
+        rngs: nnx.Rngs,
+    ):
+        self.whitening = Fixed(patch_whitening(examples)) if config.model.whitening else None
+        channels = examples.shape[-1]
+        if self.whitening is not None:
+            channels = self.whitening.shape[-1]
+            self.shift = nnx.Param(jnp.zeros(channels))
+        blocks = []
+        for features in config.model.widths:
+            blocks.append(Block(config, channels, features, rngs=rngs))
+            channels = features
+        self.blocks = nnx.List(blocks)
+        self.activation, self.dtype = ACTIVATIONS[config.model.activation], jnp.dtype(config.dtype)
+        between = cpu.dtype_between(self.dtype)
+        self.output = nnx.Linear(channels, num_classes, dtype=between, rngs=rngs)
+
+    def __call__(
+        self,
+        images: jax.Array,
+        *,
+        train: bool,
+        rate: float | jax.Array = 0.0,
+        rngs: nnx.Rngs | None = None,
+    ) -> jax.Array:
+        x = images
+        if self.whitening is not None:
+            x = convolve(x, self.whitening.get_value(), self.dtype)
+            x = self.activation(add_bias(x, self.shift.get_value().astype(x.dtype)))
+        for block in self.blocks:
+            x = block(x, train=train)
+        return self.output(dropout(x.max(axis=(1, 2)), rate, rngs)).astype(jnp.float32)
+
+
+class Block(nnx.Module):
+    """Convolutions, each followed by norm and activation; the image is halved after the first.
+
+    With `config.model.residual`, what the first gives is added to what the last gives.
+    """
+
+    def __init__(
+        self, config: ml_collections.FrozenConfigDict, channels: int, features: int, *, rngs: nnx.Rngs
+    ):
+        model = config.model
+        self.convs = nnx.List(
+            Conv(config, features if number else channels, features, rngs=rngs)
+            for number in range(model.depth)
+        )
+        self.norms = nnx.List(create_norm(config, features, rngs=rngs) for _ in range(model.depth))
+        self.pooling, self.activation = model.pooling, ACTIVATIONS[model.activation]
+        self.residual = model.residual
+
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        first = x = self._layer(0, x, train=train)
+        for number in range(1, len(self.convs)):
+            x = self._layer(number, x, train=train)
+        return x + first if self.residual else x
+
+    def _layer(self, number: int, x: jax.Array, *, train: bool) -> jax.Array:
+        x = self.convs[number](x)
+        if number == 0:
+            x = pool(x, self.pooling)
+        return self.activation(apply_norm(self.norms[number], x, train=train))
+
+
+def patch_whitening(images: jax.Array) -> jax.Array:
+    """Filters that make the patches of images uncorrelated and of equal variance, and their negatives.
+
+    images: float (N, H, W, C), normalized. Returns: float32 (2, 2, C, 8 C), filters of the largest variance
+    first; (1, 1, C, 2 C) for images with a side of one pixel.
+    """
+    _, height, width, channels = images.shape
+    size = min(2, height, width)
+    vectors = patches(images, size, size).reshape(-1, size * size * channels)
+    variances, axes = jnp.linalg.eigh(vectors.T @ vectors / len(vectors))
+    filters = (axes / jnp.sqrt(variances + 5e-4))[:, ::-1].reshape(size, size, channels, -1)
+    return jnp.concatenate([filters, -filters], axis=-1)

@@ -1,0 +1,113 @@
+"""Parts that the models share."""
+
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+from flax import nnx
+
+from mnist_jax.system import cpu, devices, onednn
+
+POOLINGS: dict[str, Callable] = {"average": jnp.mean, "max": jnp.max}
+ACTIVATIONS: dict[str, Callable] = {"relu": nnx.relu, "gelu": nnx.gelu, "silu": nnx.silu}
+
+
+def pool(x: jax.Array, name: str) -> jax.Array:
+    """Pools 2 x 2 windows of images (B, H, W, C), the last odd row or column left out.
+
+    By reshape: on CPU ten times faster than `reduce_window`, whose gradient for the maximum is a scatter.
+    A side of one pixel stays.
+    """
+    batch, height, width, channels = x.shape
+    down, right = min(height, 2), min(width, 2)
+    x = x[:, : height // down * down, : width // right * right]
+    x = x.reshape(batch, height // down, down, width // right, right, channels)
+    return POOLINGS[name](x, axis=(2, 4))
+
+
+def patches(x: jax.Array, height: int, width: int) -> jax.Array:
+    """All patches of images (B, H, W, C), as (B, H - height + 1, W - width + 1, height * width * C)."""
+    rows, columns = x.shape[1] - height + 1, x.shape[2] - width + 1
+    windows = [x[:, y : y + rows, z : z + columns] for y in range(height) for z in range(width)]
+    return jnp.concatenate(windows, axis=-1)
+
+
+def convolve_patches(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """The same as `convolve`, as a matrix product."""
+    height, width, _, features = kernel.shape
+    before, after = ((height - 1) // 2, (width - 1) // 2), (height // 2, width // 2)
+    padded = jnp.pad(x, ((0, 0), *zip(before, after, strict=True), (0, 0)))
+    matrix = patches(padded, height, width).reshape(-1, kernel.size // features)
+    return (matrix @ kernel.reshape(-1, features)).reshape(*x.shape[:-1], features)
+
+
+class Conv(nnx.Module):
+    """A convolution with `config.model.kernel` that keeps the size of images (B, H, W, C)."""
+
+    def __init__(
+        self, config: ml_collections.FrozenConfigDict, channels: int, features: int, *, rngs: nnx.Rngs
+    ):
+        shape = (config.model.kernel, config.model.kernel, channels, features)
+        self.kernel = nnx.Param(nnx.initializers.he_normal()(rngs.params(), shape))
+        # A bias before a norm would be subtracted again.
+        self.bias = nnx.Param(jnp.zeros(features)) if config.model.norm == "none" else None
+        self.dtype = jnp.dtype(config.dtype)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = convolve(x, self.kernel.get_value(), self.dtype)
+        return x if self.bias is None else add_bias(x, self.bias.get_value().astype(x.dtype))
+
+
+def dropout(x: jax.Array, rate: float | jax.Array, rngs: nnx.Rngs | None) -> jax.Array:
+    """Values left out at a rate, the others scaled up, as nnx.Dropout does with the same key.
+
+    rate: a number, for 0 of which nothing is drawn, or a traced one, which nnx.Dropout cannot take.
+    """
+    if isinstance(rate, float | int) and rate == 0:
+        return x
+    assert rngs is not None
+    kept = jax.random.bernoulli(rngs.dropout(), 1.0 - rate, x.shape)
+    return jnp.where(kept, x / jnp.asarray(1.0 - rate, x.dtype), jnp.zeros_like(x))
+
+
+def convolve(x: jax.Array, kernel: jax.Array, dtype: jnp.dtype) -> jax.Array:
+    """Images (B, H, W, C) under a kernel (h, w, C, D) at each pixel, with zeros around: (B, H, W, D).
+
+    dtype: of what is multiplied. The result has `cpu.dtype_between(dtype)`; few channels are multiplied in
+    that, too, where they are a product of patches.
+    """
+    between = cpu.dtype_between(dtype)
+    if x.shape[-1] <= devices.patch_channels():
+        return convolve_patches(x.astype(between), kernel.astype(between))
+    if cpu.takes_onednn(x, dtype):
+        return onednn.convolve(x, kernel)
+    return jax.lax.conv_general_dilated(
+        x.astype(dtype),
+        kernel.astype(dtype),
+        (1, 1),
+        "SAME",
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        preferred_element_type=between,
+    )
+
+
+def add_bias(x: jax.Array, bias: jax.Array) -> jax.Array:
+    """x (..., D) + bias (D,)."""
+    return cpu.add_bias(x, bias) if cpu.active() else x + bias
+
+
+def create_norm(config: ml_collections.FrozenConfigDict, features: int, *, rngs: nnx.Rngs) -> Callable:
+    """The layer that `config.model.norm` names; one that changes nothing for "none"."""
+    between = cpu.dtype_between(jnp.dtype(config.dtype))
+    if config.model.norm == "batch":
+        return nnx.BatchNorm(features, momentum=0.9, dtype=between, rngs=rngs)
+    if config.model.norm == "group":
+        return nnx.GroupNorm(features, num_groups=math.gcd(features, 8), dtype=between, rngs=rngs)
+    return nnx.identity
+
+
+def apply_norm(norm: Callable, x: jax.Array, *, train: bool) -> jax.Array:
+    """A norm from `create_norm`, which only for batch norm depends on whether this is training."""
+    return norm(x, use_running_average=not train) if isinstance(norm, nnx.BatchNorm) else norm(x)

@@ -1,0 +1,59 @@
+"""The Flax NNX models, used functionally: a static graphdef beside pytrees of params and model state."""
+
+import functools
+from typing import Any
+
+import jax
+import ml_collections
+import numpy as np
+from flax import nnx
+
+from mnist_jax.data.pixels import normalize, to_float
+from mnist_jax.models.airbench import Airbench
+from mnist_jax.models.cnn import CNN
+from mnist_jax.system import devices
+
+PyTree = Any
+
+MODELS = {"cnn": CNN, "airbench": Airbench}
+_EXAMPLES = 5000  # from which a model may start; see `airbench.patch_whitening`
+
+
+def create_model(
+    config: ml_collections.FrozenConfigDict, images: np.ndarray, num_classes: int, key: jax.Array
+) -> tuple[nnx.GraphDef, PyTree, PyTree]:
+    """A freshly initialized model as (graphdef, params, model_state).
+
+    images: uint8 (N, H, W, C), those of the training split. `params` and `model_state` (running statistics of
+    batch norm, fixed weights) are nested dicts of float32 arrays.
+    """
+
+    # One program for the compile cache instead of one for each operation.
+    @functools.partial(jax.jit, compiler_options=devices.options_of_what_runs_once())
+    def create(key: jax.Array, images: jax.Array) -> tuple[nnx.GraphDef, nnx.State, nnx.State]:
+        examples = normalize(to_float(images), config)
+        model = MODELS[config.model.name](config, examples, num_classes, rngs=nnx.Rngs(params=key))
+        graphdef, params, *rest = nnx.split(model, nnx.Param, ...)
+        return graphdef, params, rest[0]
+
+    graphdef, params, rest = create(key, jax.numpy.asarray(images[:_EXAMPLES]))
+    return graphdef, nnx.to_pure_dict(params), nnx.to_pure_dict(rest)
+
+
+def apply_model(
+    graphdef: nnx.GraphDef,
+    params: PyTree,
+    model_state: PyTree,
+    images: jax.Array,
+    *,
+    train: bool,
+    dropout: float | jax.Array = 0.0,
+    rngs: nnx.Rngs | None = None,
+) -> tuple[jax.Array, PyTree]:
+    """Logits (B, K) of float images (B, H, W, C), and the model state after them.
+
+    dropout: the rate, with `rngs` to draw from.
+    """
+    model = nnx.merge(graphdef, params, model_state)
+    logits = model(images, train=train, rate=dropout, rngs=rngs)
+    return logits, nnx.to_pure_dict(nnx.state(model, nnx.Not(nnx.Param)))

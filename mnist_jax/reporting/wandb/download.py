@@ -1,0 +1,41 @@
+"""Finished runs of a W&B project as folders that can be compared, by W&B's public API."""
+
+import pathlib
+from collections.abc import Callable
+
+import wandb
+
+from mnist_jax.reporting.wandb.log import NEEDED_TO_COMPARE
+from mnist_jax.reporting.wandb.process import has_key, wandb_environment
+from mnist_jax.system.errors import UserError
+
+
+def download_runs(project: str, into: pathlib.Path, warn: Callable[[str], None]) -> list[pathlib.Path]:
+    """The folders, below `into`, of the finished runs of a project, "entity/project".
+
+    warn: told of each run that lacks a file, such as one of another program.
+    Raises UserError: no key, no such project, or the server cannot be reached.
+    """
+    environment = wandb_environment()
+    if not has_key(environment):  # the client would ask for one
+        raise UserError("--wandb needs a WANDB_API_KEY in the environment or in .env, or one in ~/.netrc")
+    try:
+        api = wandb.Api(
+            overrides={"base_url": environment.get("WANDB_BASE_URL") or "https://api.wandb.ai"},
+            api_key=environment.get("WANDB_API_KEY"),
+            timeout=30,
+        )
+        runs = list(api.runs(project, filters={"state": "finished"}))
+        folders = []
+        for run in runs:
+            folder = into / run.id / run.name.replace("/", "_")
+            present = {file.name: file for file in run.files(NEEDED_TO_COMPARE)}
+            if missing := [name for name in NEEDED_TO_COMPARE if name not in present]:
+                warn(f"left out: {run.name} of {project} has no {missing[0]}")
+                continue
+            for file in present.values():
+                file.download(root=str(folder), replace=True)
+            folders.append(folder)
+        return folders
+    except Exception as error:  # the client, and what it stands on, raise errors of their own
+        raise UserError(f"--wandb={project} cannot be read: {type(error).__name__}: {error}") from error

@@ -1,0 +1,129 @@
+"""A run's model as files that need nothing of this package: a program, its weights, and a card about both."""
+
+import functools
+import json
+import pathlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import jax
+import jax.export
+import jax.numpy as jnp
+import numpy as np
+import safetensors.numpy
+
+from mnist_jax.config.fields import shareable
+from mnist_jax.reporting.templates import load_template
+from mnist_jax.serving.classifier import Trained, load_trained
+from mnist_jax.system.errors import UserError
+from mnist_jax.system.files import write_whole
+from mnist_jax.training.experiment import Experiment
+from mnist_jax.training.steps import TrainState
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+
+
+def export_model(
+    workdir: pathlib.Path, folder: pathlib.Path, *, step: int | None = None
+) -> list[pathlib.Path]:
+    """Writes model.stablehlo, model.safetensors, config.json and README.md, the card, into a folder.
+
+    step: of the checkpoint; None for the best by validation so far.
+    Returns: the files. Raises UserError: no run there, no such checkpoint, the folder cannot be written.
+    """
+    trained = load_trained(workdir, step=step)
+    about = describe(trained, _test_metrics(workdir, trained), chosen=step in (None, _best(trained.record)))
+    contents = {
+        "model.stablehlo": program(trained.experiment, trained.state, trained.dataset.image_shape),
+        "model.safetensors": weights(trained),
+        "config.json": (json.dumps(about, indent=2, allow_nan=False) + "\n").encode(),
+        "README.md": _card(about).encode(),
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in contents.items():
+            write_whole(folder / name, content)
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written: {error.strerror or error}; give another") from error
+    return [folder / name for name in contents]
+
+
+def program(experiment: Experiment, state: TrainState, image_shape: tuple[int, int, int]) -> bytes:
+    """StableHLO, serialized by `jax.export`, from uint8 images (B, H, W, C) to float32 probabilities (B, K).
+
+    Normalization and weights are in it, B is whatever it is called with, and it runs on each of PLATFORMS
+    (https://docs.jax.dev/en/latest/export/export.html).
+    """
+
+    @jax.jit
+    def classify(images: jax.Array) -> jax.Array:
+        return jnp.exp(experiment.classify(state, images))
+
+    shape = jax.export.symbolic_shape(", ".join(["batch", *map(str, image_shape)]))
+    exported = jax.export.export(classify, platforms=PLATFORMS)(jax.ShapeDtypeStruct(shape, jnp.uint8))
+    return bytes(exported.serialize())
+
+
+def weights(trained: Trained) -> bytes:
+    """What evaluation uses, parameters and fixed state, float32, by dotted names, as safetensors."""
+    state = {"params": trained.state.evaluated_params, "model_state": trained.state.model_state}
+    arrays = {name: np.asarray(value) for name, value in _flat(state)}
+    origin = {"started": trained.record["started"], "step": str(trained.step), "data": trained.dataset.name}
+    return safetensors.numpy.save(arrays, metadata=origin)
+
+
+def _flat(tree: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, jax.Array]]:
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def describe(trained: Trained, metrics: Mapping[str, Any] | None, *, chosen: bool) -> dict[str, Any]:
+    """What config.json says: classes, shape, how the model was made, and its metrics on the test split.
+
+    chosen: whether the checkpoint is the best by validation, not one that was asked for.
+    """
+    record, environment = trained.record, trained.record["environment"]
+    return {
+        "classes": list(trained.dataset.class_names),
+        "image_shape": list(trained.dataset.image_shape),
+        "step": trained.step,
+        "chosen": chosen,
+        "parameters": record["parameters"],
+        "data": record["data"],
+        "started": record["started"],
+        "code": record["code"],
+        "environment": {key: environment[key] for key in ("python", "os", "cpu", "accelerator")},
+        "packages": {name: environment["packages"].get(name) for name in ("jax", "flax", "optax")},
+        "config": shareable(record["config"]),
+        "test": metrics,
+    }
+
+
+def _test_metrics(workdir: pathlib.Path, trained: Trained) -> dict[str, Any] | None:
+    """Of this very checkpoint, by the run's end or by --mode=evaluate; None where neither has them."""
+    record = trained.record
+    if _best(record) == trained.step:
+        return record["metrics"]["test"]
+    try:
+        found = json.loads((workdir / f"evaluation-{trained.step}.json").read_text())
+        return found["metrics"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _best(record: Mapping[str, Any]) -> int | None:
+    return record["best"]["step"] if record["status"] == "finished" else None
+
+
+def _card(about: Mapping[str, Any]) -> str:
+    filters: dict[str, Callable[..., str]] = {
+        "percent": lambda value: "undefined" if value is None else f"{100 * value:.2f}%",
+        "decimal": lambda value: "undefined" if value is None else f"{value:.5f}",
+        "cell": lambda text: str(text).replace("|", "\\|").replace("\n", " "),
+        "json": functools.partial(json.dumps, ensure_ascii=False),
+    }
+    template = load_template("model_card.md.jinja", autoescape=False, filters=filters)  # it is Markdown
+    return template.render(about)

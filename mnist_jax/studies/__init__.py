@@ -1,0 +1,1 @@
+"""Many runs, and data sets: sweeps, searches, comparisons, reproductions, explorations."""

@@ -1,0 +1,256 @@
+"""Runs side by side: settings over their seeds, and which differences between them are real."""
+
+import itertools
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mnist_jax.config.fields import shareable
+from mnist_jax.metrics.confusion import merit
+from mnist_jax.metrics.significance import Interval, McNemar, holm, mcnemar, paired_bootstrap, welch
+from mnist_jax.studies.finished import Run
+from mnist_jax.studies.listing import short_names, varying
+from mnist_jax.system.errors import UserError
+
+_LEVEL = 0.05
+
+
+class Setting(NamedTuple):
+    """The runs of one config but for the seed, in the order of seeds. fields: what differs between settings.
+
+    scores: the chosen metric of each run; deviation: of the sample, NaN for one run.
+    """
+
+    name: str
+    fields: dict[str, Any]
+    runs: list[Run]
+    scores: list[float]
+
+    @property
+    def mean(self) -> float:
+        return float(np.mean(self.scores))
+
+    @property
+    def deviation(self) -> float:
+        return float(np.std(self.scores, ddof=1)) if len(self.scores) > 1 else float("nan")
+
+
+class ModelPair(NamedTuple):
+    """Two trained models, by their runs' names, under McNemar's test; p_corrected: by Holm over all pairs."""
+
+    first: str
+    second: str
+    test: McNemar
+    p_corrected: float
+
+
+class Pair(NamedTuple):
+    """Two settings, the better first.
+
+    difference: of the means of the chosen metric, the first's minus the second's. p, p_corrected: Welch's
+    test over seeds, and with Holm's correction over all pairs; interval: its 95% interval. bootstrap: 95%
+    intervals of the differences of "accuracy" and "macro_f1" over test examples. models: their runs, paired
+    by seed where both have several.
+    """
+
+    first: str
+    second: str
+    difference: float
+    p: float
+    p_corrected: float
+    interval: Interval
+    bootstrap: dict[str, Interval]
+    models: list[ModelPair]
+
+    @property
+    def verdict(self) -> str:
+        """What may be said: "real" or "not shown"; where seeds are too few, of the trained models alone."""
+        if np.isfinite(self.p_corrected):
+            return "real" if self.p_corrected < _LEVEL else "not shown"
+        differ = sum(pair.p_corrected < _LEVEL for pair in self.models)
+        if len(self.models) == 1:
+            return "these two models differ" if differ else "not shown"
+        return f"{differ} of {len(self.models)} pairs of models differ"
+
+
+class Comparison(NamedTuple):
+    """metric: that settings are sorted by, best first. varying: the fields that differ between settings.
+
+    circumstances: what else is not the same in all runs, such as the code -> each value of it with its runs.
+    """
+
+    metric: str
+    varying: list[str]
+    settings: list[Setting]
+    pairs: list[Pair]
+    circumstances: dict[str, dict[str, list[str]]]
+
+    @property
+    def columns(self) -> list[str]:
+        """The varying fields, shortened where that leaves them apart."""
+        return short_names(self.varying)
+
+
+def compare(runs: Sequence[Run], metric: str = "accuracy") -> Comparison:
+    """Compares runs of the same test split.
+
+    metric: a number of run.json's metrics.test.
+    Raises UserError: no such metric, or it is undefined in a run.
+    """
+    configs = [_without_seed(run) for run in runs]
+    fields = varying(configs)
+    groups: dict[str, tuple[dict[str, Any], list[Run]]] = {}
+    for run, config in zip(runs, configs, strict=True):
+        own = {name: config.get(name) for name in fields}
+        groups.setdefault(repr(own), (own, []))[1].append(run)
+    settings = []
+    for own, group in groups.values():
+        group.sort(key=lambda run: run.seed)
+        settings.append(Setting(_name(group), own, group, [_score(run, metric) for run in group]))
+    settings = _told_apart(_best_first(settings, metric))
+    return Comparison(metric, fields, settings, _pairs(settings, metric), _circumstances(runs))
+
+
+def as_dict(comparison: Comparison) -> dict[str, Any]:
+    """A comparison for programs; what is undefined is NaN."""
+    return {
+        "metric": comparison.metric,
+        "settings": [
+            {
+                "name": setting.name,
+                "fields": setting.fields,
+                "n": len(setting.runs),
+                "mean": setting.mean,
+                "deviation": setting.deviation,
+                "runs": [
+                    {"workdir": str(run.workdir), "seed": run.seed, "score": score}
+                    for run, score in zip(setting.runs, setting.scores, strict=True)
+                ],
+            }
+            for setting in comparison.settings
+        ],
+        "pairs": [
+            {
+                **pair._asdict(),
+                "models": [{**model._asdict(), "test": model.test._asdict()} for model in pair.models],
+                "verdict": pair.verdict,
+            }
+            for pair in comparison.pairs
+        ],
+        "circumstances": comparison.circumstances,
+    }
+
+
+def _circumstances(runs: Sequence[Run]) -> dict[str, dict[str, list[str]]]:
+    """What beside the config may be why runs differ."""
+
+    def facts(record: dict[str, Any]) -> dict[str, Any]:
+        code, machine = record["code"], record["environment"]["accelerator"]
+        return {
+            "code": f"{code['commit']}{'-dirty' if code['dirty'] else ''}",
+            "packages": record["processes"][-1]["packages_sha256"][:12],
+            "accelerator": machine["kind"],
+            "cores": machine["cores_usable"],
+        }
+
+    found: dict[str, dict[str, list[str]]] = {}
+    for run in runs:
+        for what, value in facts(run.record).items():
+            found.setdefault(what, {}).setdefault(str(value), []).append(run.name)
+    return {what: values for what, values in found.items() if len(values) > 1}
+
+
+def _best_first(settings: Sequence[Setting], metric: str) -> list[Setting]:
+    return sorted(settings, key=lambda setting: merit(metric, setting.mean), reverse=True)
+
+
+def _pairs(settings: Sequence[Setting], metric: str) -> list[Pair]:
+    """All pairs of settings; of one setting alone, its runs as if they were settings."""
+    if len(settings) == 1:
+        (only,) = settings
+        alone = zip(only.runs, only.scores, strict=True)
+        settings = _best_first([Setting(run.name, {}, [run], [score]) for run, score in alone], metric)
+    places = [(i, j) for i in range(len(settings)) for j in range(i + 1, len(settings))]
+    if not places:
+        return []
+    runs = [run for setting in settings for run in setting.runs]
+    start = np.cumsum([0, *(len(setting.runs) for setting in settings)])
+    members = [range(start[k], start[k + 1]) for k in range(len(settings))]
+    labels, predicted = runs[0].predictions.labels, [run.predictions.predicted for run in runs]
+    tests = [welch(settings[i].scores, settings[j].scores) for i, j in places]
+    corrected = holm([test.p for test in tests])
+    bootstrap = paired_bootstrap(labels, predicted, [(members[i], members[j]) for i, j in places])
+    models = _model_pairs([_by_seed(settings[i], settings[j]) for i, j in places])
+    return [
+        Pair(
+            first=settings[i].name,
+            second=settings[j].name,
+            difference=settings[i].mean - settings[j].mean,
+            p=test.p,
+            p_corrected=corrected[k],
+            interval=test.interval,
+            bootstrap=bootstrap[k],
+            models=models[k],
+        )
+        for k, ((i, j), test) in enumerate(zip(places, tests, strict=True))
+    ]
+
+
+def _by_seed(first: Setting, second: Setting) -> list[tuple[Run, Run]]:
+    """The runs of two settings that share a seed; all pairs of them where none does, or one has one run."""
+    pairs = [(a, b) for a in first.runs for b in second.runs]
+    if min(len(first.runs), len(second.runs)) == 1:
+        return pairs
+    return [(a, b) for a, b in pairs if a.seed == b.seed] or pairs
+
+
+def _model_pairs(pairs: Sequence[Sequence[tuple[Run, Run]]]) -> list[list[ModelPair]]:
+    """McNemar's tests of all pairs of models of each pair of settings, corrected over all of them."""
+    tests = [[mcnemar(_right(a), _right(b)) for a, b in group] for group in pairs]
+    corrected = iter(holm([test.p for group in tests for test in group]))
+    return [
+        [ModelPair(a.name, b.name, test, next(corrected)) for (a, b), test in zip(group, found, strict=True)]
+        for group, found in zip(pairs, tests, strict=True)
+    ]
+
+
+def _right(run: Run) -> np.ndarray:
+    return run.predictions.predicted == run.predictions.labels
+
+
+def _score(run: Run, metric: str) -> float:
+    scores = run.record["metrics"]["test"]
+    numbers = {name for name, value in scores.items() if isinstance(value, (int, float))}
+    if metric not in scores or not (metric in numbers or scores[metric] is None):
+        raise UserError(f"--metric={metric} is none; there are {', '.join(sorted(numbers))}")
+    if scores[metric] is None:
+        raise UserError(f"--metric={metric} is undefined in {run.workdir}; {' '.join(scores['notes'])}")
+    return float(scores[metric])
+
+
+def _without_seed(run: Run) -> dict[str, Any]:
+    return {name: value for name, value in shareable(run.record["config"]).items() if name != "seed"}
+
+
+def _name(group: Sequence[Run]) -> str:
+    """What the folders' names have in common, without the seed."""
+    parents = [run.workdir.absolute().parent.name for run in group]
+    without = [re.sub(r"[-_.,]*seed[-_=]*\d+$", "", run.name) for run in group]
+    names = [name or parent for name, parent in zip(without, parents, strict=True)]
+    if len(set(names)) == 1:
+        return names[0]
+    letters = itertools.takewhile(lambda same: len(set(same)) == 1, zip(*names, strict=False))
+    return "".join(letter for letter, *_ in letters).rstrip("-_.,=0123456789") or names[0]
+
+
+def _told_apart(settings: Sequence[Setting]) -> list[Setting]:
+    """Settings of one name, from different folders say, are numbered."""
+    names = [setting.name for setting in settings]
+    return [
+        setting._replace(name=f"{setting.name} ({names[: k + 1].count(setting.name)})")
+        if names.count(setting.name) > 1
+        else setting
+        for k, setting in enumerate(settings)
+    ]

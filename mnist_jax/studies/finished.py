@@ -1,0 +1,107 @@
+"""Finished runs that can be compared: of the same data and test split."""
+
+import functools
+import pathlib
+from collections.abc import Callable, Hashable, Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mnist_jax.config.fields import same_run_key
+from mnist_jax.metrics.predictions import Predictions, load_predictions
+from mnist_jax.storage.workdir import read_record
+from mnist_jax.system.errors import UserError
+
+_NEEDED: tuple[tuple[Any, ...], ...] = (  # of run.json, by a comparison and its page
+    ("metrics", "test", "notes"),
+    ("data", "splits", "test"),
+    ("processes", -1),
+    ("environment", "accelerator", "kind"),
+    ("config", "seed"),
+    ("config", "data", "test"),
+)
+
+
+class Run(NamedTuple):
+    """A finished run. name: its folder's. record: run.json. predictions: of the test split."""
+
+    name: str
+    workdir: pathlib.Path
+    record: dict[str, Any]
+    predictions: Predictions
+
+    @property
+    def seed(self) -> int:
+        return self.record["config"]["seed"]
+
+
+def load_runs(workdirs: Iterable[pathlib.Path], warn: Callable[[str], None]) -> list[Run]:
+    """The finished runs of these folders; warn: told of each that is left out.
+
+    A population is its ensemble and its members.
+    Files and folders without a run, such as a sweep's own, are passed over.
+    Raises UserError: none is left, or they are of different data or test splits.
+    """
+    runs: dict[Hashable, Run] = {}  # by config and seed
+    waiting = list(workdirs)
+    while waiting:
+        workdir = waiting.pop(0)
+        if not (workdir / "run.json").exists():
+            continue
+        try:
+            record = _finished(workdir)
+            _, predictions = load_predictions(workdir / "predictions.npz")
+        except UserError as error:
+            warn(f"left out: {error}")
+            continue
+        name = workdir.absolute().name
+        if members := record.get("population"):
+            name += "-ensemble"
+            waiting = [*(workdir / member["member"] for member in members), *waiting]
+        run = Run(name, workdir, record, predictions)
+        _require_comparable(next(iter(runs.values()), run), run)
+        same = runs.setdefault(same_run_key(record["config"]), run)
+        if same is not run:  # it would count twice, and make what is seen look surer than it is
+            warn(f"left out: {workdir} has the config and seed of {same.workdir}")
+    if not runs:
+        raise UserError("none of these folders holds a finished run")
+    return list(runs.values())
+
+
+def _finished(workdir: pathlib.Path) -> dict[str, Any]:
+    """The run.json of a finished run, with what a comparison needs.
+
+    Raises UserError: it is not finished, or lacks something.
+    """
+    record = read_record(workdir)
+    if record["status"] != "finished":
+        raise UserError(f"{workdir} is {record['status']}, not finished")
+    try:
+        for path in _NEEDED:
+            functools.reduce(lambda value, key: value[key], path, record)
+    except (KeyError, TypeError, IndexError) as error:
+        raise UserError(f"{workdir / 'run.json'} is damaged: it lacks {error}") from error
+    return record
+
+
+def _require_comparable(first: Run, run: Run) -> None:
+    """Raises UserError where two runs were not tested on the same examples of the same data."""
+
+    def facts(one: Run) -> dict[str, Any]:
+        data = one.record["data"]
+        return {
+            "data": f"{data['name']} ({data['fingerprint'][:12]})",
+            "the test split": one.record["config"]["data"]["test"],
+            "the test examples": len(one.predictions.labels),
+        }
+
+    for what, value in facts(first).items():
+        if (other := facts(run)[what]) != value:
+            raise UserError(
+                f"{first.workdir} and {run.workdir} cannot be compared: {what} is {value} in the first and "
+                f"{other} in the second"
+            )
+    if not np.array_equal(first.predictions.labels, run.predictions.labels):
+        raise UserError(
+            f"{first.workdir} and {run.workdir} cannot be compared: the labels in predictions.npz differ"
+        )

@@ -1,0 +1,172 @@
+"""Runs of main.py as processes, so many side by side, each with its share of the cores and GPUs."""
+
+import concurrent.futures
+import os
+import pathlib
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import ml_collections
+
+from mnist_jax.storage.history import Row, read_metrics
+from mnist_jax.storage.workdir import is_finished, read_record
+from mnist_jax.studies.listing import is_held
+from mnist_jax.system import gpu_check
+from mnist_jax.system.errors import UserError
+
+_MAIN = pathlib.Path(__file__).resolve().parents[2] / "main.py"
+_POLL = 0.2  # seconds
+
+
+class Outcome(NamedTuple):
+    """How a task ended. status: finished, failed or stopped. reason: of a failure, in a line.
+
+    record: the run.json of a finished one. seconds: that it took now; 0 where it was finished before.
+    """
+
+    status: str
+    reason: str
+    record: dict[str, Any] | None
+    seconds: float
+
+
+class Task:
+    """A run of main.py to be done in a workdir, or to go on there; what it prints goes to output.log."""
+
+    def __init__(self, workdir: pathlib.Path, config: ml_collections.FrozenConfigDict, flags: Sequence[str]):
+        """flags: those of main.py that give this config."""
+        self.workdir, self.config = workdir, config
+        self._command = [sys.executable, str(_MAIN), *flags, f"--workdir={workdir}"]
+        self._process: subprocess.Popen[bytes] | None = None
+        self._stop: int | None = None
+        self._changing = threading.Lock()
+
+    def run(self, environment: dict[str, str]) -> Outcome:
+        """Runs it to its end, in the calling thread, on whose cores it computes."""
+        started = time.monotonic()
+        try:
+            self.workdir.mkdir(parents=True, exist_ok=True)
+            status = None
+            while status is None or (status == 2 and is_held(self.workdir)):  # another may come between
+                self._wait_for_another()
+                if record := self._finished():
+                    return Outcome("finished", "", record, 0.0)
+                status = self._run(environment)
+            record = self._finished() if status == 0 else None
+        except (OSError, UserError) as error:
+            return Outcome("failed", str(error), None, time.monotonic() - started)
+        seconds = time.monotonic() - started
+        if record:
+            return Outcome("finished", "", record, seconds)
+        if self._stop is not None:
+            return Outcome("stopped", "", None, seconds)
+        return Outcome("failed", self._reason(status), None, seconds)
+
+    def stop(self, signum: int = signal.SIGTERM) -> None:
+        """Asks it to end with the step in flight saved, or not to begin."""
+        with self._changing:
+            self._stop = signum
+            if self._process is not None:
+                self._process.send_signal(signum)
+
+    def rows(self) -> list[Row]:
+        """The run's metrics.jsonl so far."""
+        return read_metrics(self.workdir / "metrics.jsonl")
+
+    def fraction(self) -> float:
+        """How much of the run is done, from 0 to 1."""
+        rows = [row for row in self.rows() if row["split"] != "test"]
+        if not rows:
+            return 0.0
+        train = self.config.train
+        return min(rows[-1]["step"] / train.steps if train.steps else rows[-1]["epoch"] / train.epochs, 1.0)
+
+    def _wait_for_another(self) -> None:
+        """A run that a killed sweep left behind is let come to its end, and then gone on with."""
+        while self._stop is None and is_held(self.workdir):
+            time.sleep(_POLL)
+
+    def _run(self, environment: dict[str, str]) -> int:
+        with (self.workdir / "output.log").open("ab") as log:
+            with self._changing:
+                if self._stop is not None:
+                    return 128 + self._stop
+                self._process = subprocess.Popen(
+                    self._command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    env={**os.environ, **environment},
+                    process_group=0,  # Ctrl-C comes to this process, which passes it on
+                )
+            return self._process.wait()
+
+    def _finished(self) -> dict[str, Any] | None:
+        """The record of a run of this config that is done; None where there is still something to do."""
+        if not (self.workdir / "run.json").exists():
+            return None
+        record = read_record(self.workdir)
+        return record if is_finished(record, self.config) else None
+
+    def _reason(self, status: int) -> str:
+        if status < 0:
+            name = signal.Signals(-status).name
+            return f"killed by {name}" + (", for want of memory perhaps" if name == "SIGKILL" else "")
+        lines = (self.workdir / "output.log").read_text(errors="replace").split("\n")
+        last = next((line for line in reversed(lines) if line.strip()), f"exit status {status}")
+        return last.strip().removeprefix("main.py: ")
+
+
+class Slots:
+    """Runs tasks, `jobs` of them side by side; a context manager, whose end waits for those that run.
+
+    Each slot has as many cores as the others, because the bits of a run depend on their number, and a GPU,
+    shared where there are fewer GPUs than slots.
+    """
+
+    def __init__(self, jobs: int):
+        """Raises UserError: there are fewer cores than jobs."""
+        cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+        if cores and jobs > len(cores):
+            raise UserError(
+                f"--jobs={jobs}, but this process may use {len(cores)} cores; give as many at most"
+            )
+        each = len(cores) // jobs
+        self._free: queue.SimpleQueue[int] = queue.SimpleQueue()
+        for slot in range(jobs):
+            self._free.put(slot)
+        self._cores = [set(cores[slot * each :][:each]) for slot in range(jobs)]
+        self._environments = [_gpu_environment(slot, jobs) for slot in range(jobs)]
+        self._pool = concurrent.futures.ThreadPoolExecutor(jobs, initializer=self._take)
+        self._mine = threading.local()
+
+    def __enter__(self) -> "Slots":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def submit(self, task: Task) -> "concurrent.futures.Future[Outcome]":
+        """Runs a task as soon as a slot is free."""
+        return self._pool.submit(lambda: task.run(self._environments[self._mine.slot]))
+
+    def _take(self) -> None:
+        self._mine.slot = self._free.get()
+        if cores := self._cores[self._mine.slot]:
+            os.sched_setaffinity(0, cores)  # of this thread, and of the processes that it starts
+
+
+def _gpu_environment(slot: int, jobs: int) -> dict[str, str]:
+    """Which GPU a slot has, and how much of its memory."""
+    gpus = gpu_check.visible_gpus()
+    if jobs == 1 or not gpus:
+        return {}
+    sharing = -(-jobs // len(gpus))
+    environment = {"CUDA_VISIBLE_DEVICES": gpus[slot % len(gpus)]}
+    return environment | ({"XLA_PYTHON_CLIENT_MEM_FRACTION": f"{0.9 / sharing:.2f}"} if sharing > 1 else {})

@@ -1,0 +1,146 @@
+"""Finds runs below a folder and reads of each run.json what a list shows, thousands of them in a second."""
+
+import contextlib
+import os
+import pathlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import filelock
+import msgspec
+
+from mnist_jax import SCHEMA
+from mnist_jax.config.fields import completed, flatten, identity
+from mnist_jax.system.files import read_regular, seal_broken
+
+_INSIDE_A_RUN = frozenset({"checkpoints", "wandb", "export"})
+
+
+class _Scores(msgspec.Struct):
+    accuracy: float | None
+    macro_f1: float | None
+    loss: float | None
+
+
+class _Metrics(msgspec.Struct):
+    validation: _Scores
+    test: _Scores
+
+
+class _Code(msgspec.Struct):
+    commit: str | None
+    dirty: bool | None
+
+
+class _Data(msgspec.Struct):
+    name: str
+
+
+class _Record(msgspec.Struct):
+    """What of run.json a list shows; the rest is skipped, not decoded."""
+
+    schema: int
+    status: str
+    started: str
+    ended: str | None
+    exit_reason: str | None
+    config: dict[str, Any]
+    code: _Code
+    data: _Data
+    metrics: _Metrics | None
+    steps: int | None
+
+
+class Run(NamedTuple):
+    """A run in a list. status: as in run.json, "killed", or "damaged", with the reason in `note`.
+
+    started: ISO 8601. commit: its first letters, with a star where the code was changed since. accuracy,
+    macro_f1, loss: on test. fields: of the config, by dotted name.
+    """
+
+    workdir: pathlib.Path
+    status: str
+    note: str
+    started: str | None = None
+    data: str | None = None
+    commit: str | None = None
+    accuracy: float | None = None
+    macro_f1: float | None = None
+    loss: float | None = None
+    fields: Mapping[str, Any] = {}
+
+
+_decoder = msgspec.json.Decoder(_Record)
+
+
+def find_runs(folders: Iterable[pathlib.Path]) -> Iterator[pathlib.Path]:
+    """The folders with a run.json among and below these, each once, in the order of names.
+
+    A folder that cannot be read is left out.
+    """
+    seen: set[str] = set()
+    for folder in folders:
+        for path, below, files in os.walk(folder, followlinks=False):
+            below[:] = sorted(name for name in below if name not in _INSIDE_A_RUN)
+            if "run.json" in files and (real := os.path.realpath(path)) not in seen:
+                seen.add(real)
+                yield pathlib.Path(path)
+
+
+def read_run(workdir: pathlib.Path) -> Run:
+    """What a list shows of a run; one whose run.json cannot be read is "damaged"."""
+    try:
+        content = read_regular(workdir / "run.json")
+        record = _decoder.decode(content)
+    except OSError as error:
+        return Run(workdir, "damaged", f"run.json cannot be read: {error.strerror or error}")
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return Run(workdir, "damaged", f"run.json: {error}")
+    if record.schema != SCHEMA:
+        return Run(workdir, "damaged", f"run.json is of another version (schema {record.schema})")
+    if seal_broken(content):
+        return Run(workdir, "damaged", "run.json was changed since it was written")
+    status = record.status
+    if status == "running":
+        with contextlib.suppress(OSError):  # then run.json is believed
+            status = "running" if is_held(workdir) else "killed"
+    test = record.metrics.test if record.metrics else _Scores(None, None, None)
+    commit = record.code.commit[:8] + ("*" if record.code.dirty else "") if record.code.commit else None
+    return Run(
+        workdir,
+        status,
+        (record.exit_reason or "") if status in ("failed", "interrupted") else "",
+        record.started,
+        record.data.name,
+        commit,
+        test.accuracy,
+        test.macro_f1,
+        test.loss,
+        dict(flatten(completed(record.config))),
+    )
+
+
+def varying(configs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The fields, of configs by dotted name, that are not the same in all, in the order of the configs.
+
+    Without where things lie; a field that some lack differs.
+    """
+    names = dict.fromkeys(name for config in configs for name in config)
+    return [
+        name
+        for name in identity(names)
+        if any(config.get(name) != configs[0].get(name) for config in configs[1:])
+    ]
+
+
+def short_names(fields: Sequence[str]) -> list[str]:
+    """The fields without what they lie under, where that leaves them apart."""
+    last = [field.rsplit(".", 1)[-1] for field in fields]
+    return [name if last.count(name) == 1 else field for name, field in zip(last, fields, strict=True)]
+
+
+def is_held(workdir: pathlib.Path) -> bool:
+    """Whether a process is at work in a workdir; raises OSError where that cannot be tried."""
+    with contextlib.suppress(filelock.Timeout), filelock.FileLock(workdir / ".lock").acquire(blocking=False):
+        return False
+    return True

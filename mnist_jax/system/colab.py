@@ -1,0 +1,23 @@
+"""What Colab lacks to run this program, without breaking what it has."""
+
+import pathlib
+import tomllib
+from collections.abc import Collection
+
+# What a runtime that was made for one of them has beside jax.
+_PLUGINS = {"libtpu": "tpu", "jax-cuda13-plugin": "cuda13", "jax-cuda12-plugin": "cuda12"}
+_ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+def requirements(installed: Collection[str]) -> list[str]:
+    """What pip has to be asked for beside a checkout, in a runtime with these packages.
+
+    pip leaves alone what is new enough, the runtime's own jax among it; where that is too old, it is renewed
+    together with its plugin for the same accelerator.
+    """
+    known = {name.lower().replace("_", "-") for name in installed}
+    needed = tomllib.loads((_ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    extra = next((extra for plugin, extra in _PLUGINS.items() if plugin in known), None)
+    if extra is None:
+        return needed
+    return [one.replace("jax>", f"jax[{extra}]>") if one.startswith("jax>") else one for one in needed]

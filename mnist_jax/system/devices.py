@@ -1,0 +1,112 @@
+"""What host and compiler need for speed, set before the first computation; `cpu` has what CPUs need."""
+
+import functools
+import os
+import pathlib
+from collections.abc import Mapping
+
+import jax
+
+from mnist_jax.system import cpu
+from mnist_jax.system.errors import UserError
+from mnist_jax.system.files import user_cache_dir
+
+_COMPILER_OPTIONS: dict[str, dict[str, str | bool]] = {  # by platform
+    "cpu": cpu.COMPILER_OPTIONS,
+    # Otherwise each compilation takes the kernels that were fastest just then, and with them other bits.
+    "gpu": {"xla_gpu_deterministic_ops": True},
+}
+
+
+def prepare_host() -> None:
+    """Tunes the allocator and turns on the persistent compilation cache; call it before any computation.
+
+    Raises UserError: $JAX_PLATFORMS names an accelerator first that JAX does not start.
+    """
+    cpu.tune_allocator()
+    if jax.config.values["jax_compilation_cache_dir"] is None:
+        jax.config.update("jax_compilation_cache_dir", str(user_cache_dir() / "xla"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)  # many small ones add up
+    _require_named_platform()
+
+
+def _require_named_platform() -> None:
+    """JAX itself goes on on the CPU, or fails with an empty assertion, where its plugin did not load."""
+    names = os.environ.get("JAX_PLATFORMS", "")
+    try:
+        found = jax.default_backend()
+    except (RuntimeError, AssertionError):
+        found = None
+    if found is None or (found == "cpu" and names.split(",")[0] not in ("", "cpu")):
+        raise UserError(
+            f"JAX_PLATFORMS is {names!r}, but JAX cannot compute on that here; `python -c 'import jax; "
+            "jax.devices()'` says more, and JAX_PLATFORMS=cpu goes on on the CPU"
+        )
+
+
+@functools.cache
+def compiler_options() -> dict[str, str | bool]:
+    """XLA options for this machine; none where the user has set the flag or the compiler does not know it."""
+    options = _COMPILER_OPTIONS.get(jax.default_backend(), {})
+    if not options or any(option in os.environ.get("XLA_FLAGS", "") for option in options):
+        return {}
+    try:
+        jax.jit(lambda: 0, compiler_options=options).lower().compile()
+    except jax.errors.JaxRuntimeError:
+        return {}
+    return options
+
+
+def options_of_what_runs_once() -> Mapping[str, str | bool | int]:
+    """XLA options of a program that would take longer to optimize than to run, as drawing parameters does."""
+    return {"xla_backend_optimization_level": 1} if cpu.active() else compiler_options()
+
+
+def patch_channels() -> int:
+    """Channels up to which a convolution is a product of patches; on GPUs measured for one channel."""
+    return cpu.PATCH_CHANNELS if cpu.active() or on_gpu() else 0
+
+
+def steps_per_call(asked: int) -> int:
+    """Steps in one dispatch: as asked, or for 0 one on CPU, where loops are slow, and 50 elsewhere."""
+    return asked or (1 if cpu.active() else 50)
+
+
+def on_gpu() -> bool:
+    """Whether XLA computes on a GPU."""
+    return jax.default_backend() == "gpu"
+
+
+def fits_on_device(nbytes: int) -> bool:
+    """Whether arrays of so many bytes leave three quarters of the device's memory to the model."""
+    stats = jax.local_devices()[0].memory_stats()
+    if stats and "bytes_limit" in stats:
+        limit = stats["bytes_limit"]
+    else:
+        limit = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return nbytes <= limit / 4
+
+
+def describe(dtype: str = "float32") -> dict[str, object]:
+    """The accelerator of a run in `dtype`, and what of the host decides its bits, for the record."""
+    device = jax.devices()[0]
+    return {
+        "platform": device.platform,
+        "kind": device.device_kind,
+        "count": jax.device_count(),
+        "processes": jax.process_count(),
+        "driver": _driver(),
+        "runtime": device.client.platform_version,
+        "cores_usable": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "bfloat16_convolutions": cpu.convolves_bfloat16_by(dtype),
+        "compiler_options": compiler_options(),
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
+    }
+
+
+def _driver() -> str | None:
+    """The kernel's driver of NVIDIA GPUs; None where there is none."""
+    try:
+        return pathlib.Path("/proc/driver/nvidia/version").read_text().splitlines()[0]
+    except (OSError, IndexError):
+        return None

@@ -1,0 +1,124 @@
+"""optax schedules and optimizers from a config."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import ml_collections
+import optax
+
+from mnist_jax.system.errors import UserError
+
+
+def create_schedule(
+    config: ml_collections.FrozenConfigDict, steps_per_epoch: float, total_steps: int
+) -> optax.Schedule:
+    """The learning rate as a function of the step, from 0 to `total_steps` - 1.
+
+    Warm-up rises in a straight line from 0 to the peak (`one_cycle` rises along a cosine, as in
+    https://arxiv.org/abs/1708.07120); the rest of the run follows `config.schedule.name`.
+    Raises UserError: the warm-up takes the whole run.
+    """
+    schedule, peak = config.schedule, config.optimizer.learning_rate
+    unit = steps_per_epoch if schedule.unit == "epochs" else 1
+    warmup = round(schedule.warmup * unit)
+    if warmup >= total_steps:
+        raise UserError(
+            f"config.schedule.warmup is {schedule.warmup:g} {schedule.unit}, {warmup} steps, but the run has "
+            f"only {total_steps}; shorten the warm-up, or lengthen the run by config.train.epochs"
+        )
+    rest = total_steps - warmup
+    after: dict[str, Callable[[], optax.Schedule]] = {
+        "constant": lambda: optax.constant_schedule(peak),
+        "cosine": lambda: optax.cosine_decay_schedule(peak, rest, schedule.end_factor),
+        "one_cycle": lambda: optax.cosine_decay_schedule(peak, rest, schedule.end_factor),
+        "linear": lambda: optax.linear_schedule(peak, peak * schedule.end_factor, rest),
+        "step": lambda: optax.piecewise_constant_schedule(
+            peak, _factors([round(at * unit) - warmup for at in schedule.boundaries], schedule.factor)
+        ),
+    }
+    if warmup == 0:
+        return after[schedule.name]()
+    return optax.join_schedules([_rise(schedule.name, peak, warmup), after[schedule.name]()], [warmup])
+
+
+def _factors(steps: list[int], factor: float) -> dict[int, float]:
+    """What the learning rate is multiplied by at each step; boundaries may fall on the same one."""
+    return {step: factor ** steps.count(step) for step in steps}
+
+
+def _rise(name: str, peak: float, steps: int) -> optax.Schedule:
+    if name != "one_cycle":
+        return optax.linear_schedule(0.0, peak, steps)
+    fall = optax.cosine_decay_schedule(peak, steps)
+    return lambda step: peak - fall(step)
+
+
+def create_optimizer(
+    config: ml_collections.FrozenConfigDict, schedule: optax.Schedule
+) -> optax.GradientTransformation:
+    """The optax chain of `config.optimizer`: gradient clipping, then the named optimizer.
+
+    Weight decay falls on kernels alone. It is decoupled in adamw, lamb, lion and muon, and joins the gradient
+    in sgd and adadelta. With `skip_nonfinite` gradients that are not finite change neither
+    parameters nor its state.
+    """
+    c = config.optimizer
+    decay = {"weight_decay": c.weight_decay, "mask": _kernels}
+    adam = {"b1": c.b1, "b2": c.b2, "eps": c.eps}
+    optimizers: dict[str, Callable[[], optax.GradientTransformation]] = {
+        "sgd": lambda: optax.chain(
+            optax.add_decayed_weights(**decay),
+            optax.sgd(schedule, momentum=c.momentum, nesterov=c.nesterov),
+        ),
+        "adam": lambda: optax.adam(schedule, **adam),
+        "adamw": lambda: optax.adamw(schedule, **adam, **decay),
+        "adadelta": lambda: optax.chain(
+            optax.add_decayed_weights(**decay), optax.adadelta(schedule, rho=c.rho, eps=c.eps)
+        ),
+        "lamb": lambda: optax.lamb(schedule, **adam, **decay),
+        "lion": lambda: optax.lion(schedule, b1=c.b1, b2=c.b2, **decay),
+        "muon": lambda: _muon(config, schedule),
+    }
+    optimizer = optimizers[c.name]()
+    if c.clip_norm:
+        optimizer = optax.chain(optax.clip_by_global_norm(c.clip_norm), optimizer)
+    return optax.apply_if_finite(optimizer, c.skip_nonfinite) if c.skip_nonfinite else optimizer
+
+
+def _muon(config: ml_collections.FrozenConfigDict, schedule: optax.Schedule) -> optax.GradientTransformation:
+    """Muon for kernels, each a matrix from what goes in to what comes out, Adam for biases and norms, both
+    with Nesterov's momentum where that is asked for.
+
+    Updates are scaled to Adam's usual size, so that one learning rate serves both, as in
+    https://arxiv.org/abs/2502.16982.
+    """
+    c = config.optimizer
+    return optax.contrib.muon(
+        schedule,
+        ns_steps=c.newton_schulz,
+        beta=c.momentum,
+        eps=c.eps,
+        weight_decay=c.weight_decay,
+        weight_decay_mask=_kernels,
+        nesterov=c.nesterov,
+        adam_b1=c.b1,
+        adam_b2=c.b2,
+        muon_weight_dimension_numbers=_matrices,
+        consistent_rms=0.2,
+    )
+
+
+def _matrices(params: Any) -> Any:
+    """The axes of each kernel that come in and that go out; None for what is none."""
+
+    def axes(leaf: jax.Array, is_kernel: bool) -> optax.contrib.MuonDimensionNumbers | None:
+        *into, out = range(leaf.ndim)
+        return optax.contrib.MuonDimensionNumbers(into, out) if is_kernel else None
+
+    return jax.tree.map(axes, params, _kernels(params))
+
+
+def _kernels(params: Any) -> Any:
+    """True for kernels, False for biases and the scales of norms, which are vectors."""
+    return jax.tree.map(lambda leaf: leaf.ndim > 1, params)

@@ -1,0 +1,88 @@
+"""When a run logs, evaluates, saves and ends, in steps."""
+
+import collections
+import itertools
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import ml_collections
+
+from mnist_jax.system.errors import UserError
+
+_PAUSES = 1_000_000  # which are held in memory
+
+
+class Plan(NamedTuple):
+    """Steps are counted as taken: 0 before the first. Every set ends with `total_steps`."""
+
+    total_steps: int
+    steps_per_epoch: float
+    logs: frozenset[int]
+    evaluations: frozenset[int]
+    checkpoints: frozenset[int]
+
+    def epoch(self, step: int) -> float:
+        """How many epochs so many steps are."""
+        return step / self.steps_per_epoch
+
+    def chunks(self, start: int, steps_per_call: int) -> Iterator[tuple[int, int]]:
+        """(first step, number of steps) of each dispatch from `start` on; none reaches over a pause.
+
+        Each number of steps is a program to be compiled, so there are three of them: a share of the usual way
+        from pause to pause, its root, and one. The largest come first, so that a run that goes on has the
+        chunks that were left, and with them the same bits.
+        """
+        pauses = sorted(self.logs | self.evaluations | self.checkpoints)
+        gaps = collections.Counter(end - begin for begin, end in itertools.pairwise([0, *pauses]))
+        [(usual, _)] = gaps.most_common(1)
+        largest = _share(usual, _share(usual, steps_per_call))
+        sizes = largest, math.isqrt(largest), 1
+        for pause in pauses:
+            while start < pause:
+                count = next(size for size in sizes if size <= pause - start)
+                yield start, count
+                start += count
+
+
+def make_plan(config: ml_collections.FrozenConfigDict, examples: int) -> Plan:
+    """The plan of a run on so many training examples.
+
+    Without `config.evaluation.every_steps`, an evaluation follows the step that ends an epoch.
+    Raises UserError: it is too long to be planned.
+    """
+    batch_size = config.train.batch_size
+    total = config.train.steps or _steps(config.train.epochs, examples, batch_size)
+
+    epochs = -(-total * batch_size // examples)
+    fields = (config.train.log_every_steps, config.checkpoint.every_steps, config.evaluation.every_steps)
+    pauses = total // min(filter(None, fields)), epochs * (not config.evaluation.every_steps)
+    if max(pauses) > _PAUSES:
+        raise UserError(
+            f"the run has {total:,} steps, {epochs:,} epochs, and would pause more than {_PAUSES:,} times; "
+            "shorten it by config.train.epochs or steps, or let it log, evaluate and save less often"
+        )
+
+    def every(steps: int) -> set[int]:
+        return set(range(steps, total, steps)) if steps else set()
+
+    epoch_ends = {_steps(epoch, examples, batch_size) for epoch in range(1, epochs)}
+    every_evaluation = config.evaluation.every_steps
+    evaluations = every(every_evaluation) if every_evaluation else {end for end in epoch_ends if end < total}
+    return Plan(
+        total_steps=total,
+        steps_per_epoch=examples / batch_size,
+        logs=frozenset(every(config.train.log_every_steps) | {total}),
+        evaluations=frozenset(evaluations | {total}),
+        checkpoints=frozenset(every(config.checkpoint.every_steps) | evaluations | {total}),
+    )
+
+
+def _steps(epochs: int, examples: int, batch_size: int) -> int:
+    """Steps until so many epochs are seen."""
+    return _share(epochs * examples, batch_size)
+
+
+def _share(whole: int, parts: int) -> int:
+    """whole / parts, rounded up; in integers, since floats would round up too far."""
+    return -(-whole // parts)

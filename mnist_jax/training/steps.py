@@ -1,0 +1,223 @@
+"""What runs on the device: the state of a training run, its step, and the forward pass of evaluation."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+import optax
+from flax import nnx
+from jax.sharding import Mesh
+
+from mnist_jax.data.augment import augment, views
+from mnist_jax.data.feeding import Rows
+from mnist_jax.data.pixels import normalize, to_float
+from mnist_jax.models import apply_model, create_model
+from mnist_jax.system import cpu, devices
+from mnist_jax.system.mesh import replicated
+
+PyTree = Any
+
+
+class TrainState(NamedTuple):
+    """All that a step reads and writes; what a checkpoint holds.
+
+    step: int32 scalar, steps taken so far. key: raw PRNG key, uint32; a step's randomness is
+    `fold_in(key, step)`, so it never changes. params, ema: nested dicts of float32 arrays; ema is an empty
+    dict where the config asks for none. model_state: running statistics of batch norm.
+    """
+
+    step: jax.Array
+    key: jax.Array
+    params: PyTree
+    model_state: PyTree
+    opt_state: optax.OptState
+    ema: PyTree
+
+    @property
+    def evaluated_params(self) -> PyTree:
+        """The parameters that evaluation uses: their moving average where one is kept."""
+        return self.ema or self.params
+
+
+def create_state(
+    config: ml_collections.FrozenConfigDict,
+    images: np.ndarray,
+    num_classes: int,
+    optimizer: optax.GradientTransformation,
+) -> tuple[nnx.GraphDef, TrainState]:
+    """The model's graphdef, and the state before the first step, a pure function of config and data.
+
+    images: uint8 (N, H, W, C), those of the training split.
+    """
+    init_key, key = jax.random.split(jax.random.key(config.seed))
+    graphdef, params, model_state = create_model(config, images, num_classes, init_key)
+    state = TrainState(
+        step=jnp.zeros((), jnp.int32),
+        key=jax.random.key_data(key),
+        params=params,
+        model_state=model_state,
+        opt_state=jax.jit(optimizer.init)(params),
+        ema=jax.tree.map(jnp.copy, params) if config.train.ema_decay else {},
+    )
+    return graphdef, state
+
+
+def make_train_chunk(
+    config: ml_collections.FrozenConfigDict,
+    graphdef: nnx.GraphDef,
+    optimizer: optax.GradientTransformation,
+    schedule: optax.Schedule,
+) -> Callable[..., tuple[TrainState, dict[str, jax.Array]]]:
+    """`(state, rows) -> (state, metrics)` that takes one or more steps, to be jitted.
+
+    rows: `feeding.Rows` of shape (S, B), the examples of S batches.
+    metrics: float32 (S,) each: loss, accuracy, learning_rate, grad_norm.
+    """
+
+    def step(state: TrainState, rows: Rows):
+        augment_key, dropout_key = jax.random.split(
+            jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
+        )
+        images, batch_labels = rows.examples()
+        pixels = augment(augment_key, to_float(images), config.augment)
+        batch = normalize(pixels, config)
+
+        def loss_fn(params):
+            logits, model_state = apply_model(
+                graphdef,
+                params,
+                state.model_state,
+                batch,
+                train=True,
+                dropout=config.model.dropout,
+                rngs=nnx.Rngs(dropout=dropout_key),
+            )
+            targets = optax.smooth_labels(
+                jax.nn.one_hot(batch_labels, logits.shape[-1]), config.train.label_smoothing
+            )
+            loss = optax.softmax_cross_entropy(logits, targets).mean()
+            return loss, (logits, model_state)
+
+        (loss, (logits, model_state)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+        # An update that was left out does not count for the optimizer's schedule.
+        left_out = state.opt_state.total_notfinite if config.optimizer.skip_nonfinite else 0
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        metrics = {
+            "loss": loss,
+            "accuracy": (logits.argmax(-1) == batch_labels).mean(dtype=jnp.float32),
+            "learning_rate": jnp.asarray(schedule(state.step - left_out), jnp.float32),
+            "grad_norm": _norm(grads),
+        }
+        if config.optimizer.skip_nonfinite:  # the statistics of batch norm stay as they were, too
+            model_state = jax.tree.map(
+                functools.partial(jnp.where, opt_state.last_finite), model_state, state.model_state
+            )
+            metrics["nonfinite"] = opt_state.notfinite_count
+        else:
+            finite = jnp.isfinite(loss) & jnp.isfinite(metrics["grad_norm"])
+            metrics["nonfinite"] = 1 - finite.astype(jnp.int32)
+        return state._replace(
+            step=state.step + 1,
+            params=params,
+            model_state=model_state,
+            opt_state=opt_state,
+            ema=_update_ema(state, params, config.train.ema_decay),
+        ), metrics
+
+    def train_chunk(state: TrainState, rows: Rows):
+        def step_on(state: TrainState, given: dict[str, jax.Array]):
+            return step(state, rows._replace(**given))
+
+        of_steps = {"images": rows.images, "labels": rows.labels}
+        if rows.indices is not None:
+            of_steps = {"indices": rows.indices}
+        if len(next(iter(of_steps.values()))) == 1:  # no scan: on CPU that makes convolutions 20 times slower
+            state, metrics = step_on(state, {name: of_one[0] for name, of_one in of_steps.items()})
+            return state, jax.tree.map(lambda value: value[None], metrics)
+        return jax.lax.scan(step_on, state, of_steps)
+
+    return train_chunk
+
+
+def compiled(train_chunk: Callable[..., Any], mesh: Mesh, shardings: PyTree) -> jax.stages.Wrapped:
+    """A chunk of steps as one program for all devices; the state given to it is donated.
+
+    shardings: of the state; metrics are whole on each device.
+    """
+    return jax.jit(
+        train_chunk,
+        donate_argnums=0,
+        out_shardings=(shardings, replicated(mesh)),
+        compiler_options=devices.compiler_options(),
+    )
+
+
+def make_classify(
+    config: ml_collections.FrozenConfigDict, graphdef: nnx.GraphDef
+) -> Callable[..., jax.Array]:
+    """`(params, model_state, images) -> log-probabilities`, to be traced.
+
+    images: uint8 (B, H, W, C); log-probabilities: float32 (B, K). Several views of an image, where
+    `config.evaluation` has them, are averaged as probabilities.
+    """
+
+    def log_probabilities_of(params: PyTree, model_state: PyTree, batch: jax.Array) -> jax.Array:
+        logits, _ = apply_model(graphdef, params, model_state, batch, train=False)
+        return jax.nn.log_softmax(logits)
+
+    def classify(params: PyTree, model_state: PyTree, images: jax.Array) -> jax.Array:
+        looks = views(to_float(images), config.evaluation)
+        each = [log_probabilities_of(params, model_state, normalize(look, config)) for look in looks]
+        return jax.nn.logsumexp(jnp.stack(each), axis=0) - jnp.log(len(each))
+
+    return classify
+
+
+def make_predict(
+    config: ml_collections.FrozenConfigDict, graphdef: nnx.GraphDef, mesh: Mesh
+) -> Callable[..., Any]:
+    """A jitted `(params, model_state, confusion, rows, counted) -> (confusion, log-probabilities)`.
+
+    confusion: int32 (K, K), to which the predictions are added; donated. rows: `feeding.Rows` of shape (B,).
+    counted: bool (B,), which of them the matrix counts. log-probabilities: float32 (B, K). Both are whole on
+    each device.
+    """
+
+    classify = make_classify(config, graphdef)
+
+    def predict(
+        params: PyTree, model_state: PyTree, confusion: jax.Array, rows: Rows, counted: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        images, labels = rows.examples()
+        log_probabilities = classify(params, model_state, images)
+        cells = labels, log_probabilities.argmax(-1)
+        return confusion.at[cells].add(counted.astype(confusion.dtype)), log_probabilities
+
+    return jax.jit(
+        predict,
+        donate_argnums=2,
+        out_shardings=replicated(mesh),
+        compiler_options=devices.compiler_options(),
+    )
+
+
+def _norm(grads: PyTree) -> jax.Array:
+    """The L2 norm of the gradient."""
+    return cpu.norm(grads) if cpu.active() else optax.tree.norm(grads)
+
+
+def _update_ema(state: TrainState, params: PyTree, decay: float) -> PyTree:
+    """Moves the average; it starts with a short memory, so that it forgets the initial parameters.
+
+    (1 + step) / (10 + step) as in TensorFlow's ExponentialMovingAverage(num_updates=step).
+    """
+    if not state.ema:
+        return state.ema
+    step = state.step.astype(jnp.float32)
+    decay_now = jnp.minimum(decay, (1 + step) / (10 + step))
+    return optax.incremental_update(params, state.ema, 1 - decay_now)

@@ -1,0 +1,200 @@
+"""Measurements of speed, each over repeats in turns, since other work on a machine comes and goes."""
+
+import functools
+import json
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.export
+import ml_collections
+import numpy as np
+
+from mnist_jax import data
+from mnist_jax.config.population import members_in
+from mnist_jax.data import augment, feeding, order, pixels
+from mnist_jax.data.order import member_batches
+from mnist_jax.metrics import detailed
+from mnist_jax.serving import export
+from mnist_jax.system import devices
+from mnist_jax.system.errors import UserError
+from mnist_jax.system.mesh import make_mesh
+from mnist_jax.training import experiment
+from mnist_jax.training.population import build_population
+
+_ROOT = pathlib.Path(__file__).resolve().parents[2]
+_NOISY = 0.15  # spread beyond which a comparison means little
+
+STAGES = {  # of a start, each a program that does what the one before does and more
+    "the interpreter": "pass",
+    "import of JAX": "import jax",
+    "import of the program": "import mnist_jax.train",
+}
+
+
+class Timing(NamedTuple):
+    """The median of several repeats, and the lowest and highest."""
+
+    median: float
+    low: float
+    high: float
+
+    @property
+    def spread(self) -> float:
+        """The range as a share of the median."""
+        return (self.high - self.low) / self.median
+
+    @property
+    def noisy(self) -> bool:
+        return self.spread > _NOISY
+
+
+def timing(values: Sequence[float]) -> Timing:
+    return Timing(statistics.median(values), min(values), max(values))
+
+
+def runs(
+    flags: Sequence[str], variants: Mapping[str, Sequence[str]], repeats: int
+) -> dict[str, list[tuple[float, dict[str, Any]]]]:
+    """Whole runs of main.py in fresh workdirs, the variants in turns: wall seconds and run.json of each.
+
+    variants: name -> flags beside those of all.
+    """
+    found: dict[str, list[tuple[float, dict[str, Any]]]] = {name: [] for name in variants}
+    for _ in range(repeats):
+        for name, own in variants.items():
+            found[name].append(_run([*flags, *own]))
+    return found
+
+
+def startup(flags: Sequence[str], repeats: int) -> dict[str, Timing]:
+    """Seconds from a process's start to the end of each stage, the last the first training step of main.py.
+
+    The caches are warm: a first round is not counted.
+    """
+    found: dict[str, list[float]] = {name: [] for name in [*STAGES, "first step"]}
+    for _ in range(repeats + 1):
+        for name, code in STAGES.items():
+            started = time.perf_counter()
+            subprocess.run([sys.executable, "-c", code], cwd=_ROOT, check=True)
+            found[name].append(time.perf_counter() - started)
+        found["first step"].append(_run(flags)[1]["startup_seconds"])
+    return {name: timing(seconds[1:]) for name, seconds in found.items()}
+
+
+def input_pipeline(config: ml_collections.FrozenConfigDict, repeats: int) -> dict[str, Timing]:
+    """Images a second of what comes before the model, each part alone, over an epoch of training batches."""
+    dataset, batch_size, mesh = data.load(config.data).train, config.train.batch_size, make_mesh(config)
+    size = len(dataset.labels)
+    steps = -(-size // batch_size)
+    batches = functools.partial(order.batch_indices, config.seed, batch_size=batch_size, size=size)
+
+    @jax.jit
+    def augmented(rows: feeding.Rows) -> jax.Array:
+        images = pixels.to_float(rows.examples()[0][0])
+        return pixels.normalize(augment.augment(jax.random.key(0), images, config.augment), config)
+
+    def epoch(placement: str, work: Callable[[feeding.Rows], jax.Array]) -> Callable[[], None]:
+        feed = feeding.make_feed(dataset, placement, mesh)
+
+        def run() -> None:
+            chunks = ((step, 1) for step in range(steps))
+            for _, rows in feeding.training_rows(feed, chunks, batches):
+                jax.block_until_ready(work(rows))
+
+        return run
+
+    parts = {
+        "from the host": epoch("host", lambda rows: rows.images),
+        "gathered and augmented on the device": epoch("device", augmented),
+    }
+    return _rates(parts, steps * batch_size, repeats)
+
+
+def evaluation(config: ml_collections.FrozenConfigDict, repeats: int) -> dict[str, Timing]:
+    """Images a second of the forward pass over the test split, as it is and exported, and of all metrics."""
+    dataset = data.load(config.data)
+    parts = experiment.build(config, dataset)
+    predictions = parts.predict(dataset.test, parts.state)
+    size = config.evaluation.batch_size
+    batches = [dataset.test.images[start:][:size] for start in range(0, len(dataset.test.labels), size)]
+    program = export.program(parts, parts.state, dataset.image_shape)
+    exported = jax.export.deserialize(bytearray(program))
+    model = jax.jit(exported.call)
+    work = {
+        "predictions": lambda: parts.predict(dataset.test, parts.state),
+        "predictions, exported": lambda: [np.asarray(model(batch)) for batch in batches],
+        "metrics, curves and intervals": lambda: detailed.evaluate_in_detail(predictions),
+    }
+    return _rates(work, len(dataset.test.labels), repeats)
+
+
+def population(
+    config: ml_collections.FrozenConfigDict, sizes: Sequence[int], steps: int, repeats: int
+) -> dict[int, Timing]:
+    """Milliseconds of a step of so many models at once, of one alone and of populations with other seeds."""
+    dataset = data.load(config.data)
+    mesh, batch_size = make_mesh(config), config.train.batch_size
+    feed = feeding.make_feed(dataset.train, config.data.placement, mesh)
+    examples = len(dataset.train.labels)
+    count = devices.steps_per_call(config.train.steps_per_call)
+
+    def trainer(size: int) -> Callable[[], None]:
+        alone = experiment.build(config, dataset)
+        state, train_chunk, step = alone.state, alone.train_chunk, 0
+        batches = functools.partial(order.batch_indices, 0, batch_size=batch_size, size=examples)
+        if size > 1:
+            asked = ml_collections.ConfigDict(config.to_dict())
+            asked.population.seeds = size
+            members = members_in(ml_collections.FrozenConfigDict(asked))
+            models, train_chunk = build_population(members, dataset, alone.plan, mesh)
+            state = models.states
+            batches = functools.partial(member_batches, range(size), batch_size=batch_size, size=examples)
+
+        def train() -> None:
+            nonlocal state, step
+            chunks = [(start, count) for start in range(step, step + steps, count)]
+            for _, rows in feeding.training_rows(feed, chunks, batches):
+                state, _ = train_chunk(state, rows)
+            step += len(chunks) * count
+            jax.block_until_ready(state)
+
+        return train
+
+    work = {size: trainer(size) for size in sizes}
+    found: dict[int, list[float]] = {size: [] for size in sizes}
+    for _ in range(repeats + 1):  # the first compiles
+        for size, train in work.items():
+            started = time.perf_counter()
+            train()
+            found[size].append(1000 * (time.perf_counter() - started) / (-(-steps // count) * count))
+    return {size: timing(milliseconds[1:]) for size, milliseconds in found.items()}
+
+
+def _rates(work: Mapping[str, Callable[[], object]], images: int, repeats: int) -> dict[str, Timing]:
+    """Images a second of each piece of work, in turns; a first round, which may compile, is not counted."""
+    found: dict[str, list[float]] = {name: [] for name in work}
+    for _ in range(repeats + 1):
+        for name, run in work.items():
+            started = time.perf_counter()
+            run()
+            found[name].append(images / (time.perf_counter() - started))
+    return {name: timing(rates[1:]) for name, rates in found.items()}
+
+
+def _run(flags: Sequence[str]) -> tuple[float, dict[str, Any]]:
+    with tempfile.TemporaryDirectory() as folder:
+        workdir = pathlib.Path(folder) / "run"
+        command = [sys.executable, str(_ROOT / "main.py"), *flags, f"--workdir={workdir}"]
+        started = time.perf_counter()
+        status = subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode
+        if status != 0:
+            raise UserError(f"a run to be timed ended with status {status}: {' '.join(command[1:])}")
+        seconds = time.perf_counter() - started
+        return seconds, json.loads((workdir / "run.json").read_text())

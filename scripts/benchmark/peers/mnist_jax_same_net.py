@@ -1,0 +1,62 @@
+"""This project's training throughput on the network of `scripts/benchmark throughput`; see `worker.py`.
+
+    python mnist_jax_same_net.py --batch=128 --dtype=float32 [--plain]
+
+The code that trains a run: the order of examples, the way to the device, the step. --plain: without what is
+done for speed: on a CPU its own ways round what is slow there, elsewhere many steps in one dispatch.
+"""
+
+import argparse
+import functools
+
+import worker
+
+from configs import default
+from mnist_jax.config.fields import validate
+from mnist_jax.data import Dataset
+from mnist_jax.data.cache import Arrays
+from mnist_jax.data.feeding import make_feed, training_rows
+from mnist_jax.data.order import batch_indices
+from mnist_jax.system import cpu, devices
+from mnist_jax.training.experiment import build
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--batch", type=int, required=True)
+parser.add_argument("--dtype", required=True)
+parser.add_argument("--plain", action="store_true")
+args = parser.parse_args()
+if args.plain:
+    steps_per_call = 1
+    cpu.active = devices.on_gpu = lambda: False
+    devices.compiler_options = dict
+else:
+    steps_per_call = devices.steps_per_call(0)
+    devices.prepare_host()
+
+config = default.get_config()
+config.dtype = args.dtype
+config.train.batch_size = args.batch
+config.optimizer.nesterov = False
+config.schedule.name = "constant"
+config.data.mean, config.data.std = (0.0,), (1.0,)
+config = validate(config)
+arrays = Arrays(*worker.examples())
+dataset = Dataset("random", "1", "", tuple("0123456789"), arrays, arrays, arrays)
+experiment = build(config, dataset)
+state, train_chunk = experiment.state, experiment.train_chunk
+feed = make_feed(arrays, config.data.placement, experiment.mesh)
+order = functools.partial(batch_indices, 0, batch_size=args.batch, size=len(arrays.labels))
+
+
+def train(steps: int) -> None:
+    global state
+    first = int(state.step)
+    starts = range(first, first + steps, steps_per_call)
+    chunks = [(start, min(steps_per_call, first + steps - start)) for start in starts]
+    rows = training_rows(feed, chunks, order)
+    for _, batch in rows:
+        state, metrics = train_chunk(state, batch)
+    metrics["loss"].block_until_ready()
+
+
+worker.serve(train, args.batch)

@@ -1,0 +1,108 @@
+"""scripts/predict.py as users run it."""
+
+import csv
+import io
+import json
+import subprocess
+
+import numpy as np
+import pytest
+import sklearn.datasets
+from conftest import run_script
+from PIL import Image
+
+from mnist_jax.serving.classifier import load_classifier
+from mnist_jax.serving.pictures import fit
+
+pytestmark = pytest.mark.whole
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """The last 100 of the bundled digits, as dark PNGs of 80 pixels, with the class in their name."""
+    folder = tmp_path_factory.mktemp("images")
+    bunch = sklearn.datasets.load_digits()
+    for number, (pixels, label) in enumerate(zip(bunch.images[-100:], bunch.target[-100:], strict=True)):
+        image = Image.fromarray((255 - pixels * 15.9).astype("uint8"))
+        image.resize((80, 80), Image.Resampling.BICUBIC).save(folder / f"{number:03d}-{label}.png")
+    return folder
+
+
+def predict(workdir, *arguments, **options) -> subprocess.CompletedProcess:
+    return run_script("predict.py", f"--workdir={workdir}", *arguments, **options)
+
+
+def test_a_folder_as_json(tiny_run, images):
+    done = predict(tiny_run, "--json", "--top=2", images)
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["file"] for line in lines] == sorted(map(str, images.iterdir()))
+    classifier = load_classifier(tiny_run)
+    fitted = [fit(Image.open(line["file"]), classifier.image_shape, "digits")[0] for line in lines]
+    expected = classifier.probabilities(np.stack(fitted)).max(axis=1)
+    np.testing.assert_allclose([line["probability"] for line in lines], expected, atol=1e-6)
+    assert np.mean([line["label"] == line["file"][-5] for line in lines]) > 0.5  # after two epochs
+    for line in lines:
+        assert line["top"][0] == {"label": line["label"], "probability": line["probability"]}
+        assert len(line["top"]) == 2
+        assert line["top"][0]["probability"] >= line["top"][1]["probability"] >= 0
+        assert line["ink"] == "dark"
+
+
+def test_a_pattern_as_csv_says_the_same(tiny_run, images):
+    done = predict(tiny_run, "--csv", images / "00*.png")
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert len(rows) == 10
+    asked = predict(tiny_run, "--json", images)
+    expected = {line["file"]: line for line in map(json.loads, asked.stdout.splitlines())}
+    for row in rows:
+        line = expected[row["file"]]
+        assert [row["label_1"], row["label_3"]] == [line["label"], line["top"][2]["label"]]
+        assert float(row["probability_1"]) == pytest.approx(line["probability"], abs=1e-6)
+
+
+def test_names_are_shown_as_they_are(tiny_run, images, tmp_path):
+    first = sorted(images.iterdir())[0]
+    names = ["[red].png", ":smile:.png", "a b.png"]
+    for name in names:
+        (tmp_path / name).write_bytes(first.read_bytes())
+    done = predict(tiny_run, *names, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert all(name in done.stdout for name in names)
+
+
+def test_a_broken_file_is_told_and_the_rest_go_on(tiny_run, images, tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG broken")
+    first = sorted(images.iterdir())[0]
+    done = predict(tiny_run, tmp_path / "broken.png", tmp_path / "gone.png", first)
+    assert done.returncode == 1
+    assert [line.rsplit(": ", 1)[1] for line in done.stderr.splitlines()] == [
+        "it is not an image of a kind that can be read",
+        "No such file or directory",
+    ]
+    assert done.stdout.count("dark") == 1
+
+
+def test_standard_input_is_an_image_or_names(tiny_run, images):
+    first, second = sorted(images.iterdir())[:2]
+    (line,) = predict(tiny_run, "--json", "-", given=first.read_bytes()).stdout.splitlines()
+    assert json.loads(line)["file"] == "standard input"
+    (by_name, _) = predict(tiny_run, "--json", "-", given=f"{first}\n{second}\n".encode()).stdout.splitlines()
+    assert json.loads(by_name)["top"] == json.loads(line)["top"]
+    done = predict(tiny_run, "-", given=b"\n")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "standard input is empty" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--top=0", "x.png"], "predict.py: --top is 0; it has to be at least 1\n"),
+        (["nothing*"], "predict.py: nothing* matches no file\n"),
+        (["--checkpoint=1", "x.png"], "which has: "),
+    ],
+)
+def test_a_mistake_is_told_in_a_line(tiny_run, arguments, told):
+    done = predict(tiny_run, *arguments)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert told in done.stderr

@@ -1,0 +1,84 @@
+import functools
+
+import jax
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mnist_jax.config.fields import validate
+from mnist_jax.data.cache import Arrays
+from mnist_jax.data.feeding import make_feed, training_rows
+from mnist_jax.data.order import batch_indices
+from mnist_jax.system.mesh import AXIS, make_mesh, place, replicated, state_shardings
+from mnist_jax.training import optimizers, steps
+from mnist_jax.training.predict import predict_split
+
+pytestmark = pytest.mark.whole
+
+RNG = np.random.default_rng(0)
+ARRAYS = Arrays(RNG.integers(0, 256, (50, 8, 8, 1), np.uint8), RNG.integers(0, 10, 50, np.int32))
+MESH = jax.sharding.Mesh(np.array(jax.devices()[:1]), (AXIS,))
+
+
+@pytest.mark.parametrize("chunk", [1, 4])
+def test_device_and_host_placement_train_to_the_same_bits(tiny_config, chunk):
+    config = validate(tiny_config)
+    schedule = optimizers.create_schedule(config, 10, 100)
+    optimizer = optimizers.create_optimizer(config, schedule)
+    graphdef, _ = steps.create_state(config, np.zeros((1, 8, 8, 1), np.uint8), 10, optimizer)
+    mesh = make_mesh(config)
+    train_chunk = steps.compiled(
+        steps.make_train_chunk(config, graphdef, optimizer, schedule), mesh, replicated(mesh)
+    )
+
+    def train(placement):
+        _, state = steps.create_state(config, np.zeros((1, 8, 8, 1), np.uint8), 10, optimizer)
+        # As after a step, or the second would be compiled anew.
+        state = place(state, state_shardings(mesh, state, shard_params=False))
+        chunks = [(start, chunk) for start in range(0, 12, chunk)]
+        order = functools.partial(batch_indices, 0, batch_size=16, size=50)
+        for _, rows in training_rows(make_feed(ARRAYS, placement, mesh), chunks, order):
+            state, _ = train_chunk(state, rows)
+        return state
+
+    jax.tree.map(np.testing.assert_array_equal, train("device"), train("host"))
+
+
+@given(size=st.integers(1, 50), batch_size=st.integers(1, 70), placement=st.sampled_from(["device", "host"]))
+def test_every_example_is_predicted_once_and_in_order(size, batch_size, placement):
+    arrays = Arrays(ARRAYS.images[:size], ARRAYS.labels[:size])
+    shapes = set()
+
+    def predict(confusion, rows, counted):
+        images, labels = map(np.asarray, rows.examples())
+        shapes.add(labels.shape)
+        confusion = np.array(confusion)
+        np.add.at(confusion[:, 0], labels, counted)
+        return confusion, np.stack([images.sum((1, 2, 3)), labels], axis=1)
+
+    found = predict_split(predict, arrays, 10, placement, batch_size, MESH)
+    sums = arrays.images.sum((1, 2, 3), dtype=np.uint32)
+    np.testing.assert_array_equal(found.log_probabilities, np.stack([sums, arrays.labels], axis=1))
+    np.testing.assert_array_equal(found.labels, arrays.labels)
+    np.testing.assert_array_equal(found.confusion[:, 0], np.bincount(arrays.labels, minlength=10))
+    assert len(shapes) == 1
+
+
+def test_a_split_too_large_for_the_device_is_streamed(monkeypatch):
+    indices = np.array([[3, 1], [3, 2]], np.int32)
+    monkeypatch.setattr("mnist_jax.devices.fits_on_device", lambda nbytes: False)
+    streamed = make_feed(ARRAYS, "auto", MESH)(indices)
+    assert streamed.images.shape == (2, 2, 8, 8, 1)
+    monkeypatch.setattr("mnist_jax.devices.fits_on_device", lambda nbytes: True)
+    resident = make_feed(ARRAYS, "auto", MESH)(indices)
+    assert resident.images.shape == ARRAYS.images.shape
+    jax.tree.map(np.testing.assert_array_equal, streamed.examples(), resident.examples())
+
+
+def test_an_error_in_the_thread_reaches_the_loop():
+    def broken(indices):
+        raise OSError("disk gone")
+
+    with pytest.raises(OSError, match="disk gone"):
+        list(training_rows(broken, [(0, 1)], lambda start, count: np.zeros((1, 2), np.int32)))

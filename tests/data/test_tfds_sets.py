@@ -1,0 +1,265 @@
+"""TFDS on a small set defined here, prepared for real; the network is never asked."""
+
+import importlib.util
+import multiprocessing
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import requests
+import tensorflow_datasets as tfds
+from conftest import ROOT
+
+from configs import default
+from mnist_jax import data
+from mnist_jax.system.errors import UserError
+
+pytestmark = pytest.mark.whole
+
+RNG = np.random.default_rng(0)
+IMAGES = {
+    "train": RNG.integers(0, 256, (300, 6, 5, 3), np.uint8),
+    "test": RNG.integers(0, 256, (7, 6, 5, 3), np.uint8),
+}
+
+
+class TinyPictures(tfds.core.GeneratorBasedBuilder):
+    """300 + 7 noise images of three classes."""
+
+    VERSION = tfds.core.Version("1.2.3")
+
+    def _info(self):
+        label = tfds.features.ClassLabel(names=["ant", "bee", "cat"])
+        features = tfds.features.FeaturesDict(
+            {"picture": tfds.features.Image(shape=(6, 5, 3)), "kind": label}
+        )
+        return tfds.core.DatasetInfo(builder=self, features=features, supervised_keys=("picture", "kind"))
+
+    def _split_generators(self, dl_manager):
+        return {split: self._generate_examples(split) for split in IMAGES}
+
+    def _generate_examples(self, split):
+        for index, image in enumerate(IMAGES[split]):
+            yield index, {"picture": image, "kind": index % 3}
+
+
+class MixedSizes(tfds.core.GeneratorBasedBuilder):
+    """Grey images of three sizes."""
+
+    VERSION = tfds.core.Version("1.0.0")
+
+    def _info(self):
+        features = tfds.features.FeaturesDict(
+            {
+                "image": tfds.features.Image(shape=(None, None, 1)),
+                "label": tfds.features.ClassLabel(num_classes=2),
+            }
+        )
+        return tfds.core.DatasetInfo(builder=self, features=features, supervised_keys=("image", "label"))
+
+    def _split_generators(self, dl_manager):
+        return {"train": self._generate_examples(), "test": self._generate_examples()}
+
+    def _generate_examples(self):
+        for index in range(12):
+            yield index, {"image": np.full((8 + index % 3, 9, 1), 100, np.uint8), "label": index % 2}
+
+
+class OddImages(tfds.core.GeneratorBasedBuilder):
+    """Float images, and a test split without labels."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    BUILDER_CONFIGS = tuple(tfds.core.BuilderConfig(name=name) for name in ("float32", "uint8"))
+
+    def _info(self):
+        features = tfds.features.FeaturesDict(
+            {
+                "image": tfds.features.Image(
+                    shape=(4, 4, 1),
+                    dtype=np.dtype(self.builder_config.name).type,
+                    encoding_format=None if self.builder_config.name == "float32" else "png",
+                ),
+                "label": tfds.features.ClassLabel(num_classes=2),
+            }
+        )
+        return tfds.core.DatasetInfo(builder=self, features=features, supervised_keys=("image", "label"))
+
+    def _split_generators(self, dl_manager):
+        return {"train": self._generate_examples(True), "test": self._generate_examples(False)}
+
+    def _generate_examples(self, labelled):
+        for index in range(10):
+            image = np.ones((4, 4, 1), self.builder_config.name)
+            yield index, {"image": image, "label": index % 2 if labelled else -1}
+
+
+needs_tensorflow = pytest.mark.skipif(
+    importlib.util.find_spec("tensorflow") is None, reason="TFDS prepares sets by TensorFlow"
+)
+
+
+def config_of(name: str, folder: pathlib.Path, **changes):
+    config = default.get_config().data
+    config.update(
+        name=name,
+        data_dir=str(folder / "tfds"),
+        cache_dir=str(folder / "cache"),
+        train="train[:-4]",
+        validation="train[-4:]",
+        test="test",
+        **changes,
+    )
+    return config
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory) -> pathlib.Path:
+    pytest.importorskip("tensorflow")
+    folder = tmp_path_factory.mktemp("prepared")
+    data.load(config_of("tiny_pictures", folder))
+    return folder
+
+
+def test_a_tfds_set_is_prepared_decoded_and_cached(prepared):
+    builder = tfds.builder("tiny_pictures", data_dir=prepared / "tfds", file_format="array_record")
+    expected = list(builder.as_data_source("train[:-4]"))
+    dataset = data.load(config_of("tiny_pictures", prepared))
+    assert (dataset.name, dataset.version) == ("tiny_pictures/1.2.3", "1.2.3")
+    assert dataset.class_names == ("ant", "bee", "cat")
+    assert dataset.image_shape == (6, 5, 3)
+    assert isinstance(dataset.train.images, np.memmap)
+    np.testing.assert_array_equal(dataset.train.images, [example["picture"] for example in expected])
+    np.testing.assert_array_equal(dataset.train.labels, [example["kind"] for example in expected])
+    assert len(dataset.test.labels) == 7
+    stored = {image.tobytes() for image in np.concatenate([dataset.train.images, dataset.validation.images])}
+    assert stored == {image.tobytes() for image in IMAGES["train"]}
+
+
+def test_the_fingerprint_follows_the_content(prepared, tmp_path):
+    again = data.load(config_of("tiny_pictures", tmp_path))
+    assert again.fingerprint == data.load(config_of("tiny_pictures", prepared)).fingerprint
+    fitted = data.load(config_of("tiny_pictures", prepared, image_size=4))
+    assert fitted.fingerprint != again.fingerprint
+
+
+def test_a_prepared_set_is_read_without_tensorflow(prepared):
+    program = f"""
+import sys
+sys.path[:0] = {[str(pathlib.Path(__file__).parent), str(ROOT)]}
+import test_tfds_sets
+from mnist_jax import data
+config = test_tfds_sets.config_of("tiny_pictures", test_tfds_sets.pathlib.Path({str(prepared)!r}))
+config.cache_dir += "_of_its_own"
+data.load(config)
+assert "tensorflow" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def load_fingerprint(folder: pathlib.Path) -> str:
+    return data.load(config_of("tiny_pictures", folder)).fingerprint
+
+
+@pytest.mark.long
+def test_processes_that_prepare_at_once_do_not_harm_each_other(prepared, tmp_path):
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        assert set(pool.map(load_fingerprint, [tmp_path] * 2)) == {load_fingerprint(prepared)}
+
+
+def test_what_a_killed_preparation_left_is_cleared_away(prepared, tmp_path):
+    left = tmp_path / "tfds" / "tiny_pictures" / ".preparing" / "tiny_pictures" / "incomplete.ABC_1.2.3"
+    left.mkdir(parents=True)
+    (left / "half").touch()
+    assert load_fingerprint(tmp_path) == load_fingerprint(prepared)
+    assert {path.name for path in (tmp_path / "tfds" / "tiny_pictures").iterdir()} == {"1.2.3", ".lock"}
+
+
+@pytest.mark.parametrize("damage", ["cut", "gone"])
+def test_damaged_files_of_a_prepared_set_are_named(prepared, tmp_path, damage):
+    shutil.copytree(prepared / "tfds", tmp_path / "tfds")
+    (records,) = (tmp_path / "tfds").rglob("*train.array_record*")
+    if damage == "cut":
+        records.write_bytes(records.read_bytes()[: records.stat().st_size // 2])
+    else:
+        records.unlink()
+    with pytest.raises(UserError, match="^[^\n]+$") as caught:
+        data.load(config_of("tiny_pictures", tmp_path))
+    assert "cannot be read" in str(caught.value)
+    assert f"remove {tmp_path}" in str(caught.value)
+
+
+@needs_tensorflow
+def test_images_of_different_sizes_need_a_size(tmp_path):
+    with pytest.raises(UserError, match="config.data.image_size"):
+        data.load(config_of("mixed_sizes", tmp_path))
+    dataset = data.load(config_of("mixed_sizes", tmp_path, image_size=8))
+    assert dataset.train.images.shape == (8, 8, 8, 1)
+    assert (dataset.train.images == 100).all()
+
+
+@needs_tensorflow
+def test_images_that_are_not_uint8_and_splits_without_labels_are_refused(tmp_path):
+    with pytest.raises(UserError, match="not a set of uint8 images"):
+        data.load(config_of("odd_images/float32", tmp_path))
+    with pytest.raises(
+        UserError, match="test of odd_images/uint8/1.0.0 has labels from -1 to -1, not of its 2"
+    ):
+        data.load(config_of("odd_images/uint8", tmp_path))
+
+
+def test_two_copies_of_a_set_have_caches_of_their_own(prepared, tmp_path, capsys):
+    shutil.copytree(prepared / "tfds", tmp_path / "tfds", copy_function=shutil.copy)  # with other times
+    for folder in (prepared, tmp_path, prepared, tmp_path):
+        config = config_of("tiny_pictures", folder)
+        config.cache_dir = str(tmp_path / "cache")
+        data.load(config)
+    assert len(list((tmp_path / "cache").rglob("train-*/images.npy"))) == 2
+    assert "damaged" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("tiny_picture", "did you mean 'tiny_pictures'?"),
+        ("qqqqqqqq", "see https://www.tensorflow.org/datasets/catalog"),
+        ("tiny_pictures:9.9.9", "cannot be loaded at version 9.9.9"),
+        ("tiny pictures", "is 'tiny pictures': not a name of TFDS"),
+        ("/tmp", "is '/tmp': not a name of TFDS"),
+        ("tiny_pictures/large", "large"),
+        ("emnist/leters", "is 'emnist/leters': no such config; did you mean 'emnist/letters'?"),
+        ("mnist/qqqqqqqqqqqqqq", "no such config; TFDS has mnist"),
+        ("emnist/qqqqqqqqqqqqqq:3.1.0", "no such config; TFDS has emnist/byclass, emnist/bymerge, "),
+        ("imdb_reviews", "not a set of uint8 images with one label each"),
+    ],
+)
+def test_a_set_that_is_not_there_is_told_in_one_line(tmp_path, name, expected):
+    with pytest.raises(UserError, match="^[^\n]+$") as caught:
+        data.load(config_of(name, tmp_path))
+    assert expected in str(caught.value)
+
+
+@needs_tensorflow
+def test_no_network_shows_at_once(tmp_path, monkeypatch):
+    def no_network(*_, **__):
+        raise requests.ConnectionError("Name or service not known")
+
+    monkeypatch.setattr("requests.head", no_network)
+    with pytest.raises(UserError, match="svhn_cropped is not prepared: .* cannot be reached .*manual_dir"):
+        data.load(config_of("svhn_cropped", tmp_path))
+
+
+def test_without_tensorflow_a_set_that_it_prepares_is_refused_before_any_download(tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("requests.head", None)
+    with pytest.raises(UserError, match=r"^svhn_cropped/3.1.0 is not prepared yet.*pip install '\.\[tfds\]'"):
+        data.load(config_of("svhn_cropped", tmp_path))
+
+
+@needs_tensorflow
+def test_a_set_prepared_for_tensorflow_is_refused(tmp_path):
+    tfds.builder("tiny_pictures", data_dir=tmp_path / "tfds", file_format="tfrecord").download_and_prepare()
+    with pytest.raises(UserError, match="config.data.data_dir"):
+        data.load(config_of("tiny_pictures", tmp_path))

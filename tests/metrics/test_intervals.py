@@ -1,0 +1,100 @@
+import numpy as np
+import pytest
+import scipy.stats
+import sklearn.metrics
+from cases import predictions
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mnist_jax.metrics import intervals
+from mnist_jax.metrics.confusion import confusion_scores
+
+
+@given(trials=st.integers(1, 10_000), share=st.floats(0, 1))
+def test_wilson_is_that_of_scipy(trials, share):
+    successes = round(trials * share)
+    expected = scipy.stats.binomtest(successes, trials).proportion_ci(0.95, "wilson")
+    np.testing.assert_allclose(intervals.wilson(successes, trials), expected, atol=1e-9)
+
+
+def test_no_trial_has_no_interval():
+    assert np.isnan(intervals.wilson(0, 0)).all()
+
+
+def test_rates_have_wilson_intervals_and_the_rest_is_bootstrapped():
+    confusion = np.array([[90, 10, 0], [5, 95, 0], [0, 0, 0]])
+    rates = intervals.of_rates(confusion)
+    assert rates["accuracy"] == intervals.wilson(185, 200)
+    assert rates["recall/1"] == intervals.wilson(95, 100)
+    assert rates["precision/0"] == intervals.wilson(90, 95)
+    assert np.isnan(rates["recall/2"]).all()
+    scores = intervals.of_confusion_scores(confusion, confusion_scores)
+    assert not {"accuracy", "precision/0", "recall/0"} & scores.keys()
+    assert {"macro_f1", "f1/0", "cohen_kappa", "matthews", "balanced_accuracy"} <= scores.keys()
+
+
+def test_the_bootstrap_over_cells_is_the_one_over_examples():
+    """Against scipy's bootstrap of the examples themselves."""
+    confusion = np.array([[80, 20], [10, 190]])
+    examples = np.repeat(np.arange(4), confusion.ravel())
+
+    def macro_f1(sample):
+        return confusion_scores(np.bincount(sample, minlength=4).reshape(2, 2))["macro_f1"]
+
+    expected = scipy.stats.bootstrap(
+        (examples,), macro_f1, vectorized=False, method="percentile", n_resamples=2000, rng=1
+    ).confidence_interval
+    found = intervals.of_confusion_scores(confusion, confusion_scores)["macro_f1"]
+    np.testing.assert_allclose(found, expected, atol=0.006)
+
+
+def test_the_interval_of_a_mean_is_about_two_standard_errors():
+    values = np.random.default_rng(3).normal(5, 2, 1000)
+    low, high = intervals.of_examples(lambda w: {"loss": intervals.weighted_mean(values, w)}, 1000)["loss"]
+    assert (low + high) / 2 == pytest.approx(values.mean(), abs=0.02)
+    assert high - low == pytest.approx(2 * 1.96 * values.std() / np.sqrt(1000), rel=0.1)
+
+
+@pytest.mark.parametrize("rate", [0.5, 0.9, 0.99])
+def test_wilson_covers_the_truth_about_95_times_in_100(rate):
+    draws = np.random.default_rng(0).binomial(300, rate, 2000)
+    covered = [low <= rate <= high for low, high in (intervals.wilson(draw, 300) for draw in draws)]
+    assert 0.93 <= np.mean(covered) <= 0.975
+
+
+@given(case=predictions(least_classes=2), data=st.data())
+def test_areas_under_curves_of_weighted_examples_are_those_of_scikit_learn(case, data):
+    size, classes = case.log_probabilities.shape
+    weights = data.draw(st.lists(st.lists(st.integers(0, 3), min_size=size, max_size=size), min_size=1))
+    is_class = case.labels[:, None] == np.arange(classes)
+    found = intervals.ranking_areas(is_class, case.log_probabilities, np.array(weights, np.float32))
+    for r, weight in enumerate(weights):
+        for k in range(classes):
+            drawn = np.flatnonzero(weight)
+            if len(set(is_class[drawn, k])) < 2:
+                assert np.isnan(found[0][r, k])
+                continue
+            arguments = is_class[:, k], case.log_probabilities[:, k]
+            auc = sklearn.metrics.roc_auc_score(*arguments, sample_weight=weight)
+            precision = sklearn.metrics.average_precision_score(*arguments, sample_weight=weight)
+            np.testing.assert_allclose([found[0][r, k], found[1][r, k]], [auc, precision], atol=1e-6)
+
+
+def test_the_interval_of_an_auc_is_scipys_bootstrap():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 300)
+    scores = rng.normal(size=300) + labels
+    expected = scipy.stats.bootstrap(
+        (labels, scores),
+        sklearn.metrics.roc_auc_score,
+        paired=True,
+        vectorized=False,
+        method="percentile",
+        n_resamples=1000,
+        rng=1,
+    ).confidence_interval
+
+    def auc(weights):
+        return {"auc": intervals.ranking_areas(labels[:, None] == 1, scores[:, None], weights)[0][:, 0]}
+
+    np.testing.assert_allclose(intervals.of_examples(auc, 300)["auc"], expected, atol=0.01)

@@ -1,0 +1,62 @@
+import os
+import pathlib
+import pickle
+
+import numpy as np
+import pytest
+import sklearn.metrics
+from cases import predictions, predictions_from
+from hypothesis import given
+
+from mnist_jax.metrics.predictions import load_predictions, save_predictions
+from mnist_jax.system.errors import UserError
+
+
+@pytest.mark.filterwarnings("ignore:A single label was found")
+@given(case=predictions())
+def test_the_confusion_matrix_is_that_of_scikit_learn(case):
+    classes = np.arange(case.log_probabilities.shape[1])
+    expected = sklearn.metrics.confusion_matrix(case.labels, case.predicted, labels=classes)
+    np.testing.assert_array_equal(case.confusion, expected)
+
+
+def test_the_file_gives_back_what_was_saved(tmp_path):
+    case = predictions_from([[1.0, 2.0, 0.0], [0.0, 0.0, 0.0]], [2, 0])
+    save_predictions(tmp_path / "p.npz", case, 7)
+    step, again = load_predictions(tmp_path / "p.npz")
+    assert step == 7
+    for field, expected in zip(again, case, strict=True):
+        np.testing.assert_array_equal(field, expected)
+        assert field.dtype == expected.dtype
+
+
+@pytest.mark.parametrize("content", [None, b"", b"PK\x03\x04 and then nothing"])
+def test_a_file_that_cannot_be_read_is_named(tmp_path, content):
+    path = tmp_path / "p.npz"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=r"p\.npz cannot be read: "):
+        load_predictions(path)
+
+
+class Evil:
+    def __reduce__(self):
+        return pathlib.Path.touch, (pathlib.Path("executed"),)
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_nothing_in_a_file_is_executed(tmp_path, monkeypatch, packed):
+    monkeypatch.chdir(tmp_path)
+    if packed:
+        np.savez("p.npz", step=1, labels=np.array([Evil()], object), log_probabilities=np.zeros((1, 2)))
+    else:
+        pathlib.Path("p.npz").write_bytes(pickle.dumps(Evil()))
+    with pytest.raises(UserError, match=r"p\.npz cannot be read: "):
+        load_predictions(tmp_path / "p.npz")
+    assert not pathlib.Path("executed").exists()
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "p.npz")
+    with pytest.raises(UserError, match="it is no regular file"):
+        load_predictions(tmp_path / "p.npz")

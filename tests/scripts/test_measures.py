@@ -1,0 +1,90 @@
+import json
+import time
+
+import pytest
+from benchmark import measures
+from conftest import TINY, run_script
+
+pytestmark = pytest.mark.whole
+
+SHORT = (
+    *TINY,
+    "--config.train.steps=20",
+    "--config.schedule.warmup=0.1",
+    "--config.train.log_every_steps=10",
+)
+
+
+def test_a_timing_is_the_median_and_the_range():
+    found = measures.timing([3.0, 1.0, 10.0])
+    assert found == (3.0, 1.0, 10.0)
+    assert found.spread == 3.0
+    assert found.noisy
+    assert not measures.timing([100, 101, 102]).noisy
+
+
+@pytest.mark.long
+def test_whole_runs_take_turns():
+    done = run_script("benchmark", "tracking", "--repeats=1", *SHORT)
+    assert done.returncode == 0, done.stderr
+    assert "W&B offline" in done.stdout
+    assert "offline costs" in done.stdout
+
+
+def test_a_run_that_fails_is_told():
+    done = run_script("benchmark", "startup", "--repeats=1", "--config.train.batch_size=-1")
+    assert done.returncode == 2
+    assert "config.train.batch_size is -1" in done.stderr
+    assert "benchmark: a run to be timed ended with status 2" in done.stderr.splitlines()[-1]
+
+
+def test_accuracy_is_that_of_the_runs():
+    done = run_script("benchmark", "accuracy", "--repeats=2", "--json", *SHORT)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    first, second = found["accuracies"]
+    assert 5 < first < 100
+    assert found["mean"] == pytest.approx((first + second) / 2)
+    assert found["deviation"] == pytest.approx(abs(first - second) / 2**0.5)
+    assert 0 < found["train_seconds"]["median"] < found["wall_seconds"]["median"]
+
+
+@pytest.mark.long
+def test_stages_of_the_startup_follow_each_other():
+    done = run_script("benchmark", "startup", "--repeats=1", "--json", *SHORT)
+    assert done.returncode == 0, done.stderr
+    stages = {name: one["median"] for name, one in json.loads(done.stdout).items() if "median" in one}
+    assert list(stages) == [*measures.STAGES, "first step"]
+    assert all(seconds > 0 for seconds in stages.values())  # of processes of their own: their order may vary
+
+
+def test_rates_leave_the_first_round_out():
+    calls = []
+
+    def work():
+        calls.append(None)
+        time.sleep(0.5 if len(calls) == 1 else 0.1)
+
+    found = measures._rates({"work": work}, images=10, repeats=2)["work"]
+    assert len(calls) == 3
+    assert 25 < found.low <= found.high <= 100
+
+
+@pytest.mark.parametrize(
+    ("what", "parts"),
+    [
+        ("input", {"from the host", "gathered and augmented on the device"}),
+        ("evaluation", {"predictions", "predictions, exported", "metrics, curves and intervals"}),
+    ],
+)
+def test_parts_are_timed_alone(what, parts):
+    done = run_script("benchmark", what, "--repeats=1", "--json", "--config.train.batch_size=2000")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert all(found[part]["median"] > 0 for part in parts)
+
+
+def test_a_mistake_is_told_in_a_line():
+    done = run_script("benchmark", "input", "--config=configs/nothing.py")
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == ["benchmark: --config=configs/nothing.py: there is no such file"]

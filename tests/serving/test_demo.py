@@ -1,0 +1,197 @@
+"""The demo page, over HTTP and in a browser that draws on it."""
+
+import base64
+import concurrent.futures
+import http.client
+import io
+import json
+import re
+import signal
+import threading
+
+import launcher
+import numpy as np
+import pytest
+import sklearn.datasets
+from PIL import Image
+
+from mnist_jax.serving.classifier import Classifier, load_classifier
+from mnist_jax.serving.demo import MAX_BYTES, serve
+from mnist_jax.serving.pictures import fit
+from mnist_jax.system.errors import UserError
+
+pytestmark = pytest.mark.whole
+
+PNG = {"Content-Type": "image/png"}
+
+
+@pytest.fixture(scope="module")
+def classifier(tiny_run) -> Classifier:
+    return load_classifier(tiny_run)
+
+
+def served(classifier):
+    server = serve(classifier, "127.0.0.1", 0)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server
+
+
+@pytest.fixture(scope="module")
+def server(classifier):
+    with served(classifier) as server:
+        yield server
+        server.shutdown()
+
+
+def ask(server, method, path, content=None, headers=PNG) -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=30)
+    connection.request(method, path, content, headers)
+    reply = connection.getresponse()
+    return reply.status, reply.read()
+
+
+def png(image: Image.Image) -> bytes:
+    content = io.BytesIO()
+    image.save(content, "PNG")
+    return content.getvalue()
+
+
+def digit(number=0) -> Image.Image:
+    pixels = np.uint8(sklearn.datasets.load_digits().images[number] * 15.9)
+    return Image.fromarray(pixels).resize((120, 120), Image.Resampling.BICUBIC)
+
+
+def test_an_image_has_the_answer_that_the_model_gives(server, classifier):
+    status, content = ask(server, "POST", "/answer", png(digit()))
+    found = json.loads(content)
+    pixels, ink = fit(digit(), classifier.image_shape, "digits")
+    assert status == 200
+    assert found["ink"] == ink == "light"
+    np.testing.assert_allclose(found["probabilities"], classifier.probabilities(pixels[None])[0], atol=1e-6)
+    assert found["seen"].startswith("data:image/png;base64,")
+
+
+def test_many_at_once_each_have_their_own_answer(server):
+    numbers = range(8)
+    alone = [ask(server, "POST", "/answer", png(digit(number))) for number in numbers]
+    with concurrent.futures.ThreadPoolExecutor(len(numbers)) as pool:
+        together = pool.map(lambda number: ask(server, "POST", "/answer", png(digit(number))), numbers)
+        assert list(together) == alone
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "content", "headers", "status", "told"),
+    [
+        ("GET", "/../etc/passwd", None, {}, 404, "one page here"),
+        ("POST", "/other", b"x", PNG, 404, "images go to /answer"),
+        ("POST", "/answer", b"no image", PNG, 422, "not an image"),
+        ("POST", "/answer", png(Image.new("L", (50, 50), 255)), PNG, 422, "it shows nothing"),
+        ("POST", "/answer", b"x", {"Content-Type": "text/plain"}, 403, "from its own page"),
+        ("POST", "/answer", b"x", PNG | {"Host": "evil.example"}, 403, "from its own page"),
+        ("GET", "/", None, {"Host": "evil.example"}, 403, "this machine alone"),
+        ("POST", "/answer", None, PNG | {"Content-Length": str(MAX_BYTES + 1)}, 413, "more than 20 MiB"),
+        ("POST", "/answer", None, PNG | {"Content-Length": "-1"}, 411, "how long"),
+        ("POST", "/answer", None, PNG | {"Content-Length": "9" * 5000}, 413, "more than 20 MiB"),
+        ("GET", "/", None, {"Host": "[::1"}, 403, "this machine alone"),
+        ("POST", "/answer", iter([b"x"]), PNG | {"Transfer-Encoding": "chunked"}, 411, "how long"),
+    ],
+)
+def test_what_is_not_an_image_from_its_own_page_is_refused(
+    server, method, path, content, headers, status, told
+):
+    found, reply = ask(server, method, path, content, headers)
+    assert found == status
+    assert told in json.loads(reply)["error"]
+    assert ask(server, "POST", "/answer", png(digit()))[0] == 200  # it goes on
+
+
+def test_the_page_loads_nothing_and_shows_names_as_they_are(classifier):
+    names = ("<script>alert(1)</script>", *classifier.class_names[1:])
+    with served(classifier._replace(class_names=names)) as server:
+        _, page = ask(server, "GET", "/", headers={})
+        server.shutdown()
+    text = page.decode()
+    assert "<script>alert" not in text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
+    assert not re.findall(r"(?:src|href)\s*=\s*[\"']", text)
+
+
+def test_a_port_that_is_taken_is_told(server, classifier):
+    with pytest.raises(
+        UserError, match=r"^cannot listen at 127.0.0.1, port \d+: .*; give another --host or --port$"
+    ):
+        serve(classifier, "127.0.0.1", server.server_port)
+
+
+def test_the_command_tells_its_address_and_ends_on_ctrl_c(tiny_run):
+    process = launcher.start(["scripts/demo.py", f"--workdir={tiny_run}", "--port=0"])
+    address = process.stdout.readline()
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+  \(Ctrl-C ends it\)\n", address)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert (process.returncode, errors) == (0, "")
+
+
+@pytest.fixture
+def page(browser, server):
+    """The demo page on a telephone; its console has to tell nothing but of answers that were refusals."""
+    page = browser.new_page(viewport={"width": 390, "height": 844}, has_touch=True)
+    told = []
+    page.on("console", lambda message: told.append(message.text))
+    page.on("pageerror", lambda error: told.append(str(error)))
+    page.goto(f"http://127.0.0.1:{server.server_port}/")
+    yield page
+    page.close()
+    assert [message for message in told if "422 (Unprocessable Entity)" not in message] == []
+
+
+def answer(page) -> str:
+    """The class that the page names, once nothing changes any more."""
+    page.locator("#answer[aria-busy=false]").wait_for()
+    return page.locator("#label").inner_text()
+
+
+def draw(page, *points) -> None:
+    """One stroke through points in units of the board."""
+    box = page.locator("#board").bounding_box()
+    places = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in points]
+    page.mouse.move(*places[0])
+    page.mouse.down()
+    for place in places[1:]:
+        page.mouse.move(*place, steps=5)
+    page.mouse.up()
+
+
+def test_what_is_drawn_is_answered_as_it_changes(page, server, classifier):
+    assert answer(page) == "\N{EN DASH}"
+    draw(page, (0.5, 0.15), (0.5, 0.85))
+    first = answer(page)
+    shares = [float(text[:-1]) for text in page.locator("#classes span").all_inner_texts()]
+    assert sum(shares) == pytest.approx(100, abs=0.6)
+    assert first == classifier.class_names[int(np.argmax(shares))]
+    board = page.evaluate("board.toDataURL('image/png')")
+    content = Image.open(io.BytesIO(base64.b64decode(board.split(",")[1])))
+    _, reply = ask(server, "POST", "/answer", png(content))
+    assert shares == pytest.approx([100 * p for p in json.loads(reply)["probabilities"]], abs=0.06)
+    seen = page.locator("#seen").get_attribute("src")
+    draw(page, (0.2, 0.5), (0.8, 0.5))
+    answer(page)
+    assert page.locator("#seen").get_attribute("src") != seen
+    page.locator("#undo").click()
+    assert answer(page) == first
+    assert page.locator("#seen").get_attribute("src") == seen
+    page.locator("#clear").click()
+    assert answer(page) == "\N{EN DASH}"
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+
+
+def test_an_image_is_opened_and_a_broken_one_told(page, server):
+    _, reply = ask(server, "POST", "/answer", png(digit(3)))
+    page.locator("#file").set_input_files({"name": "3.png", "mimeType": "image/png", "buffer": png(digit(3))})
+    answer(page)
+    assert page.locator("#seen").get_attribute("src") == json.loads(reply)["seen"]
+    assert page.locator("#told").inner_text() == ""
+    page.locator("#file").set_input_files({"name": "no.png", "mimeType": "image/png", "buffer": b"no image"})
+    answer(page)
+    assert "not an image" in page.locator("#told").inner_text()
+    assert page.locator("#label").inner_text() == "\N{EN DASH}"

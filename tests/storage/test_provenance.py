@@ -1,0 +1,235 @@
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import ROOT, TINY
+
+from mnist_jax import data
+from mnist_jax.config.fields import validate
+from mnist_jax.storage import provenance
+from mnist_jax.system import profiling
+from mnist_jax.system.errors import Interrupted
+
+
+@pytest.fixture
+def record(tmp_path, tiny_config, monkeypatch):
+    # Whatever is uncommitted here, such as tests with keys that are none, is not what these ask.
+    monkeypatch.setattr(provenance, "redact", lambda patch, _: (patch, []))
+    config = validate(tiny_config)
+    record = provenance.RunRecord(tmp_path / "run.json", None)
+    record.begin(config, data.load(config.data), step=0, parameters=12)
+    return record
+
+
+def read(tmp_path):
+    return json.loads((tmp_path / "run.json").read_text())
+
+
+def test_the_record_says_what_was_run_where(record, tmp_path, tiny_config):
+    fields = read(tmp_path)
+    assert fields["schema"] == provenance.SCHEMA
+    assert fields["status"] == "running"
+    assert fields["config"] == json.loads(json.dumps(tiny_config.to_dict()))
+    assert fields["data"]["splits"]["train"]["examples"] == 1197
+    assert sum(fields["data"]["splits"]["test"]["class_counts"]) == 300
+    assert len(fields["data"]["fingerprint"]) == 64
+    assert fields["environment"]["packages"]["jax"]
+    assert fields["environment"]["accelerator"]["platform"] == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (Interrupted(15, "saved"), "interrupted"),
+        (KeyboardInterrupt(), "interrupted"),
+        (OSError("disk full"), "failed"),
+    ],
+)
+def test_the_record_says_how_it_ended(record, tmp_path, error, status):
+    with pytest.raises(type(error)), record.outcome():
+        raise error
+    assert read(tmp_path)["status"] == status
+    assert read(tmp_path)["exit_reason"]
+    assert read(tmp_path)["ended"]
+
+
+def test_results_are_null_until_they_are_known(record, tmp_path):
+    fields = read(tmp_path)
+    assert [fields[key] for key in provenance.RESULTS] == [None] * len(provenance.RESULTS)
+
+
+def test_a_run_that_cannot_begin_leaves_the_record_of_the_run_before(record, tmp_path):
+    with record.outcome():
+        pass
+    before = read(tmp_path)
+    again = provenance.RunRecord(tmp_path / "run.json", before)
+    with pytest.raises(OSError, match="no data"), again.outcome():
+        raise OSError("no data")
+    assert read(tmp_path) == before
+    assert before["status"] == "finished"
+
+
+def test_each_process_is_recorded_and_a_change_is_told(record, tmp_path, tiny_config, monkeypatch):
+    config = validate(tiny_config)
+    first = read(tmp_path)
+    again = provenance.RunRecord(tmp_path / "run.json", first)
+    assert again.begin(config, data.load(config.data), step=40, parameters=12) == []
+    monkeypatch.setattr(provenance, "describe_code", lambda _: {"commit": "other", "patch_sha256": None})
+    third = provenance.RunRecord(tmp_path / "run.json", read(tmp_path))
+    (warning,) = third.begin(config, data.load(config.data), step=60, parameters=12)
+    assert "other code than before" in warning
+    fields = read(tmp_path)
+    assert [process["from_step"] for process in fields["processes"]] == [0, 40, 60]
+    assert fields["processes"][0]["code"] == first["code"]
+    assert fields["code"]["commit"] == "other"
+    assert fields["resumes"] == 2
+    assert fields["started"] == first["started"]
+
+
+def test_nothing_is_written_for_a_run_that_never_began(tmp_path):
+    record = provenance.RunRecord(tmp_path / "run.json", None)
+    with pytest.raises(OSError, match="no data"), record.outcome():
+        raise OSError("no data")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_json_has_no_numbers_that_are_not_finite(record, tmp_path):
+    record.update(metrics={"a": float("nan"), "b": np.array([1.0, np.inf]), "c": np.float32(0.5)})
+    assert read(tmp_path)["metrics"] == {"a": None, "b": [1.0, None], "c": 0.5}
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """A git checkout of a program, and a function that runs git in it."""
+    monkeypatch.setattr(provenance, "_ROOT", tmp_path)
+    file = tmp_path / "mnist_jax" / "provenance.py"
+    file.parent.mkdir()
+    file.write_text("a\n")
+
+    def git(*arguments):
+        command = ["git", "-C", tmp_path, "-c", "user.name=a", "-c", "user.email=a@b", *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-qm", "first")
+    return tmp_path, git
+
+
+def test_the_commit_of_a_checkout(checkout):
+    folder, git = checkout
+    code = provenance.describe_code()
+    assert (code["commit"], code["dirty"], code["patch_sha256"]) == (git("rev-parse", "HEAD"), False, None)
+    git("remote", "add", "origin", "https://me:secret@example.org/repo.git")
+    assert provenance.describe_code()["remote"] == "https://example.org/repo.git"
+    (folder / "mnist_jax" / "provenance.py").write_text("b\n")
+    changed = provenance.describe_code()
+    (folder / "mnist_jax" / "provenance.py").write_text("c\n")
+    assert changed["dirty"] is True
+    again = provenance.describe_code(folder)
+    assert changed["patch_sha256"] != again["patch_sha256"]
+    (kept,) = folder.glob("code-*.patch")
+    assert hashlib.sha256(kept.read_bytes()).hexdigest() == again["patch_sha256"]
+    assert kept.name == f"code-{again['patch_sha256'][:12]}.patch"
+
+
+def test_the_patch_makes_the_changed_tree_from_the_commit(checkout):
+    folder, git = checkout
+    git("config", "color.ui", "always")
+    git("config", "diff.noprefix", "true")
+    (folder / "mnist_jax" / "provenance.py").write_bytes(b"caf\xe9\r\n")
+    (folder / "new.py").write_text("new\n")
+    (folder / "checkpoint.bin").write_text("large")
+    (folder / ".env").write_text("WANDB_API_KEY=secret")
+    git("add", ".env")
+    patch, _ = provenance.code_patch()
+    assert b"secret" not in patch
+    assert b"large" not in patch
+    assert git("status", "--porcelain").count("??") == 2  # the user's index is as it was
+    git("checkout", "mnist_jax")
+    (folder / "new.py").unlink()
+    subprocess.run(["git", "-C", folder, "apply"], input=patch, check=True)
+    assert (folder / "mnist_jax" / "provenance.py").read_bytes() == b"caf\xe9\r\n"
+    assert (folder / "new.py").read_text() == "new\n"
+
+
+def test_keys_in_changes_stay_out_of_the_patch_and_are_told(checkout, tiny_config, monkeypatch):
+    folder, _ = checkout
+    monkeypatch.setenv("WANDB_API_KEY", "zebra-umbrella")
+    (folder / "new.py").write_text("a = 1\nlogin('zebra-umbrella')\n")
+    workdir = folder / "run"
+    workdir.mkdir()
+    config = validate(tiny_config)
+    record = provenance.RunRecord(workdir / "run.json", None)
+    told = record.begin(config, data.load(config.data), step=0, parameters=1)
+    assert len(told) == 1
+    assert told[0].startswith("uncommitted changes of new.py have keys, or are no text")
+    assert record.fields["code"]["keys_left_out"] == ["new.py"]
+    (patch,) = workdir.glob("code-*.patch")
+    assert b"+a = 1\n" in patch.read_bytes()
+    assert not [path for path in workdir.iterdir() if b"zebra" in path.read_bytes()]
+
+
+def test_the_repository_around_an_installed_program_is_not_its_own(checkout, monkeypatch):
+    folder, _ = checkout
+    installed = folder / "site-packages"
+    installed.mkdir()
+    monkeypatch.setattr(provenance, "_ROOT", installed)
+    assert provenance.describe_code()["commit"] is None
+
+
+@pytest.mark.parametrize(("stamp", "dirty"), [("abc123\n", False), ("abc123-dirty", True)])
+def test_without_git_the_commit_is_the_one_stamped_on_it(tmp_path, monkeypatch, stamp, dirty):
+    monkeypatch.setattr(provenance, "_ROOT", tmp_path)
+    (tmp_path / "GIT_COMMIT").write_text(stamp)
+    code = provenance.describe_code()
+    assert (code["commit"], code["dirty"]) == ("abc123", dirty)
+    monkeypatch.setenv("GIT_COMMIT", "def456")
+    assert provenance.describe_code()["commit"] == "def456"
+
+
+def test_a_program_without_git_is_told_its_commit(tmp_path):
+    program = tmp_path / "program"
+    for name in ("mnist_jax", "configs"):
+        shutil.copytree(ROOT / name, program / name)
+    shutil.copy(ROOT / "main.py", program)
+    done = subprocess.run(
+        [sys.executable, "main.py", *TINY, "--workdir=run", "--git_commit=abc123-dirty"],
+        cwd=program,
+        env={**os.environ, "GIT_COMMIT": "def456"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    code = json.loads((program / "run" / "run.json").read_text())["code"]
+    assert (code["commit"], code["dirty"], code["patch_sha256"]) == ("abc123", True, None)
+
+
+def test_the_hash_of_parameters_is_of_names_shapes_and_every_bit():
+    params = {"a": jnp.arange(6.0).reshape(2, 3), "b": [jnp.zeros(2)]}
+    flipped = np.arange(6, dtype=np.float32).reshape(2, 3)
+    flipped.view(np.uint32)[1, 2] ^= 1
+    variants = [
+        params,
+        {**params, "a": flipped},
+        {**params, "a": params["a"].reshape(3, 2)},
+        {"c": params["a"], "b": params["b"]},
+        {**params, "b": [jnp.full(2, -0.0)]},
+    ]
+    assert len({provenance.params_hash(tree) for tree in variants}) == len(variants)
+    assert provenance.params_hash(dict(reversed(params.items()))) == provenance.params_hash(params)
+    assert provenance.count_params(params) == 8
+
+
+def test_the_process_is_older_than_this_test():
+    before = profiling.process_seconds()
+    time.sleep(0.1)
+    assert 0.08 <= profiling.process_seconds() - before <= 5
+    assert before > 0.1

@@ -1,0 +1,164 @@
+import json
+import multiprocessing
+import os
+import signal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from configs import digits
+from mnist_jax.config.fields import validate
+from mnist_jax.storage import workdir
+from mnist_jax.system.errors import UserError
+from mnist_jax.system.files import sealed
+
+
+def config_of(**changes):
+    config = digits.get_config()
+    config.update_from_flattened_dict(changes)
+    return validate(config)
+
+
+def write_record(folder, **fields):
+    config = json.loads(json.dumps(config_of().to_dict()))
+    sections = {
+        "config": config,
+        "code": {"commit": None, "dirty": None},
+        "data": {"name": "s/1", "fingerprint": "0", "classes": [], "image_shape": [1, 1, 1], "splits": {}},
+        "environment": {"python": "3", "os": "", "cpu": "", "cores": 2, "memory_bytes": 1}
+        | {"accelerator": {}, "packages": {}},
+        "processes": [],
+        "command": ["main.py"],
+        "parameters": 1,
+    }
+    record = {"schema": 1, "status": "running", "started": "2026-01-01T00:00:00+00:00", **sections, **fields}
+    (folder / "run.json").write_text(
+        json.dumps({key: value for key, value in record.items() if value is not None})
+    )
+
+
+def hold(folder, held, release):
+    with workdir.locked(folder):
+        held.set()
+        release.wait()
+
+
+def test_a_second_run_is_refused_until_the_first_ends_however_it_ends(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    held, release = context.Event(), context.Event()
+    process = context.Process(target=hold, args=(tmp_path, held, release))
+    process.start()
+    assert held.wait(60)
+    with pytest.raises(UserError, match="another run is at work"), workdir.locked(tmp_path):
+        pass
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    with workdir.locked(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize("path", ["/proc/nowhere", "/dev/null", "/dev/null/run"])
+def test_a_folder_that_cannot_be_made_is_named(path):
+    from pathlib import Path
+
+    with pytest.raises(UserError, match=f"--workdir={path} cannot be written"), workdir.locked(Path(path)):
+        pass
+
+
+def test_a_new_folder_has_no_previous_run(tmp_path):
+    assert workdir.previous_run(tmp_path, config_of(), force=False) is None
+
+
+def test_the_same_config_goes_on_and_another_is_refused_with_its_fields(tmp_path):
+    write_record(tmp_path)
+    assert workdir.previous_run(tmp_path, config_of(**{"data.cache_dir": "/elsewhere"}), force=False)
+    changed = config_of(**{"train.epochs": 3, "model.widths": (4, 4)})
+    with pytest.raises(UserError, match="^[^\n]+$") as caught:
+        workdir.previous_run(tmp_path, changed, force=False)
+    assert "config.model.widths was [32, 64], now [4, 4], config.train.epochs was 30, now 3" in str(
+        caught.value
+    )
+    assert "--resume=force" in str(caught.value)
+    assert workdir.previous_run(tmp_path, changed, force=True)
+
+
+def test_a_run_is_finished_for_its_own_config_only(tmp_path):
+    results = {"metrics": {"test": {}, "validation": {}}, "best": {}, "params_sha256": "0", "steps": 1}
+    write_record(tmp_path, status="finished", **results)
+    record = workdir.previous_run(tmp_path, config_of(), force=False)
+    assert workdir.is_finished(record, config_of())
+    assert not workdir.is_finished(record, config_of(seed=1))
+    assert not workdir.is_finished({**record, "status": "interrupted"}, config_of())
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "null", '{"schema": 1}', '{"schema": 1, "config": 3}', "\x00", "[" * 10**5]
+)
+def test_a_damaged_record_is_named(tmp_path, text):
+    (tmp_path / "run.json").write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(UserError, match=r"run\.json is damaged"):
+        workdir.previous_run(tmp_path, config_of(), force=False)
+
+
+@given(place=st.integers(0, 10**6), bit=st.integers(0, 7))
+def test_any_bit_that_changed_is_noticed_or_changes_nothing(tmp_path_factory, place, bit):
+    folder = tmp_path_factory.mktemp("run")
+    write_record(folder)
+    fields = json.loads((folder / "run.json").read_text())
+    content = bytearray(sealed(fields))
+    content[place % len(content)] ^= 1 << bit
+    (folder / "run.json").write_bytes(content)
+    try:
+        record = workdir.read_record(folder)
+    except UserError:
+        return
+    # A seal that is not one any more is another key; all others are as they were.
+    assert {key: record[key] for key in fields if key != "config"} == {
+        key: value for key, value in fields.items() if key != "config"
+    }
+
+
+def test_a_record_that_was_changed_by_hand_is_refused(tmp_path):
+    write_record(tmp_path)
+    fields = json.loads((tmp_path / "run.json").read_text())
+    text = sealed({**fields, "steps": 100}).decode()
+    (tmp_path / "run.json").write_text(text)
+    assert workdir.read_record(tmp_path)["steps"] == 100
+    (tmp_path / "run.json").write_text(text.replace('"steps": 100', '"steps": 200'))
+    with pytest.raises(UserError, match=r"run\.json was changed since it was written"):
+        workdir.read_record(tmp_path)
+
+
+def test_the_record_of_another_version_is_refused(tmp_path):
+    write_record(tmp_path, schema=99)
+    with pytest.raises(UserError, match="schema 99"):
+        workdir.previous_run(tmp_path, config_of(), force=False)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("processes", [1], r"Expected `object`, got `int` - at `\$.processes\[0\]`"),
+        ("environment", {"python": 3}, r"at `\$.environment.python`"),
+        ("config", "__import__('os')", r"at `\$.config`"),
+        ("command", "rm", r"at `\$.command`"),
+    ],
+)
+def test_a_record_of_other_types_is_damaged(tmp_path, key, value, told):
+    write_record(tmp_path, **{key: value})
+    with pytest.raises(UserError, match=rf"run\.json is damaged \(.*{told}\); remove it"):
+        workdir.read_record(tmp_path)
+
+
+def test_a_pipe_is_no_record(tmp_path):
+    os.mkfifo(tmp_path / "run.json")
+    with pytest.raises(UserError, match=r"run\.json cannot be read"):
+        workdir.read_record(tmp_path)
+
+
+@pytest.mark.parametrize("key", ["status", "started", "processes", "code", "data", "environment"])
+def test_a_record_without_its_keys_is_damaged(tmp_path, key):
+    write_record(tmp_path, **{key: None})
+    with pytest.raises(UserError, match=r"run\.json is damaged"):
+        workdir.read_record(tmp_path)

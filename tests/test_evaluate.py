@@ -1,0 +1,57 @@
+import json
+import shutil
+
+import pytest
+from conftest import TINY, run_main
+
+from mnist_jax.evaluate import evaluate_checkpoint
+from mnist_jax.system.errors import UserError
+from mnist_jax.train import train_and_evaluate
+
+pytestmark = pytest.mark.whole
+
+
+@pytest.fixture
+def workdir(tiny_config, tmp_path):
+    train_and_evaluate(tiny_config, tmp_path / "run")
+    return tmp_path / "run"
+
+
+def record_of(workdir):
+    return json.loads((workdir / "run.json").read_text())
+
+
+def test_the_best_checkpoint_gives_the_numbers_of_training(workdir):
+    before = record_of(workdir)
+    done = run_main(*TINY, f"--workdir={workdir}", "--mode=evaluate")
+    assert done.returncode == 0, done.stderr
+    found = json.loads((workdir / f"evaluation-{before['best']['step']}.json").read_text())
+    assert found["metrics"] == before["metrics"]["test"]
+    assert "macro F1" in done.stdout
+    assert record_of(workdir) == before
+
+
+def test_a_checkpoint_by_its_step(workdir, tiny_config):
+    first = evaluate_checkpoint(tiny_config, workdir, step=38)
+    last = evaluate_checkpoint(tiny_config, workdir, step=75)
+    assert first["metrics"]["loss"] != last["metrics"]["loss"]
+    with pytest.raises(UserError, match=r"--checkpoint=40 is not in .*which has: 38, 75"):
+        evaluate_checkpoint(tiny_config, workdir, step=40)
+
+
+def test_a_save_under_way_is_left_alone(workdir, tiny_config):
+    under_way = workdir / "checkpoints" / "76.orbax-checkpoint-tmp"
+    shutil.copytree(workdir / "checkpoints" / "75", under_way)
+    evaluate_checkpoint(tiny_config, workdir)
+    assert under_way.exists()
+
+
+def test_what_cannot_be_evaluated_is_told(workdir, tiny_config, tmp_path):
+    with pytest.raises(UserError, match="holds no run to evaluate"):
+        evaluate_checkpoint(tiny_config, tmp_path / "elsewhere")
+    shutil.rmtree(workdir / "checkpoints")
+    with pytest.raises(UserError, match="no checkpoint in"):
+        evaluate_checkpoint(tiny_config, workdir)
+    tiny_config.seed = 5
+    with pytest.raises(UserError, match="another config"):
+        evaluate_checkpoint(tiny_config, workdir)

@@ -1,0 +1,190 @@
+"""Jobs of two real processes on this machine, as a launcher starts them."""
+
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import ROOT, TINY, run_main, start_main
+from whole_runs import with_devices
+
+from mnist_jax.system import distributed
+from mnist_jax.system.errors import UserError
+
+pytestmark = pytest.mark.whole
+
+LONGER = (*TINY, "--config.train.epochs=6")
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+def start_two(*flags):
+    """The two processes of a job, the first first."""
+    job = (f"--coordinator=127.0.0.1:{free_port()}", "--num_processes=2")
+    return [start_main(*flags, *job, f"--process_id={place}") for place in range(2)]
+
+
+def end(processes, timeout=180):
+    outputs = [process.communicate(timeout=timeout) for process in processes]
+    return [process.returncode for process in processes], outputs
+
+
+def record_of(workdir):
+    return json.loads((workdir / "run.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def together(once):
+    """The workdir of a job of two that ran through, and what each printed."""
+
+    def run(folder):
+        statuses, outputs = end(start_two(*LONGER, f"--workdir={folder}"))
+        assert statuses == [0, 0], outputs
+        return outputs
+
+    return once("together", run)
+
+
+def test_two_processes_come_to_what_two_devices_of_one_do(together, tmp_path):
+    workdir, _ = together
+    done = run_main(*LONGER, f"--workdir={tmp_path}", env=with_devices(2))
+    assert done.returncode == 0, done.stderr
+    assert record_of(workdir)["params_sha256"] == record_of(tmp_path)["params_sha256"]
+    assert record_of(workdir)["metrics"] == record_of(tmp_path)["metrics"]
+
+
+def test_the_first_tells_and_writes_alone(together):
+    workdir, ((out, err), (other_out, other_err)) = together
+    assert "accuracy" in out
+    assert other_out == ""
+    assert (err, other_err) == ("", "")
+    record = record_of(workdir)
+    assert record["status"] == "finished"
+    assert len(record["processes"]) == 1
+    assert record["environment"]["accelerator"]["processes"] == 2
+    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    assert len(rows) == len({(row["split"], row["step"]) for row in rows})
+
+
+@pytest.mark.parametrize("victim", [0, pytest.param(1, marks=pytest.mark.long)])
+def test_a_process_that_dies_ends_the_job_which_goes_on_when_started_again(together, tmp_path, victim):
+    flags = (*LONGER, f"--workdir={tmp_path}")
+    processes = start_two(*flags)
+    while (
+        not (tmp_path / "metrics.jsonl").exists() or (tmp_path / "metrics.jsonl").read_text().count("\n") < 6
+    ):
+        assert all(process.poll() is None for process in processes)
+        time.sleep(0.02)
+    processes[victim].send_signal(signal.SIGKILL)
+    killed = time.monotonic()
+    survivor = processes[1 - victim]
+    _, err = survivor.communicate(timeout=90)
+    assert time.monotonic() - killed < 80  # it is seconds, unless JAX has to wait for a sign of life
+    assert survivor.returncode not in (0, 2)
+    assert "another process of this job ended" in err or "another task died" in err
+    processes[victim].communicate()
+
+    statuses, outputs = end(start_two(*flags))
+    assert statuses == [0, 0], outputs
+    assert record_of(tmp_path)["resumes"] == 1
+    assert record_of(tmp_path)["params_sha256"] == record_of(together[0])["params_sha256"]
+
+
+def test_a_signal_to_one_stops_all_at_the_same_step(together, tmp_path):
+    flags = (*LONGER, f"--workdir={tmp_path}")
+    processes = start_two(*flags)
+    # A row needs steps of both; before its first a process that is told to stop has nothing to save.
+    while not (tmp_path / "metrics.jsonl").exists() or not (tmp_path / "metrics.jsonl").read_text():
+        assert all(process.poll() is None for process in processes)
+        time.sleep(0.02)
+    processes[1].send_signal(signal.SIGTERM)
+    statuses, outputs = end(processes)
+    assert statuses == [143, 143], outputs
+    assert record_of(tmp_path)["status"] == "interrupted"
+    done = run_main(*flags, env=with_devices(2))  # by one process with as many devices
+    assert done.returncode == 0, done.stderr
+    assert record_of(tmp_path)["params_sha256"] == record_of(together[0])["params_sha256"]
+
+
+SRUN = """#!/bin/sh
+shift  # --kill-on-bad-exit
+for place in 0 1; do SLURM_PROCID=$place SLURM_LOCALID=$place "$@" & done
+wait
+"""
+
+
+def test_the_script_for_slurm_starts_processes_that_find_each_other(together, tmp_path):
+    """With a stand-in for srun, and the variables that it sets."""
+    (tmp_path / "srun").write_text(SRUN)
+    (tmp_path / "srun").chmod(0o755)
+    job = {"SLURM_JOB_ID": str(random.randrange(10**6)), "SLURM_STEP_NODELIST": "127.0.0.1"}
+    job |= {"SLURM_NTASKS": "2", "SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_NUM_NODES": "1"}
+    job |= {"PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHON": sys.executable}
+    subprocess.run(
+        [ROOT / "scripts" / "slurm.sbatch", *LONGER, f"--workdir={tmp_path / 'run'}"],
+        cwd=ROOT, env={**os.environ, **job}, check=True, capture_output=True,
+    )  # fmt: skip
+    assert record_of(tmp_path / "run")["environment"]["accelerator"]["processes"] == 2
+    assert record_of(tmp_path / "run")["params_sha256"] == record_of(together[0])["params_sha256"]
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, False),
+        ({"SLURM_STEP_NUM_TASKS": "1"}, False),
+        ({"SLURM_STEP_NUM_TASKS": "4"}, True),
+        ({"OMPI_COMM_WORLD_SIZE": "2"}, True),
+        ({"TPU_WORKER_HOSTNAMES": "host-0"}, False),
+        ({"TPU_WORKER_HOSTNAMES": "host-0,host-1"}, True),
+    ],
+)
+def test_whether_there_are_others(monkeypatch, environment, expected):
+    for name in ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE", "TPU_WORKER_HOSTNAMES"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert distributed._launched_with_others() == expected
+
+
+@pytest.mark.parametrize("error", [ValueError("no coordinator"), OSError("no metadata"), None])
+def test_on_a_tpu_jax_is_asked_whether_there_are_others(monkeypatch, error):
+    asked = []
+
+    def initialize(*arguments, **_):
+        asked.append(arguments)
+        if error:
+            raise error
+
+    monkeypatch.setattr(distributed, "_has_tpu", lambda: True)
+    monkeypatch.setattr("jax.distributed.initialize", initialize)
+    distributed.start(None, None, None)
+    assert asked == [(None, None, None)]
+    assert (distributed.count(), distributed.is_first()) == (1, True)
+
+
+def test_others_of_a_tpu_slice_that_do_not_come(monkeypatch):
+    def initialize(*_, **__):
+        raise RuntimeError("deadline exceeded")
+
+    monkeypatch.setattr(distributed, "_has_tpu", lambda: True)
+    monkeypatch.setattr("jax.distributed.initialize", initialize)
+    with pytest.raises(UserError, match=r"the other processes .* cannot be reached: deadline exceeded"):
+        distributed.start(None, None, None)
+
+
+def test_flags_that_belong_together_and_what_one_process_does_alone(tmp_path):
+    with pytest.raises(UserError, match="belong together"):
+        distributed.start("127.0.0.1:1", None, 0)
+    statuses, outputs = end(start_two(*TINY, "--config.population.seeds=2", f"--workdir={tmp_path / 'pop'}"))
+    assert statuses == [2, 2]
+    assert "a population is trained by one process" in outputs[0][1]
