@@ -17,8 +17,9 @@ from mnist_jax.storage.provenance import plain
 from mnist_jax.storage.workdir import check_same_data, previous_run
 from mnist_jax.system import devices, distributed
 from mnist_jax.system.errors import UserError
-from mnist_jax.system.terminal import tell
-from mnist_jax.training.experiment import build
+from mnist_jax.system.mesh import make_mesh
+from mnist_jax.system.terminal import tell, warn
+from mnist_jax.training.predict import abstract_model, make_predictor
 
 
 def evaluate_checkpoint(
@@ -40,10 +41,12 @@ def evaluate_checkpoint(
     devices.prepare_host()
     dataset = data.load(config.data)
     check_same_data(record, dataset, workdir)
-    experiment = build(config, dataset)
-    with Checkpoints(workdir / "checkpoints", config.checkpoint, read_only=True) as checkpoints:
-        step, state = checkpoints.restore_asked(step, experiment.state)
-    predictions = experiment.predict(dataset.test, state)
+    mesh, classes = make_mesh(config), len(dataset.class_names)
+    graphdef, like = abstract_model(config, dataset.image_shape, classes, mesh)
+    with Checkpoints(workdir / "checkpoints", config.checkpoint.keep, read_only=True) as checkpoints:
+        model = checkpoints.restore_model(like, warn, step=step)
+    step, predict = int(model.step), make_predictor(config, graphdef, classes, mesh)
+    predictions = predict(dataset.test, model)
     metrics = evaluate_in_detail(predictions)
     found = plain({"step": step, "split": config.data.test, "metrics": metrics.as_dict(dataset.class_names)})
     path = workdir / f"evaluation-{step}.json"

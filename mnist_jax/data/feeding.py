@@ -4,7 +4,7 @@ import collections
 import concurrent.futures
 import functools
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
@@ -14,6 +14,7 @@ from mnist_jax.data.cache import Arrays
 from mnist_jax.system import devices, distributed
 from mnist_jax.system.mesh import place, replicated, split
 
+Fed = TypeVar("Fed")  # `Rows`, or many of them
 _AHEAD = 2  # chunks on their way to the device while one is computed
 
 
@@ -52,17 +53,17 @@ def make_feed(arrays: Arrays, placement: str, mesh: Mesh) -> Callable[[np.ndarra
 
 
 def training_rows(
-    feed: Callable[[np.ndarray], Rows],
+    feed: Callable[[np.ndarray], Fed],
     chunks: Iterable[tuple[int, int]],
     order: Callable[[int, int], np.ndarray],
-) -> Iterator[tuple[int, Rows]]:
+) -> Iterator[tuple[int, Fed]]:
     """For each chunk (first step, S) the step that it ends with, and its rows, made two chunks ahead.
 
     order: the indices of a chunk, (S, B) or, with an order for each of P models, (P, S, B); see
     `data.batch_indices`.
     """
 
-    def rows(start: int, count: int) -> tuple[int, Rows]:
+    def rows(start: int, count: int) -> tuple[int, Fed]:
         return start + count, feed(order(start, count))
 
     with concurrent.futures.ThreadPoolExecutor(1) as pool:

@@ -2,6 +2,7 @@
 
 import io
 import pathlib
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -38,6 +39,13 @@ def predictions_of(log_probabilities: np.ndarray, labels: np.ndarray) -> Predict
     cells = labels.astype(np.int64) * classes + log_probabilities.argmax(axis=1)
     confusion = np.bincount(cells, minlength=classes**2).reshape(classes, classes)
     return Predictions(labels, log_probabilities, confusion)
+
+
+def ensemble(predictions: Sequence[Predictions]) -> Predictions:
+    """What several models say of the same examples: the mean of their probabilities."""
+    stacked = np.stack([one.log_probabilities for one in predictions]).astype(np.float64)
+    mean = np.logaddexp.reduce(stacked, axis=0) - np.log(len(stacked))
+    return predictions_of(mean.astype(np.float32), predictions[0].labels)
 
 
 def save_predictions(path: pathlib.Path, predictions: Predictions, step: int) -> None:

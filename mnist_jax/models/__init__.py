@@ -3,6 +3,6 @@
 Door: `create_model` and `apply_model`. `registry.MODELS` names the networks.
 """
 
-from mnist_jax.models.registry import MODELS, apply_model, create_model
+from mnist_jax.models.registry import MODELS, abstract_model, apply_model, create_model
 
-__all__ = ["MODELS", "apply_model", "create_model"]
+__all__ = ["MODELS", "abstract_model", "apply_model", "create_model"]

@@ -1,6 +1,6 @@
 """The Flax NNX models, used functionally: a static graphdef beside pytrees of params and model state."""
 
-import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -27,17 +27,29 @@ def create_model(
     images: uint8 (N, H, W, C), those of the training split. `params` and `model_state` (running statistics of
     batch norm, fixed weights) are nested dicts of float32 arrays.
     """
-
     # One program for the compile cache instead of one for each operation.
-    @functools.partial(jax.jit, compiler_options=devices.options_of_what_runs_once())
+    create = jax.jit(_creator(config, num_classes), compiler_options=devices.options_of_what_runs_once())
+    graphdef, params, rest = create(key, jax.numpy.asarray(images[:_EXAMPLES]))
+    return graphdef, nnx.to_pure_dict(params), nnx.to_pure_dict(rest)
+
+
+def abstract_model(
+    config: ml_collections.FrozenConfigDict, image_shape: tuple[int, int, int], num_classes: int
+) -> tuple[nnx.GraphDef, PyTree, PyTree]:
+    """What `create_model` gives of images (H, W, C), with `jax.ShapeDtypeStruct` in the place of arrays."""
+    images = jax.ShapeDtypeStruct((1, *image_shape), np.uint8)
+    graphdef, params, rest = jax.eval_shape(_creator(config, num_classes), jax.random.key(0), images)
+    return graphdef, nnx.to_pure_dict(params), nnx.to_pure_dict(rest)
+
+
+def _creator(config: ml_collections.FrozenConfigDict, num_classes: int) -> Callable[..., Any]:
     def create(key: jax.Array, images: jax.Array) -> tuple[nnx.GraphDef, nnx.State, nnx.State]:
         examples = normalize(to_float(images), config)
         model = MODELS[config.model.name](config, examples, num_classes, rngs=nnx.Rngs(params=key))
         graphdef, params, *rest = nnx.split(model, nnx.Param, ...)
         return graphdef, params, rest[0]
 
-    graphdef, params, rest = create(key, jax.numpy.asarray(images[:_EXAMPLES]))
-    return graphdef, nnx.to_pure_dict(params), nnx.to_pure_dict(rest)
+    return create
 
 
 def apply_model(

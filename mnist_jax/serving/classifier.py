@@ -1,21 +1,24 @@
 """The model of a finished run, or of one under way, as something to ask."""
 
+import functools
 import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
+import ml_collections
 import numpy as np
 
 from mnist_jax.config.fields import from_record, validate
 from mnist_jax.config.population import require_one_model
-from mnist_jax.data import Dataset
-from mnist_jax.data.cache import Arrays
 from mnist_jax.storage.checkpoints import Checkpoints
 from mnist_jax.storage.workdir import read_record
 from mnist_jax.system import devices
 from mnist_jax.system.errors import UserError
-from mnist_jax.training.experiment import Experiment, build
-from mnist_jax.training.steps import TrainState
+from mnist_jax.system.mesh import make_mesh
+from mnist_jax.system.terminal import warn
+from mnist_jax.training.predict import abstract_model
+from mnist_jax.training.steps import Model, make_classify
 
 BATCH = 256  # images a forward pass: one shape, so one program
 
@@ -34,59 +37,59 @@ class Classifier(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """A run's record, what the run is made of, and a checkpoint. dataset: its shapes and names alone."""
+    """A run's record and a model of it.
+
+    classify: to be traced, from uint8 images (B, H, W, C) to log-probabilities, float32 (B, K).
+    """
 
     record: dict[str, Any]
-    dataset: Dataset
-    experiment: Experiment
+    config: ml_collections.FrozenConfigDict
+    class_names: tuple[str, ...]
+    image_shape: tuple[int, int, int]
     step: int
-    state: TrainState
+    model: Model
+    classify: Callable[[jax.Array], jax.Array]
 
 
 def load_classifier(workdir: pathlib.Path, *, step: int | None = None) -> Classifier:
     """The model of a workdir; its data are not needed.
 
-    step: of the checkpoint; None for the best by validation so far.
-    Raises UserError: no run there, or no such checkpoint.
+    Args:
+      workdir: of the run.
+      step: of the checkpoint; None for the best on validation so far.
+
+    Raises:
+      UserError: no run there, or no such checkpoint.
     """
-    _, dataset, experiment, step, state = load_trained(workdir, step=step)
+    trained = load_trained(workdir, step=step)
+    classify = jax.jit(trained.classify, compiler_options=devices.compiler_options())
 
     def probabilities(images: np.ndarray) -> np.ndarray:
         filled = np.zeros((-(-len(images) // BATCH) * BATCH, *images.shape[1:]), np.uint8)
         filled[: len(images)] = images
-        labels = np.zeros(len(filled), np.int32)  # nobody knows them
-        return experiment.predict(Arrays(filled, labels), state).probabilities[: len(images)]
+        batches = [classify(filled[start : start + BATCH]) for start in range(0, len(filled), BATCH)]
+        return np.exp(np.concatenate(jax.device_get(batches)).astype(np.float64))[: len(images)]
 
-    name = dataset.name.split("/")[0]
-    return Classifier(name, dataset.class_names, dataset.image_shape, step, probabilities)
+    name = trained.record["data"]["name"].split("/")[0]
+    return Classifier(name, trained.class_names, trained.image_shape, trained.step, probabilities)
 
 
 def load_trained(workdir: pathlib.Path, *, step: int | None = None) -> Trained:
-    """A checkpoint of a workdir with all that it is of; see `load_classifier`."""
+    """A model of a workdir with all that it is of; see `load_classifier`."""
     record = read_record(workdir)
     config = from_record(record["config"])
-    config.evaluation.batch_size, config.mesh.data = BATCH, 1
+    config.mesh.data = 1
     config = validate(config)
     require_one_model(config, workdir)
     devices.prepare_host()
     try:
-        dataset = _like(record["data"])
+        names, shape = tuple(record["data"]["classes"]), tuple(record["data"]["image_shape"])
+        graphdef, like = abstract_model(config, shape, len(names), make_mesh(config))
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{workdir / 'run.json'} is damaged: its data lack {error}") from error
     if not (workdir / "checkpoints").is_dir():
         raise UserError(f"{workdir} has no checkpoints, which a model is read from")
-    experiment = build(config, dataset)
-    with Checkpoints(workdir / "checkpoints", config.checkpoint, read_only=True) as checkpoints:
-        return Trained(record, dataset, experiment, *checkpoints.restore_asked(step, experiment.state))
-
-
-def _like(data: dict) -> Dataset:
-    """A data set of the shapes and sizes that a run.json has, all black and taking no memory."""
-
-    def split(role: str) -> Arrays:
-        examples = data["splits"][role]["examples"]
-        images = np.broadcast_to(np.uint8(0), (examples, *data["image_shape"]))
-        return Arrays(images, np.broadcast_to(np.int32(0), examples))
-
-    splits = {role: split(role) for role in ("train", "validation", "test")}
-    return Dataset(data["name"], data["version"], data["fingerprint"], tuple(data["classes"]), **splits)
+    with Checkpoints(workdir / "checkpoints", config.checkpoint.keep, read_only=True) as checkpoints:
+        model = checkpoints.restore_model(like, warn, step=step)
+    classify = functools.partial(make_classify(config, graphdef), model.params, model.model_state)
+    return Trained(record, config, names, shape, int(model.step), model, classify)

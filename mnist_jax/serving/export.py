@@ -17,8 +17,6 @@ from mnist_jax.reporting.templates import load_template
 from mnist_jax.serving.classifier import Trained, load_trained
 from mnist_jax.system.errors import UserError
 from mnist_jax.system.files import write_whole
-from mnist_jax.training.experiment import Experiment
-from mnist_jax.training.steps import TrainState
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
@@ -34,7 +32,7 @@ def export_model(
     trained = load_trained(workdir, step=step)
     about = describe(trained, _test_metrics(workdir, trained), chosen=step in (None, _best(trained.record)))
     contents = {
-        "model.stablehlo": program(trained.experiment, trained.state, trained.dataset.image_shape),
+        "model.stablehlo": program(trained),
         "model.safetensors": weights(trained),
         "config.json": (json.dumps(about, indent=2, allow_nan=False) + "\n").encode(),
         "README.md": _card(about).encode(),
@@ -48,7 +46,7 @@ def export_model(
     return [folder / name for name in contents]
 
 
-def program(experiment: Experiment, state: TrainState, image_shape: tuple[int, int, int]) -> bytes:
+def program(trained: Trained) -> bytes:
     """StableHLO, serialized by `jax.export`, from uint8 images (B, H, W, C) to float32 probabilities (B, K).
 
     Normalization and weights are in it, B is whatever it is called with, and it runs on each of PLATFORMS
@@ -57,18 +55,19 @@ def program(experiment: Experiment, state: TrainState, image_shape: tuple[int, i
 
     @jax.jit
     def classify(images: jax.Array) -> jax.Array:
-        return jnp.exp(experiment.classify(state, images))
+        return jnp.exp(trained.classify(images))
 
-    shape = jax.export.symbolic_shape(", ".join(["batch", *map(str, image_shape)]))
+    shape = jax.export.symbolic_shape(", ".join(["batch", *map(str, trained.image_shape)]))
     exported = jax.export.export(classify, platforms=PLATFORMS)(jax.ShapeDtypeStruct(shape, jnp.uint8))
     return bytes(exported.serialize())
 
 
 def weights(trained: Trained) -> bytes:
     """What evaluation uses, parameters and fixed state, float32, by dotted names, as safetensors."""
-    state = {"params": trained.state.evaluated_params, "model_state": trained.state.model_state}
+    state = {"params": trained.model.params, "model_state": trained.model.model_state}
     arrays = {name: np.asarray(value) for name, value in _flat(state)}
-    origin = {"started": trained.record["started"], "step": str(trained.step), "data": trained.dataset.name}
+    record = trained.record
+    origin = {"started": record["started"], "step": str(trained.step), "data": record["data"]["name"]}
     return safetensors.numpy.save(arrays, metadata=origin)
 
 
@@ -87,8 +86,8 @@ def describe(trained: Trained, metrics: Mapping[str, Any] | None, *, chosen: boo
     """
     record, environment = trained.record, trained.record["environment"]
     return {
-        "classes": list(trained.dataset.class_names),
-        "image_shape": list(trained.dataset.image_shape),
+        "classes": list(trained.class_names),
+        "image_shape": list(trained.image_shape),
         "step": trained.step,
         "chosen": chosen,
         "parameters": record["parameters"],

@@ -1,62 +1,60 @@
-"""Checkpoints of a run; the only file that knows Orbax."""
+"""Checkpoints of a run; the only file that knows Orbax.
+
+A checkpoint has two parts, `train` and `best`, so that the best model is read alone.
+"""
 
 import json
-import math
 import pathlib
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 import ml_collections
 from orbax.checkpoint import v1 as ocp
 
 from mnist_jax.config.fields import require_same
-from mnist_jax.metrics.confusion import merit
 from mnist_jax.system import distributed
 from mnist_jax.system.errors import UserError
-from mnist_jax.system.files import text_hash, write_whole
+from mnist_jax.system.files import text_hash
 
 PyTree = Any
-State = TypeVar("State", bound=PyTree)  # with a field `step`
+State = Any  # a NamedTuple with the fields `train` and `best`
+Model = Any  # a NamedTuple with the fields `step`, `params` and `model_state`
 
-_STATE = "state"
-_SEAL = "sha256"  # of notes and of metrics, which Orbax keeps as plain JSON
+_SEAL = "sha256"  # of the notes, which Orbax keeps as plain JSON
 
 
 class Checkpoints:
-    """The checkpoints in one folder, a subfolder for each step: the latest `keep` and the best.
+    """The checkpoints in one folder, a subfolder for each step: the latest `keep`.
 
     Saving is asynchronous; a checkpoint appears whole or not at all. A context manager: leaving it waits
     for the save under way.
     """
 
-    def __init__(
-        self, folder: pathlib.Path, config: ml_collections.FrozenConfigDict, *, read_only: bool = False
-    ):
-        """config: `config.checkpoint`. read_only: leaves alone what another process is saving."""
-        self._folder, self._metric = folder.resolve(), config.metric  # Orbax takes no relative path
+    def __init__(self, folder: pathlib.Path, keep: int, *, read_only: bool = False):
+        """Opens the folder.
+
+        Args:
+          folder: is made where it is not there.
+          keep: how many checkpoints are kept.
+          read_only: leaves alone what another process is saving.
+
+        Raises:
+          UserError: the folder cannot be used.
+        """
+        self._folder = folder.resolve()  # Orbax takes no relative path
         self._saving: Any = None  # Orbax's response of the save under way
-        policies = ocp.training.preservation_policies
         try:
             # Orbax writes with TensorStore, which would find such names wrong at the first save.
             if "\\" in str(self._folder) or any(part.endswith(".__lock") for part in self._folder.parts):
                 raise ValueError("TensorStore takes no backslash, and no name that ends in .__lock")
-            self._damaged = _with_damaged_metrics(self._folder, mark=not read_only)
             self._checkpointer = ocp.training.Checkpointer(
                 self._folder,
                 save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
-                preservation_policy=policies.AnyPreservationPolicy(
-                    [
-                        policies.LatestN(config.keep),
-                        policies.BestN(
-                            get_metric_fn=self._score, n=1, keep_checkpoints_without_metrics=False
-                        ),
-                    ]
-                ),
+                preservation_policy=ocp.training.preservation_policies.LatestN(keep),
                 cleanup_tmp_directories=not read_only,
             )
-            self._damaged.intersection_update(self.steps)  # without one that its run has just removed
             next(self._folder.iterdir(), None)
         except Exception as error:  # Orbax and the file system each raise their own, here and below
             raise UserError(
@@ -74,19 +72,11 @@ class Checkpoints:
             finally:
                 self._checkpointer.close()
 
-    def save(
-        self, step: int, state: PyTree, *, notes: dict[str, Any], metrics: dict[str, float] | None
-    ) -> None:
-        """Starts to save the state after `step` steps, with JSON notes and, after an evaluation, metrics."""
+    def save(self, step: int, state: State, *, notes: dict[str, Any]) -> None:
+        """Starts to save the state after `step` steps, with JSON notes."""
         self.wait()
-        self._damaged.discard(step)
         self._saving = self._checkpointer.save_checkpointables_async(
-            step,
-            {_STATE: state},
-            force=True,
-            overwrite=True,
-            custom_metadata=_sealed(notes),
-            metrics=metrics and _sealed(metrics),
+            step, state._asdict(), force=True, overwrite=True, custom_metadata=_sealed(notes)
         )
 
     def wait(self) -> None:
@@ -101,104 +91,118 @@ class Checkpoints:
         """The steps that have a checkpoint, in order."""
         return [checkpoint.step for checkpoint in self._checkpointer.checkpoints]
 
-    @property
-    def best(self) -> int:
-        """Step of the checkpoint with the best validation metrics; of equals, the latest.
-
-        Raises UserError: no checkpoint was evaluated, or the metrics of one are damaged.
-        """
-        if self._damaged:
-            raise UserError(
-                f"{self._not_as_written(min(self._damaged))}, so that the best is not known; name one by "
-                "--checkpoint=STEP"
-            )
-        return self._ranked()[0].step
-
-    def restore_best(self, state: State, warn: Callable[[str], None]) -> tuple[int, dict[str, float], State]:
-        """Step, validation metrics and state of the best checkpoint that can be read.
-
-        state: that of the latest step, which is not read again. warn: told of each that cannot be read.
-        Raises UserError: none can be read.
-        """
-        for checkpoint in self._ranked():
-            metrics = {key: value for key, value in checkpoint.metrics.items() if key != _SEAL}
-            if checkpoint.step == int(state.step):
-                return checkpoint.step, metrics, state
-            try:
-                return checkpoint.step, metrics, self.restore(checkpoint.step, state)
-            except UserError as error:
-                warn(f"{error}; the next best is taken")
-        raise UserError(f"no evaluated checkpoint in {self._folder} can be read; give another --workdir")
-
     def restore_latest(
         self,
-        state: State,
+        like: State,
         config: ml_collections.FrozenConfigDict,
         warn: Callable[[str], None],
         *,
         force: bool,
     ) -> tuple[State, dict[str, Any]]:
-        """The latest checkpoint that can be read, and its notes; the state given where there is none yet.
+        """The latest checkpoint that can be read, and its notes.
 
-        state: with the shapes, dtypes and devices wanted. warn: told of each that cannot be read.
-        force: take the checkpoint of another config where it fits.
-        Raises UserError: none can be read, or it is of another config.
+        Args:
+          like: the state where there is no checkpoint yet; its shapes, dtypes and devices are those wanted.
+          config: of the run.
+          warn: called with a line about each checkpoint that cannot be read.
+          force: takes the checkpoint of another config where it fits.
+
+        Raises:
+          UserError: none can be read, or it is of another config.
         """
-        for step in sorted(self._damaged):
-            warn(
-                f"{self._not_as_written(step)}: it cannot be the best, and if it is the latest, the one "
-                "before is taken"
-            )
-        for step in sorted(self.steps, key=lambda step: (step in self._damaged, -step)):
+        for step in reversed(self.steps):
             try:
                 notes = self._notes(step)
                 if not force:
                     require_same(notes["config"], config.to_dict(), self._folder.parent)
-                return self.restore(step, state), notes
+                return type(like)(**self._load(step, like._asdict())), notes
             except _Unreadable as error:
                 warn(f"{error}; the one before is taken")
         if self.steps:
             raise UserError(f"no checkpoint in {self._folder} can be read; give another --workdir")
-        return state, {}
+        return like, {}
 
-    def restore_asked(self, step: int | None, like: State) -> tuple[int, State]:
-        """The step asked for, None for the best so far, and its state; see `restore`.
+    def restore_model(self, like: Model, warn: Callable[[str], None], *, step: int | None = None) -> Model:
+        """The best model so far, or that of a step; nothing else is read.
 
-        Raises UserError: there is no such checkpoint, or it cannot be read.
+        Args:
+          like: its shapes and dtypes.
+          warn: called with a line about each checkpoint that cannot be read.
+          step: None for the best on validation.
+
+        Raises:
+          UserError: there is no such checkpoint, none was validated yet, or it cannot be read.
         """
-        step = self.best if step is None else step
+        for latest in reversed(self.steps):
+            try:
+                best = self._notes(latest)["best"]
+                if step is not None and (best is None or best["step"] != step):
+                    return self._restore_trained(step, like)
+                if best is None:
+                    raise UserError(
+                        f"no checkpoint in {self._folder} was validated yet; name one by --checkpoint=STEP: "
+                        f"{_listed(self.steps)}"
+                    )
+                return self._load(latest, {"best": like})["best"]
+            except _Unreadable as error:
+                warn(f"{error}; the one before is taken")
+        raise UserError(f"no checkpoint in {self._folder} can be read")
+
+    def restore_params(self, step: int, like: Model) -> PyTree:
+        """The parameters that the training was at after a step, not their moving average.
+
+        Raises:
+          UserError: they cannot be read.
+        """
+        with _partly():
+            return self._load(step, {"train": {"params": like.params}})["train"]["params"]
+
+    def _restore_trained(self, step: int, like: Model) -> Model:
+        """The model that the training was at after a step."""
         if step not in self.steps:
-            kept = ", ".join(map(str, self.steps)) or "none"
-            raise UserError(f"--checkpoint={step} is not in {self._folder}, which has: {kept}")
-        return step, self.restore(step, like)
+            raise UserError(f"--checkpoint={step} is not in {self._folder}, which has: {_listed(self.steps)}")
+        params = "ema" if self._metadata(step)["train"].get("ema") else "params"
+        wanted = {"step": like.step, params: like.params, "model_state": like.model_state}
+        with _partly():
+            found = self._load(step, {"train": wanted})["train"]
+        return type(like)(*(found[name] for name in wanted))
 
-    def restore(self, step: int, like: State) -> State:
-        """The state of a step, with the shapes, dtypes and devices of `like`.
+    def _load(self, step: int, like: Mapping[str, PyTree]) -> dict[str, PyTree]:
+        """Parts of a checkpoint, with the shapes, dtypes and, where `like` has them, devices wanted.
 
-        Raises UserError: it cannot be read, or has other arrays than `like`.
+        Raises:
+          _Unreadable: its files are damaged.
+          UserError: it has other arrays.
         """
-        if not self._fits(step, like):
-            raise UserError(
-                f"checkpoint {self._folder / str(step)} has other parameters or optimizer state than the "
-                "config asks for; a change of these needs a new --workdir"
-            )
+        saved = self._metadata(step)
+        try:
+            if not all(_has(saved[part], tree) for part, tree in like.items()):
+                raise UserError(
+                    f"checkpoint {self._folder / str(step)} has other parameters or optimizer state than the "
+                    "config asks for; a change of these needs a new --workdir"
+                )
+        except KeyError as error:
+            raise self._unreadable(step, ValueError(f"it has no {error}")) from error
         abstract = jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), like
+            lambda leaf: jax.ShapeDtypeStruct(
+                leaf.shape, leaf.dtype, sharding=getattr(leaf, "sharding", None)
+            ),
+            dict(like),
         )
         try:
-            return self._checkpointer.load_checkpointables(step, {_STATE: abstract})[_STATE]
+            return self._checkpointer.load_checkpointables(step, abstract)
         except Exception as error:
             raise self._unreadable(step, error) from error
 
-    def _fits(self, step: int, like: PyTree) -> bool:
-        """Whether a checkpoint has arrays of the same names, shapes and dtypes, by its metadata alone."""
+    def _metadata(self, step: int) -> Mapping[str, Any]:
+        """What arrays a checkpoint has."""
         try:
-            saved = self._checkpointer.checkpointables_metadata(step).metadata[_STATE]
+            saved = self._checkpointer.checkpointables_metadata(step).metadata
+            if any(saved.get(part) is None for part in ("train", "best")):
+                raise ValueError("its metadata is damaged")
+            return saved
         except Exception as error:
             raise self._unreadable(step, error) from error
-        if saved is None:
-            raise self._unreadable(step, ValueError("its metadata is damaged"))
-        return _signature(saved) == _signature(like)
 
     def _notes(self, step: int) -> dict[str, Any]:
         try:
@@ -209,28 +213,15 @@ class Checkpoints:
             raise self._unreadable(step, error) from error
         raise self._unreadable(step, ValueError("its notes are not as they were written"))
 
-    def _not_as_written(self, step: int) -> str:
-        return f"the metrics of checkpoint {self._folder / str(step)} are not as they were written"
-
     def _unreadable(self, step: int, error: Exception) -> "_Unreadable":
         return _Unreadable(f"checkpoint {self._folder / str(step)} cannot be read ({_short(error)})")
 
-    def _ranked(self) -> list[Any]:
-        rated = [
-            one
-            for one in self._checkpointer.checkpoints
-            if one.metrics and self._score(one.metrics) > -math.inf
-        ]
-        if not rated:
-            raise UserError(f"no checkpoint in {self._folder} was evaluated; start anew in another --workdir")
-        return sorted(rated, key=lambda one: (self._score(one.metrics), one.step), reverse=True)
 
-    def _score(self, metrics: dict[str, float]) -> float:
-        """Higher is better; the lowest where a damaged file has no number, or another than was written."""
-        value = metrics.get(self._metric) if _are_scores(metrics) else None
-        if not isinstance(value, (int, float)) or not math.isfinite(value):
-            return -math.inf
-        return merit(self._metric, value)
+def _partly() -> ocp.Context:
+    """Inside, parts of a tree may be loaded."""
+    context = ocp.Context()
+    context.pytree.loading.partial_load = True
+    return context
 
 
 class _Unreadable(UserError):
@@ -242,51 +233,33 @@ def _sealed(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _intact(fields: Mapping[str, Any]) -> bool:
-    """Whether what `_sealed` gave is as it was; what an earlier version left without a seal is believed."""
-    rest = {key: value for key, value in fields.items() if key != _SEAL}
-    return _SEAL not in fields or fields == _sealed(rest)
+    """Whether what `_sealed` gave is as it was."""
+    return fields == _sealed({key: value for key, value in fields.items() if key != _SEAL})
 
 
-def _are_scores(read: Any) -> bool:
-    """Whether metrics are as they were saved: numbers and a seal; a text may be one whose name is damaged."""
-    return (
-        isinstance(read, dict)
-        and _intact(read)
-        and not any(isinstance(value, str) for key, value in read.items() if key != _SEAL)
-    )
+def _has(saved: PyTree, wanted: PyTree) -> bool:
+    """Whether a part of a checkpoint has arrays of the same names, shapes and dtypes, by its metadata alone.
 
-
-def _with_damaged_metrics(folder: pathlib.Path, *, mark: bool) -> set[int]:
-    """The steps whose metrics are not as they were written.
-
-    mark: puts a broken seal in the place of metrics that are no JSON, for which Orbax would refuse them all.
+    A dict asks for some of the arrays, a tuple for exactly these.
     """
-    damaged = set()
-    for path in folder.glob("*/metrics"):
-        if not path.parent.name.isdigit():  # what a kill left of a save
-            continue
-        try:
-            read = json.loads((path / "metrics").read_bytes())
-        except (ValueError, FileNotFoundError):
-            read = None
-        if _are_scores(read):
-            continue
-        damaged.add(int(path.parent.name))
-        if mark and not isinstance(read, dict) and distributed.is_first():
-            write_whole(path / "metrics", json.dumps({_SEAL: "damaged"}).encode())
-    return damaged
+    has, asked = _signature(saved), _signature(wanted)
+    return asked <= has if isinstance(wanted, dict) else asked == has
 
 
-def _signature(tree: Any) -> list[tuple[Any, ...]]:
+def _signature(tree: Any) -> set[tuple[Any, ...]]:
     """Name, shape and dtype of each array; containers are told apart by names, not by their types."""
-    return sorted(
+    return {
         (
             "/".join(re.findall(r"\w+", jax.tree_util.keystr(path))),
             tuple(leaf.shape),
             str(leaf.dtype),
         )
         for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-    )
+    }
+
+
+def _listed(steps: list[int]) -> str:
+    return ", ".join(map(str, steps)) or "none"
 
 
 def _short(error: Exception) -> str:

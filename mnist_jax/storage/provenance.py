@@ -45,6 +45,7 @@ RESULTS = (
     "wall_seconds",
     "resources",
 )
+TRAINED = "trained to the end"  # why a finished run ended
 _CIRCUMSTANCES = ("code", "accelerator", "packages_sha256")
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -120,7 +121,7 @@ class RunRecord:
     def end(self, error: BaseException | None = None) -> None:
         """Records the end: finished, or interrupted or failed by an error."""
         if error is None:
-            self.update(status="finished", exit_reason="trained to the end", ended=now())
+            self.update(status="finished", exit_reason=TRAINED, ended=now())
         elif self._begun:
             stopped = isinstance(error, (Interrupted, KeyboardInterrupt))
             reason = circumstance(error) or str(error) or type(error).__name__

@@ -16,8 +16,9 @@ from mnist_jax.storage.checkpoints import Checkpoints
 from mnist_jax.storage.workdir import read_record
 from mnist_jax.system import devices
 from mnist_jax.system.errors import UserError
+from mnist_jax.system.mesh import make_mesh
 from mnist_jax.train import train_and_evaluate
-from mnist_jax.training.experiment import build
+from mnist_jax.training.predict import abstract_model
 
 _UNKNOWN = "unknown"  # changes of a tree that were made into an image, where git cannot tell them
 
@@ -130,13 +131,13 @@ def _parameter_gap(
 ) -> float | None:
     if is_population(config):
         return None
-    template = build(config, dataset).state
+    _, like = abstract_model(config, dataset.image_shape, len(dataset.class_names), make_mesh(config))
     params = []
     for folder in (workdir, into):
-        with Checkpoints(folder / "checkpoints", config.checkpoint, read_only=True) as checkpoints:
+        with Checkpoints(folder / "checkpoints", config.checkpoint.keep, read_only=True) as checkpoints:
             if step not in checkpoints.steps:
                 return None
-            params.append(checkpoints.restore(step, template).params)
+            params.append(checkpoints.restore_params(step, like))
     gaps = jax.tree.map(lambda a, b: float(np.abs(a - b).max() / max(np.abs(a).max(), 1e-30)), *params)
     return max(jax.tree.leaves(gaps))
 

@@ -3,7 +3,7 @@
 import functools
 import os
 import pathlib
-from collections.abc import Mapping
+from typing import Any
 
 import jax
 
@@ -57,7 +57,7 @@ def compiler_options() -> dict[str, str | bool]:
     return options
 
 
-def options_of_what_runs_once() -> Mapping[str, str | bool | int]:
+def options_of_what_runs_once() -> dict[str, Any]:
     """XLA options of a program that would take longer to optimize than to run, as drawing parameters does."""
     return {"xla_backend_optimization_level": 1} if cpu.active() else compiler_options()
 

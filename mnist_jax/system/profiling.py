@@ -78,17 +78,19 @@ def traced(
     yield from batches
 
 
-def resources(train_chunk: jax.stages.Wrapped, state: Any, rows: Any) -> dict[str, Any]:
-    """What this process took, as run.json has it: README.md documents the keys.
+def resources(step: jax.stages.Lowered, times: int) -> dict[str, Any]:
+    """What this process took, as run.json has it.
 
-    rows: of one step, for the arithmetic that XLA counts in it.
+    Args:
+      step: the program of one step, for the arithmetic that XLA counts in it.
+      times: how often it runs for a step of all models.
     """
     stats = [device.memory_stats() or {} for device in jax.local_devices()]
-    lowered = train_chunk.lower(state, rows)
+    flops = (step.cost_analysis() or {}).get("flops") if cpu.counts_all(step) else None
     unit = 1 if sys.platform == "darwin" else 1024  # of getrusage(2)
     return {
         "compile_seconds": _compile_seconds,
-        "flops_per_step": (lowered.cost_analysis() or {}).get("flops") if cpu.counts_all(lowered) else None,
+        "flops_per_step": flops and flops * times,
         "device_peak_bytes": max((one.get("peak_bytes_in_use") for one in stats), key=lambda b: b or 0),
         "host_peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit,
     }

@@ -2,12 +2,12 @@
 
 import math
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
-from mnist_jax.system.errors import UserError
 from mnist_jax.system.profiling import compile_seconds, process_seconds
 from mnist_jax.training.plan import Plan
 
@@ -18,25 +18,34 @@ class Meter:
     The clock starts when the first chunk is done. Chunks during which another one compiled do not count.
     """
 
-    def __init__(self, plan: Plan, batch_size: int, before: dict[str, Any], *, skipped: int = 0):
-        """batch_size: images a step, of all models. before: the `progress` of the run when it was saved; {}
-        for a new one. skipped: how many steps in a row may have a loss or gradient that is not finite.
+    def __init__(
+        self, plan: Plan, batch_size: int, before: Mapping[str, Any], *, models: int = 1, skipped: int = 0
+    ):
+        """Starts to measure.
+
+        Args:
+          plan: where intervals end.
+          batch_size: images a step of each model.
+          before: the `progress` of the run when it was saved; {} for a new one.
+          models: how many are trained.
+          skipped: how many steps in a row may have a loss or gradient that is not finite.
         """
-        self._plan, self._batch_size, self._skipped = plan, batch_size, skipped
+        self._plan, self._batch_size, self._models, self._skipped = plan, batch_size, models, skipped
         self._seconds, self._images = before.get("train_seconds", 0.0), before.get("images", 0)
         self._wall_before = before.get("wall_seconds", 0.0)
-        self._pending: tuple[int, dict[str, jax.Array]] | None = None
+        self._pending: tuple[int, Sequence[Mapping[str, jax.Array]]] | None = None
         self._interval: list[dict[str, np.ndarray]] = []
         self._interval_seconds, self._interval_images = 0.0, 0
         self._mark: float | None = None  # when the chunk before was done,
         self._compiled = 0.0  # and what had been spent on compiling until then
         self._startup: float | None = None
-        self.diverged: dict[int, str] = {}  # of several models, by place, those whose loss is not finite, why
+        self.diverged: dict[int, str] = {}  # by index, the models whose loss is not finite: why
 
     @property
     def progress(self) -> dict[str, Any]:
         """Seconds from the process's start to its first step done; seconds of training over all processes
-        of this run, the images trained in them and their ratio; wall seconds of the whole run.
+        of this run, the images that all models were trained on in them and their ratio; wall seconds of the
+        whole run.
         """
         return {
             "startup_seconds": self._startup,
@@ -51,30 +60,38 @@ class Meter:
         if self._mark is not None:
             self._start_clock()
 
-    def put(self, step: int, metrics: dict[str, jax.Array]) -> None:
+    def put(self, step: int, metrics: Sequence[Mapping[str, jax.Array]]) -> None:
         """Keeps the metrics of the chunk that ends at `step`, which is under way.
 
-        metrics: of S steps, (S,) each or, of P models at once, (P, S); `nonfinite` counts how many steps in a
-        row up to each had a loss or gradient that is not finite.
+        Args:
+          step: the last of the chunk.
+          metrics: those of P models and S steps, (P, S), in one part or several along P; `nonfinite` counts
+            how many steps in a row up to each had a loss or gradient that is not finite.
         """
         self._pending = step, metrics
 
-    def fetch(self, *, pause: bool = False) -> dict[str, Any] | None:
-        """Waits for the chunk put last; a row of averages where it ends an interval.
+    def fetch(self, *, pause: bool = False) -> list[dict[str, Any]]:
+        """Waits for the chunk put last, and notes in `diverged` where it is not finite.
 
-        The averages are lists of P numbers for P models.
-        pause: training stops here, so the interval ends with it.
-        Raises UserError: the loss or gradient of the only model is not finite, for too many steps in a row.
+        Args:
+          pause: training stops here, so the interval ends with it.
+
+        Returns:
+          a row of averages for each model where the chunk ends an interval, else no rows.
         """
         if self._pending is None:
-            return None
+            return []
         step, metrics = self._pending
         self._pending = None
-        values = jax.device_get(metrics)
+        parts = jax.device_get(metrics)
+        values = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
         self._tick(values["loss"].shape[-1] * self._batch_size)
-        self._check_finite(step, values)
+        for model in range(self._models):
+            own = {key: of[model] for key, of in values.items()}
+            if message := _training_divergence(step, own, self._skipped):
+                self.diverged.setdefault(model, message)
         self._interval.append({key: of for key, of in values.items() if key != "nonfinite"})
-        return self._close(step) if pause or step in self._plan.logs else None
+        return self._close(step) if pause or step in self._plan.logs else []
 
     def _tick(self, images: int) -> None:
         if self._mark is None:
@@ -87,36 +104,28 @@ class Meter:
     def _start_clock(self) -> None:
         self._mark, self._compiled = time.perf_counter(), compile_seconds()
 
-    def _close(self, step: int) -> dict[str, Any]:
+    def _close(self, step: int) -> list[dict[str, Any]]:
         merged = {
             key: np.concatenate([values[key] for values in self._interval], axis=-1)
             for key in self._interval[0]
         }
-        row = {
-            "split": "train",
-            "step": step,
-            "epoch": self._plan.epoch(step),
-            "steps": merged["loss"].shape[-1],
-            **{key: _mean(values) for key, values in merged.items()},
-            "learning_rate": merged["learning_rate"][..., -1].tolist(),
-            "images_per_second": self._interval_images / self._interval_seconds
-            if self._interval_images
-            else None,
-        }
+        speed = self._interval_images / self._interval_seconds if self._interval_images else None
+        rows = [
+            {
+                "split": "train",
+                "step": step,
+                "epoch": self._plan.epoch(step),
+                "steps": merged["loss"].shape[-1],
+                **{key: _mean(values[model]) for key, values in merged.items()},
+                "learning_rate": float(merged["learning_rate"][model, -1]),
+                "images_per_second": speed,
+            }
+            for model in range(self._models)
+        ]
         self._seconds += self._interval_seconds
-        self._images += self._interval_images
+        self._images += self._interval_images * self._models
         self._interval, self._interval_seconds, self._interval_images = [], 0.0, 0
-        return row
-
-    def _check_finite(self, step: int, values: dict[str, np.ndarray]) -> None:
-        if values["loss"].ndim == 1:
-            if message := _training_divergence(step, values, self._skipped):
-                raise UserError(message)
-            return
-        for model in range(len(values["loss"])):
-            own = {key: of[model] for key, of in values.items()}
-            if message := _training_divergence(step, own, self._skipped):
-                self.diverged.setdefault(model, message)
+        return rows
 
 
 def _training_divergence(step: int, values: dict[str, np.ndarray], skipped: int) -> str | None:
@@ -134,11 +143,10 @@ def _training_divergence(step: int, values: dict[str, np.ndarray], skipped: int)
     )
 
 
-def _mean(values: np.ndarray) -> Any:
-    """Over the last axis, of what is finite; not a number where nothing is."""
-    finite = np.isfinite(values)
-    total = np.where(finite, values, 0).sum(axis=-1, dtype=np.float64)
-    return np.where(finite.any(-1), total / np.maximum(finite.sum(-1), 1), np.nan).tolist()
+def _mean(values: np.ndarray) -> float:
+    """Of what is finite; not a number where nothing is."""
+    finite = values[np.isfinite(values)]
+    return float(finite.mean(dtype=np.float64)) if finite.size else math.nan
 
 
 def validation_divergence(loss: float, step: int) -> str | None:
@@ -149,9 +157,3 @@ def validation_divergence(loss: float, step: int) -> str | None:
         f"the validation loss is {loss} after step {step}; lower config.optimizer.learning_rate or set "
         "config.optimizer.clip_norm"
     )
-
-
-def require_finite(loss: float, step: int) -> None:
-    """Raises UserError where the validation loss after a step is not finite."""
-    if message := validation_divergence(loss, step):
-        raise UserError(message)

@@ -38,9 +38,31 @@ class TrainState(NamedTuple):
     ema: PyTree
 
     @property
-    def evaluated_params(self) -> PyTree:
-        """The parameters that evaluation uses: their moving average where one is kept."""
-        return self.ema or self.params
+    def model(self) -> "Model":
+        """What evaluation uses: the moving average of the parameters where one is kept."""
+        return Model(self.step, self.ema or self.params, self.model_state)
+
+
+class Model(NamedTuple):
+    """What predicts: parameters and model state, nested dicts of float32 arrays, after `step` steps."""
+
+    step: jax.Array
+    params: PyTree
+    model_state: PyTree
+
+
+class State(NamedTuple):
+    """What a checkpoint holds. best: the model with the best validation so far; step 0 before the first."""
+
+    train: TrainState
+    best: Model
+
+
+class States(NamedTuple):
+    """Those of the models that a `Trainer` trains."""
+
+    train: tuple[TrainState, ...]
+    best: tuple[Model, ...]
 
 
 def create_state(

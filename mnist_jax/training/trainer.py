@@ -1,0 +1,223 @@
+"""What trains the models of a run, one or the members of a population, and predicts with them."""
+
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+
+from mnist_jax.config.fields import flatten
+from mnist_jax.config.population import VARIED
+from mnist_jax.data import Dataset
+from mnist_jax.data.cache import Arrays
+from mnist_jax.data.feeding import Rows, make_feed, training_rows
+from mnist_jax.data.order import member_batches
+from mnist_jax.metrics.predictions import Predictions
+from mnist_jax.system import cpu, devices
+from mnist_jax.system.errors import UserError
+from mnist_jax.system.mesh import make_mesh, place, state_shardings, whole
+from mnist_jax.training import steps
+from mnist_jax.training.optimizers import create_optimizer, create_schedule
+from mnist_jax.training.plan import make_plan
+from mnist_jax.training.predict import make_predictor
+from mnist_jax.training.steps import Model, State, States, TrainState
+
+PyTree = Any
+
+
+class Trainer:
+    """Trains P models, which differ in numbers alone, see `config.population.VARIED`.
+
+    On a CPU they take their steps one after the other by the program of one model, which is faster there
+    than `vmap`, whose grouped convolutions have no fast form; elsewhere all at once by `vmap`. So `States`
+    has P trees, or one whose arrays have P as their first axis.
+
+    plan: see `training.plan`. mesh: the devices that share each batch. state: before the first step.
+    """
+
+    def __init__(self, configs: Sequence[ml_collections.FrozenConfigDict], dataset: Dataset):
+        """Builds the models.
+
+        Args:
+          configs: of each model, P of them.
+          dataset: what they are trained on.
+
+        Raises:
+          UserError: the schedule does not fit the length of the run, the devices not the batch, or
+            `config.augment.crop` not the images.
+        """
+        config = configs[0]
+        _require_reflection(config, dataset.image_shape)
+        self._configs, self._dataset = configs, dataset
+        self.mesh = make_mesh(config)
+        self.plan = make_plan(config, len(dataset.train.labels))
+        optimizer, _ = self._optimizer(config)
+        created = [
+            steps.create_state(one, dataset.train.images, len(dataset.class_names), optimizer)
+            for one in configs
+        ]
+        graphdef, states = created[0][0], [state for _, state in created]
+        self._together = len(configs) > 1 and not cpu.active()
+        self._varied = _varied(configs)
+        if self._together:
+            states = [jax.tree.map(lambda *leaves: np.stack(leaves), *states)]
+            self._varied = [jax.tree.map(lambda *values: np.stack(values), *self._varied)]
+        shardings = self._shardings(states[0])
+        self.state = States(
+            tuple(place(one, shardings) for one in states),
+            tuple(place(one.model, shardings.model) for one in states),
+        )
+        self._chunk = steps.compiled(self._train_chunk(graphdef), self.mesh, shardings)
+        self._predict = make_predictor(config, graphdef, len(dataset.class_names), self.mesh)
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers the parameters of all models are."""
+        return sum(leaf.size for one in self.state.train for leaf in jax.tree.leaves(one.params))
+
+    def batches(self, step: int) -> Iterator[tuple[int, tuple[Rows, ...]]]:
+        """The step that each chunk ends with, and its rows, from the step after `step` on."""
+        config = self._configs[0]
+        order = functools.partial(
+            member_batches,
+            [one.seed for one in self._configs],
+            batch_size=config.train.batch_size,
+            size=len(self._dataset.train.labels),
+        )
+        chunks = self.plan.chunks(step, devices.steps_per_call(config.train.steps_per_call))
+        return training_rows(self._rows, chunks, order)
+
+    def step(self, state: States, rows: tuple[Rows, ...]) -> tuple[States, list[Mapping[str, jax.Array]]]:
+        """Takes the steps of a chunk; the training state given is donated.
+
+        Returns: the state, and metrics of float32 (P, S) in all, for each tree of the state its part.
+        """
+        done = [self._chunk(*each) for each in zip(state.train, rows, self._varied, strict=True)]
+        return state._replace(train=tuple(train for train, _ in done)), [metrics for _, metrics in done]
+
+    def keep_best(self, state: States, better: Sequence[bool]) -> States:
+        """Takes the models as they are for the best of those that got better, P of them; donates the best."""
+        chosen = [np.array(better)] if self._together else [np.array(one) for one in better]
+        best = (
+            _choose(one, train.model, of) if of.any() else one
+            for one, train, of in zip(state.best, state.train, chosen, strict=True)
+        )
+        return state._replace(best=tuple(best))
+
+    def predict(self, split: Arrays, models: Sequence[Model]) -> list[Predictions]:
+        """What each of the P models says of every example of a split, in order.
+
+        models: `state.best`, or the `model` of each of `state.train`.
+        """
+        if self._together:
+            models = [_member(models[0], index) for index in range(len(self._configs))]
+        return [self._predict(split, model) for model in models]
+
+    def members(self, state: States) -> list[State]:
+        """The state of each model alone."""
+        if not self._together:
+            return [State(*one) for one in zip(state.train, state.best, strict=True)]
+        return [_member(State(state.train[0], state.best[0]), k) for k in range(len(self._configs))]
+
+    def packed(self, state: States) -> State:
+        """As a checkpoint has it: of one model its arrays, of P with P as the first axis, on any machine."""
+        if len(state.train) == 1:
+            return State(state.train[0], state.best[0])
+        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *self.members(state))
+        return jax.device_put(stacked, self._shardings(stacked))
+
+    def unpacked(self, packed: State) -> States:
+        """The state that `packed` gave."""
+        if len(self.state.train) == 1:
+            return States((packed.train,), (packed.best,))
+        alone = [_member(packed, index) for index in range(len(self._configs))]
+        return States(tuple(one.train for one in alone), tuple(one.best for one in alone))
+
+    def readable(self, tree: PyTree) -> PyTree:
+        """Arrays that may lie in shares on several devices, so that this process can read them whole."""
+        return whole(tree, self.mesh)
+
+    def lowered(self) -> tuple[jax.stages.Lowered, int]:
+        """The program of one step, and how often it runs for a step of all models."""
+        batch = np.zeros((len(self._configs), 1, self._configs[0].train.batch_size), np.int32)
+        program = self._chunk.lower(self.state.train[0], self._rows(batch)[0], self._varied[0])
+        return program, len(self.state.train)
+
+    def _rows(self, indices: np.ndarray) -> tuple[Rows, ...]:
+        """Indices (P, S, B) as rows for each tree of the state."""
+        return (self._feed(indices),) if self._together else tuple(map(self._feed, indices))
+
+    @functools.cached_property
+    def _feed(self):
+        return make_feed(self._dataset.train, self._configs[0].data.placement, self.mesh)
+
+    def _shardings(self, state: PyTree) -> PyTree:
+        return state_shardings(self.mesh, state, shard_params=self._configs[0].mesh.shard_params)
+
+    def _optimizer(self, config: Any) -> tuple[Any, Any]:
+        schedule = create_schedule(config, self.plan.steps_per_epoch, self.plan.total_steps)
+        return create_optimizer(config, schedule), schedule
+
+    def _train_chunk(self, graphdef: Any):
+        config = self._configs[0]
+
+        def chunk(state: TrainState, rows: Rows, varied: Mapping[str, Any]) -> Any:
+            own = _with(config, varied) if varied else config
+            return steps.make_train_chunk(own, graphdef, *self._optimizer(own))(state, rows)
+
+        def one(state: TrainState, rows: Rows, varied: Mapping[str, Any]) -> Any:
+            state, metrics = chunk(state, rows, varied)
+            return state, jax.tree.map(lambda values: values[None], metrics)
+
+        def all_at_once(state: TrainState, rows: Rows, varied: Mapping[str, Any]) -> Any:
+            axes: Any = (None, None, 0) if rows.indices is not None else (0, 0, None)
+            return jax.vmap(chunk, in_axes=(0, Rows(*axes), 0))(state, rows, varied)
+
+        return all_at_once if self._together else one
+
+
+def _varied(configs: Sequence[ml_collections.FrozenConfigDict]) -> list[dict[str, Any]]:
+    """Of each model the numbers, by field, in which the models differ: arguments of their one program."""
+    fields = [dict(flatten(config.to_dict())) for config in configs]
+    names = [
+        name
+        for name in VARIED.values()
+        if name != "seed" and any(one[name] != fields[0][name] for one in fields)
+    ]
+    return [{name: np.float32(one[name]) for name in names} for one in fields]
+
+
+def _with(config: ml_collections.FrozenConfigDict, varied: Mapping[str, Any]) -> ml_collections.ConfigDict:
+    """The config with fields that are traced values."""
+    loose = ml_collections.ConfigDict(config.to_dict(), type_safe=False)
+    loose.update_from_flattened_dict(dict(varied))
+    return loose
+
+
+@jax.jit
+def _member(tree: PyTree, index: int) -> PyTree:
+    """Of a tree whose arrays have models as their first axis that of one."""
+    return jax.tree.map(lambda leaf: leaf[index], tree)
+
+
+@functools.partial(jax.jit, donate_argnums=0)
+def _choose(old: Model, new: Model, better: jax.Array) -> Model:
+    """The new model where it is better, bool () or (P,)."""
+    return jax.tree.map(
+        lambda was, now: jnp.where(better.reshape(better.shape + (1,) * (now.ndim - better.ndim)), now, was),
+        old,
+        new,
+    )
+
+
+def _require_reflection(config: ml_collections.FrozenConfigDict, image_shape: tuple[int, int, int]) -> None:
+    """Raises UserError: images are not large enough to be reflected as far as `config.augment.crop` asks."""
+    height, width, _ = image_shape
+    if config.augment.crop >= min(height, width):
+        raise UserError(
+            f"config.augment.crop is {config.augment.crop}, but the images are {height} x {width} pixels; "
+            "it has to be less than their shorter side"
+        )
