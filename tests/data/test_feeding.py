@@ -67,10 +67,10 @@ def test_every_example_is_predicted_once_and_in_order(size, batch_size, placemen
 
 def test_a_split_too_large_for_the_device_is_streamed(monkeypatch):
     indices = np.array([[3, 1], [3, 2]], np.int32)
-    monkeypatch.setattr("mnist_jax.devices.fits_on_device", lambda nbytes: False)
+    monkeypatch.setattr("mnist_jax.system.devices.fits_on_device", lambda nbytes: False)
     streamed = make_feed(ARRAYS, "auto", MESH)(indices)
     assert streamed.images.shape == (2, 2, 8, 8, 1)
-    monkeypatch.setattr("mnist_jax.devices.fits_on_device", lambda nbytes: True)
+    monkeypatch.setattr("mnist_jax.system.devices.fits_on_device", lambda nbytes: True)
     resident = make_feed(ARRAYS, "auto", MESH)(indices)
     assert resident.images.shape == ARRAYS.images.shape
     jax.tree.map(np.testing.assert_array_equal, streamed.examples(), resident.examples())

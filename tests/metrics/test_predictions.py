@@ -8,7 +8,7 @@ import sklearn.metrics
 from cases import predictions, predictions_from
 from hypothesis import given
 
-from mnist_jax.metrics.predictions import load_predictions, save_predictions
+from mnist_jax.metrics.predictions import ensemble, load_predictions, predictions_of, save_predictions
 from mnist_jax.system.errors import UserError
 
 
@@ -60,3 +60,11 @@ def test_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "p.npz")
     with pytest.raises(UserError, match="it is no regular file"):
         load_predictions(tmp_path / "p.npz")
+
+
+def test_an_ensemble_averages_probabilities():
+    rng, labels = np.random.default_rng(0), np.array([0, 1, 2, 1])
+    shares = rng.dirichlet(np.ones(3), (5, 4))
+    said = [predictions_of(np.log(one).astype(np.float32), labels) for one in shares]
+    np.testing.assert_allclose(ensemble(said).probabilities, shares.mean(axis=0), atol=1e-6)
+    np.testing.assert_array_equal(ensemble(said).predicted, shares.mean(axis=0).argmax(axis=1))

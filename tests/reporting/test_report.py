@@ -103,7 +103,7 @@ def test_a_run_that_is_cut_off_has_a_report_of_its_validation(tiny_config, tmp_p
     def fail(*_, **__):
         raise RuntimeError("the test split is on fire")
 
-    monkeypatch.setattr("mnist_jax.train.save_predictions", fail)
+    monkeypatch.setattr("mnist_jax.run.save_predictions", fail)
     with pytest.raises(RuntimeError, match="on fire"):
         train_and_evaluate(tiny_config, tmp_path)
     page = Page((tmp_path / "report.html").read_text())
@@ -116,7 +116,7 @@ def test_a_report_that_cannot_be_written_does_not_stop_the_run(tiny_config, tmp_
     def fail(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("mnist_jax.report.write_report", fail)
+    monkeypatch.setattr("mnist_jax.reporting.report.write_report", fail)
     assert train_and_evaluate(tiny_config, tmp_path)["status"] == "finished"
     assert (
         "the report cannot be written: OSError: [Errno 28] No space left on device" in capsys.readouterr().out

@@ -1,5 +1,6 @@
 import os
 import pathlib
+import shutil
 import threading
 
 import jax
@@ -21,7 +22,7 @@ def state(request, tiny_config):
     return jax.tree.map(jnp.copy, created(validate(tiny_config)))  # which a test may donate
 
 
-_created: dict[str, steps.TrainState] = {}
+_created: dict[str, steps.State] = {}
 
 
 def created(config):
@@ -29,26 +30,39 @@ def created(config):
     if config.optimizer.name not in _created:
         optimizer = optimizers.create_optimizer(config, optimizers.create_schedule(config, 10, 100))
         images = np.zeros((1, 8, 8, 1), np.uint8)
-        _created[config.optimizer.name] = steps.create_state(config, images, 10, optimizer)[1]
+        train = steps.create_state(config, images, 10, optimizer)[1]
+        _created[config.optimizer.name] = steps.State(train, train.model)
     return _created[config.optimizer.name]
 
 
-def at(state, step):
-    """A state unlike that of any other step."""
-    moved = jax.tree.map(
-        lambda leaf: leaf + 0.5 * step if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, state
-    )
-    return moved._replace(step=jnp.int32(step))
+def at(state, step, best=None):
+    """A state unlike that of any other step, with the best model of a step."""
+
+    def moved(tree, step):
+        tree = jax.tree.map(
+            lambda leaf: leaf + 0.5 * step if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, tree
+        )
+        return tree._replace(step=jnp.int32(step))
+
+    return steps.State(moved(state.train, step), moved(state.best, step if best is None else best))
 
 
-def notes_of(config, **progress):
-    return {"config": config.to_dict(), "progress": progress}
+def notes_of(config, best=None, **progress):
+    best = best and {"step": best, "scores": {"accuracy": 0.5}}
+    return {"config": config.to_dict(), "progress": progress, "best": best}
 
 
-def checkpoints(folder, config, **changes):
-    settings = config.checkpoint.copy_and_resolve_references()
-    settings.update(changes)
-    return Checkpoints(folder / "checkpoints", settings)
+def checkpoints(folder, config, **options):
+    return Checkpoints(folder / "checkpoints", config.checkpoint.keep, **options)
+
+
+def filled(folder, state, config, *, best=1, count=2):
+    """The folder with checkpoints of steps 1, 2 and so on."""
+    with checkpoints(folder, config) as store:
+        for step in range(1, count + 1):
+            notes = notes_of(config, min(best, step), wall_seconds=1.5)
+            store.save(step, at(state, step, min(best, step)), notes=notes)
+    return folder / "checkpoints"
 
 
 def restore_latest(store, state, config, *, force=False):
@@ -57,15 +71,27 @@ def restore_latest(store, state, config, *, force=False):
     return restored, notes, warnings
 
 
+def model_of(store, state, step=None):
+    """The model that a reader gets, and what it is warned of."""
+    warnings = []
+    return store.restore_model(state.best, warnings.append, step=step), warnings
+
+
 def steps_in(folder: pathlib.Path) -> list[int]:
     return sorted(int(entry.name) for entry in (folder / "checkpoints").iterdir() if entry.name.isdigit())
 
 
+def damage(folder: pathlib.Path) -> None:
+    for file in [folder, *folder.rglob("*")]:
+        if file.is_file():
+            file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
 def test_everything_comes_back_to_the_bit(state, tiny_config, tmp_path):
-    saved = at(state, 7)
+    saved = at(state, 7, 3)
     expected = jax.tree.map(np.array, saved)
     with checkpoints(tmp_path, tiny_config) as store:
-        store.save(7, saved, notes=notes_of(tiny_config, wall_seconds=1.5), metrics={"accuracy": 0.5})
+        store.save(7, saved, notes=notes_of(tiny_config, 3, wall_seconds=1.5))
     with checkpoints(tmp_path, tiny_config) as store:
         restored, notes, warnings = restore_latest(store, state, tiny_config)
     jax.tree.map(np.testing.assert_array_equal, restored, expected)
@@ -79,9 +105,9 @@ def test_saves_and_reads_leave_no_thread_and_no_open_file(state, tiny_config, tm
     held = []
     with checkpoints(tmp_path, tiny_config) as store:
         for step in range(1, 31):
-            store.save(step, at(state, step), notes=notes_of(tiny_config), metrics={"accuracy": 0.5})
+            store.save(step, at(state, step), notes=notes_of(tiny_config, step))
             store.wait()
-            store.restore(step, state)
+            restore_latest(store, state, tiny_config)
             held.append((threading.active_count(), len(os.listdir("/dev/fd"))))
     threads, files = zip(*held, strict=True)
     # Threads come and go; each save had left one of them, and three files.
@@ -95,85 +121,89 @@ def test_a_save_is_not_changed_by_the_steps_after_it(state, tiny_config, tmp_pat
     current = at(state, 1)
     expected = jax.tree.map(np.array, current)
     with checkpoints(tmp_path, tiny_config) as store:
-        store.save(1, current, notes=notes_of(tiny_config), metrics=None)
+        store.save(1, current, notes=notes_of(tiny_config, 1))
         for _ in range(20):
             current = advance(current)
         jax.block_until_ready(current)
         store.wait()
-        restored = store.restore(1, state)
+        restored, _, _ = restore_latest(store, state, tiny_config)
     jax.tree.map(np.testing.assert_array_equal, restored, expected)
 
 
-@pytest.mark.parametrize(("metric", "best"), [("accuracy", 3), ("loss", 2)])
-def test_the_latest_and_the_best_are_kept(state, tiny_config, tmp_path, metric, best):
-    scores = {1: (0.5, 0.9), 2: (0.8, 0.1), 3: (0.9, 0.5), 4: (0.7, 0.6), 5: (0.6, 0.7), 6: (0.6, 0.7)}
-    with checkpoints(tmp_path, tiny_config, metric=metric, keep=2) as store:
-        for step, (accuracy, loss) in scores.items():
-            store.save(
-                step,
-                at(state, step),
-                notes=notes_of(tiny_config),
-                metrics={"accuracy": accuracy, "loss": loss},
-            )
-        store.wait()
-        assert store.best == best
-    assert steps_in(tmp_path) == [best, 5, 6]
-    with checkpoints(tmp_path, tiny_config, metric=metric) as store:
-        step, metrics, restored = store.restore_best(state, pytest.fail)
-        assert (step, metrics) == (best, {"accuracy": scores[best][0], "loss": scores[best][1]})
-        assert int(restored.step) == best
+def test_the_latest_are_kept_and_each_has_the_best(state, tiny_config, tmp_path):
+    filled(tmp_path, state, tiny_config, best=3, count=6)
+    assert steps_in(tmp_path) == [5, 6]
+    with checkpoints(tmp_path, tiny_config, read_only=True) as store:
+        model, warnings = model_of(store, state)
+        assert warnings == []
+        jax.tree.map(np.testing.assert_array_equal, model, at(state, 6, 3).best)
+        model, _ = model_of(store, state, step=3)
+        jax.tree.map(np.testing.assert_array_equal, model, at(state, 6, 3).best)
 
 
-def test_of_equals_the_latest_is_best_and_kept(state, tiny_config, tmp_path):
-    with checkpoints(tmp_path, tiny_config, keep=1) as store:
-        for step in (1, 2, 3):
-            store.save(
-                step,
-                at(state, step),
-                notes=notes_of(tiny_config),
-                metrics={"accuracy": 0.9 if step < 3 else 0.1},
-            )
-        store.save(4, at(state, 4), notes=notes_of(tiny_config), metrics=None)
-        store.wait()
-        assert store.best == 2
-    assert steps_in(tmp_path) == [2, 4]
+@pytest.mark.parametrize("averaged", [True, False])
+def test_the_model_of_a_step_is_what_evaluation_uses(state, tiny_config, tmp_path, averaged):
+    state = state if averaged else state._replace(train=state.train._replace(ema={}))
+    filled(tmp_path, state, tiny_config)
+    with checkpoints(tmp_path, tiny_config, read_only=True) as store:
+        model, _ = model_of(store, state, step=2)
+        expected = at(state, 2).train
+        jax.tree.map(np.testing.assert_array_equal, model, expected.model)
+        params = store.restore_params(2, state.best)
+        jax.tree.map(np.testing.assert_array_equal, params, expected.params)
+        with pytest.raises(UserError, match=r"^--checkpoint=7 is not in .*, which has: 1, 2$"):
+            model_of(store, state, step=7)
+
+
+def test_before_the_first_validation_there_is_no_best(state, tiny_config, tmp_path):
+    with checkpoints(tmp_path, tiny_config) as store:
+        store.save(1, at(state, 1, 0), notes=notes_of(tiny_config))
+    with checkpoints(tmp_path, tiny_config, read_only=True) as store:
+        with pytest.raises(UserError, match=r"validated yet; name one by --checkpoint=STEP: 1$"):
+            model_of(store, state)
+        assert int(model_of(store, state, step=1)[0].step) == 1
 
 
 def test_an_empty_folder_gives_the_state_given(state, tiny_config, tmp_path):
     with checkpoints(tmp_path, tiny_config) as store:
         assert restore_latest(store, state, tiny_config) == (state, {}, [])
         with pytest.raises(UserError, match="no checkpoint"):
-            _ = store.best
+            model_of(store, state)
 
 
-def damage(folder: pathlib.Path) -> None:
-    for file in [folder, *folder.rglob("*")]:
-        if file.is_file():
-            file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-
-
-@pytest.mark.parametrize("part", ["state", "state/d", "state/_METADATA", "_CHECKPOINT_METADATA"])
+@pytest.mark.parametrize("part", ["train", "best/d", "train/_METADATA", "_CHECKPOINT_METADATA"])
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(state, tiny_config, tmp_path, part):
-    with checkpoints(tmp_path, tiny_config) as store:
-        for step in (1, 2):
-            store.save(step, at(state, step), notes=notes_of(tiny_config), metrics={"accuracy": 0.5})
-    damage(tmp_path / "checkpoints" / "2" / part)
+    damage(filled(tmp_path, state, tiny_config) / "2" / part)
     with checkpoints(tmp_path, tiny_config) as store:
         restored, _, warnings = restore_latest(store, state, tiny_config)
-        assert int(restored.step) == 1
+        assert int(restored.train.step) == 1
         assert len(warnings) == 1
         assert str(tmp_path / "checkpoints" / "2") in warnings[0]
         assert "\n" not in warnings[0]
-        store.save(2, at(state, 2), notes=notes_of(tiny_config), metrics={"accuracy": 0.5})
+        store.save(2, at(state, 2), notes=notes_of(tiny_config, 2))
         store.wait()
-        assert int(restore_latest(store, state, tiny_config)[0].step) == 2
+        assert int(restore_latest(store, state, tiny_config)[0].train.step) == 2
 
 
-@pytest.mark.parametrize("part", ["state", "state/d", "_CHECKPOINT_METADATA"])
+@pytest.mark.parametrize("part", ["best", "best/_METADATA", "_CHECKPOINT_METADATA"])
+def test_a_reader_takes_the_best_of_the_checkpoint_before_and_says_so(state, tiny_config, tmp_path, part):
+    damage(filled(tmp_path, state, tiny_config) / "2" / part)
+    with checkpoints(tmp_path, tiny_config, read_only=True) as store:
+        model, (warning,) = model_of(store, state)
+    assert int(model.step) == 1
+    assert "checkpoints/2 cannot be read" in warning
+
+
+def test_a_damaged_training_state_does_not_hinder_a_reader(state, tiny_config, tmp_path):
+    damage(filled(tmp_path, state, tiny_config) / "2" / "train" / "d")
+    with checkpoints(tmp_path, tiny_config, read_only=True) as store:
+        model, warnings = model_of(store, state)
+    assert (int(model.step), warnings) == (1, [])
+
+
+@pytest.mark.parametrize("part", ["train", "best/d", "_CHECKPOINT_METADATA"])
 def test_no_readable_checkpoint_is_told(state, tiny_config, tmp_path, part):
-    with checkpoints(tmp_path, tiny_config) as store:
-        store.save(1, at(state, 1), notes=notes_of(tiny_config), metrics={"accuracy": 0.5})
-    damage(tmp_path / "checkpoints" / "1" / part)
+    damage(filled(tmp_path, state, tiny_config, count=1) / "1" / part)
     with (
         checkpoints(tmp_path, tiny_config) as store,
         pytest.raises(UserError, match="no checkpoint in .* can be"),
@@ -181,87 +211,21 @@ def test_no_readable_checkpoint_is_told(state, tiny_config, tmp_path, part):
         restore_latest(store, state, tiny_config)
 
 
-@pytest.mark.parametrize(
-    "harm",
-    [
-        lambda path: path.write_bytes(path.read_bytes()[:9]),
-        lambda path: path.write_text(path.read_text().replace("0.5", "0.9")),
-        lambda path: path.write_text(path.read_text().replace('"sha256"', '"sha257"')),
-        lambda path: path.write_text("3"),
-        lambda path: path.unlink(),
-    ],
-)
-def test_damaged_metrics_are_told_and_do_not_count(state, tiny_config, tmp_path, harm):
+def test_a_part_that_is_gone_is_damage(state, tiny_config, tmp_path):
+    shutil.rmtree(filled(tmp_path, state, tiny_config) / "2" / "best")
     with checkpoints(tmp_path, tiny_config) as store:
-        for step, accuracy in ((1, 0.4), (2, 0.5), (3, 0.3)):
-            store.save(step, at(state, step), notes=notes_of(tiny_config), metrics={"accuracy": accuracy})
-    harm(tmp_path / "checkpoints" / "2" / "metrics" / "metrics")
-    with checkpoints(tmp_path, tiny_config) as store:
-        restored, _, warnings = restore_latest(store, state, tiny_config)
-        assert int(restored.step) == 3
-        with pytest.raises(UserError, match="checkpoints/2 are not .* --checkpoint=STEP$"):
-            store.restore_asked(None, state)
-        (warning,) = warnings
-        assert "the metrics of checkpoint" in warning
-        assert "checkpoints/2 are not as they were written" in warning
-        step, metrics, _ = store.restore_best(restored, warnings.append)
-        assert (step, metrics) == (3, {"accuracy": 0.3})
-
-
-@pytest.mark.parametrize(
-    ("harm", "expected"),
-    [
-        (lambda path: path.write_text("{"), "cannot be used"),
-        (lambda path: path.write_text(path.read_text().replace("0.5", "0.9")), "the best is not known"),
-        (lambda path: path.unlink(), "the best is not known"),
-    ],
-)
-def test_readers_refuse_damaged_metrics(state, tiny_config, tmp_path, harm, expected):
-    with checkpoints(tmp_path, tiny_config) as store:
-        for step in (1, 2):
-            store.save(step, at(state, step), notes=notes_of(tiny_config), metrics={"accuracy": 0.5})
-    harm(tmp_path / "checkpoints" / "1" / "metrics" / "metrics")
-    with pytest.raises(UserError, match=expected):
-        Checkpoints(tmp_path / "checkpoints", tiny_config.checkpoint, read_only=True).restore_asked(
-            None, state
-        )
-
-
-def test_what_a_kill_left_of_a_save_is_passed_over(state, tiny_config, tmp_path):
-    with checkpoints(tmp_path, tiny_config) as store:
-        store.save(1, at(state, 1), notes=notes_of(tiny_config), metrics={"accuracy": 0.5})
-    left = tmp_path / "checkpoints" / "2.orbax-checkpoint-tmp" / "metrics"
-    left.mkdir(parents=True)
-    (left / "metrics").write_text('{"accu')
-    with checkpoints(tmp_path, tiny_config) as store:
-        restored, _, warnings = restore_latest(store, state, tiny_config)
-    assert (int(restored.step), warnings) == (1, [])
-
-
-def test_the_latest_with_damaged_metrics_gives_way_to_the_one_before(state, tiny_config, tmp_path):
-    with checkpoints(tmp_path, tiny_config) as store:
-        for step in (1, 2):
-            store.save(step, at(state, step), notes=notes_of(tiny_config), metrics={"accuracy": 0.5})
-    damage(tmp_path / "checkpoints" / "2" / "metrics")
-    with checkpoints(tmp_path, tiny_config) as store:
-        restored, _, warnings = restore_latest(store, state, tiny_config)
-        assert (int(restored.step), len(warnings)) == (1, 1)
-    damage(tmp_path / "checkpoints" / "1" / "metrics")  # then there is none before them
-    with checkpoints(tmp_path, tiny_config) as store:
-        assert int(restore_latest(store, state, tiny_config)[0].step) == 2
+        restored, _, (warning,) = restore_latest(store, state, tiny_config)
+    assert int(restored.train.step) == 1
+    assert "checkpoints/2 cannot be read" in warning
 
 
 def test_changed_notes_give_way_to_those_before(state, tiny_config, tmp_path):
-    with checkpoints(tmp_path, tiny_config) as store:
-        for step in (1, 2):
-            notes = notes_of(tiny_config, wall_seconds=1.5)
-            store.save(step, at(state, step), notes=notes, metrics={"accuracy": 0.5})
-    path = tmp_path / "checkpoints" / "2" / "_CHECKPOINT_METADATA"
+    path = filled(tmp_path, state, tiny_config) / "2" / "_CHECKPOINT_METADATA"
     assert path.read_text().count("1.5") == 1
     path.write_text(path.read_text().replace("1.5", "2.5"))
     with checkpoints(tmp_path, tiny_config) as store:
         restored, notes, (warning,) = restore_latest(store, state, tiny_config)
-    assert int(restored.step) == 1
+    assert int(restored.train.step) == 1
     assert notes["progress"] == {"wall_seconds": 1.5}
     assert "its notes are not as they were written" in warning
 
@@ -278,47 +242,26 @@ def test_a_name_that_nothing_can_be_saved_under_is_told(tiny_config, tmp_path, n
         checkpoints(tmp_path / name, tiny_config)
 
 
-def test_a_damaged_best_gives_way_to_the_next_best(state, tiny_config, tmp_path):
-    with checkpoints(tmp_path, tiny_config) as store:
-        for step, accuracy in ((1, 0.9), (2, 0.5), (3, 0.7)):
-            metrics = {"accuracy": accuracy}
-            store.save(step, at(state, step), notes=notes_of(tiny_config), metrics=metrics)
-    damage(tmp_path / "checkpoints" / "1" / "state")
-    warnings = []
-    with checkpoints(tmp_path, tiny_config) as store:
-        step, metrics, restored = store.restore_best(state, warnings.append)
-    assert (step, metrics, int(restored.step)) == (3, {"accuracy": 0.7}, 3)
-    assert len(warnings) == 1
-    assert "checkpoints/1 cannot be read" in warnings[0]
-
-
-def test_metrics_without_a_number_are_not_the_best(state, tiny_config, tmp_path):
-    with checkpoints(tmp_path, tiny_config) as store:
-        for step in (1, 2):
-            store.save(step, at(state, step), notes=notes_of(tiny_config), metrics={"accuracy": 0.5})
-    (tmp_path / "checkpoints" / "2" / "metrics" / "metrics").write_text("{}")
-    with checkpoints(tmp_path, tiny_config) as store:
-        assert store.best == 1
-
-
 def test_the_checkpoint_of_another_config_is_refused_unless_forced(state, tiny_config, tmp_path):
     with checkpoints(tmp_path, tiny_config) as store:
-        store.save(1, at(state, 1), notes=notes_of(tiny_config), metrics={"accuracy": 0.5})
+        store.save(1, at(state, 1), notes=notes_of(tiny_config, 1))
         store.wait()
         tiny_config.seed = 3
         with pytest.raises(UserError, match="config.seed was 0, now 3"):
             restore_latest(store, state, tiny_config)
-        assert int(restore_latest(store, state, tiny_config, force=True)[0].step) == 1
+        assert int(restore_latest(store, state, tiny_config, force=True)[0].train.step) == 1
 
 
 def test_other_arrays_are_refused_by_name(state, tiny_config, tmp_path, capfd):
     with checkpoints(tmp_path, tiny_config) as store:
-        store.save(1, at(state, 1), notes=notes_of(tiny_config), metrics={"accuracy": 0.5})
+        store.save(1, at(state, 1), notes=notes_of(tiny_config, 1))
         store.wait()
         for other in (
-            state._replace(ema={}),
+            state._replace(train=state.train._replace(ema={})),
             state._replace(
-                params={**state.params, "dense": {"kernel": jnp.zeros((2, 2)), "bias": jnp.zeros(2)}}
+                best=state.best._replace(
+                    params={**state.best.params, "dense": {"kernel": jnp.zeros((2, 2)), "bias": jnp.zeros(2)}}
+                )
             ),
         ):
             with pytest.raises(UserError, match="^[^\n]+has other parameters or optimizer state[^\n]+$"):
@@ -328,9 +271,9 @@ def test_other_arrays_are_refused_by_name(state, tiny_config, tmp_path, capfd):
 
 def test_what_a_kill_left_half_saved_is_cleared_away(state, tiny_config, tmp_path):
     with checkpoints(tmp_path, tiny_config) as store:
-        store.save(1, at(state, 1), notes=notes_of(tiny_config), metrics={"accuracy": 0.5})
+        store.save(1, at(state, 1), notes=notes_of(tiny_config, 1))
     left = tmp_path / "checkpoints" / "2.orbax-checkpoint-tmp"
-    (left / "state").mkdir(parents=True)
+    (left / "train").mkdir(parents=True)
     with checkpoints(tmp_path, tiny_config) as store:
-        assert int(restore_latest(store, state, tiny_config)[0].step) == 1
+        assert int(restore_latest(store, state, tiny_config)[0].train.step) == 1
     assert not left.exists()

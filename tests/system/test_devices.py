@@ -10,7 +10,7 @@ from mnist_jax.system import devices
 
 pytestmark = pytest.mark.whole
 
-PROGRAM = "from mnist_jax import devices; devices.prepare_host(); print(devices.compiler_options())"
+PROGRAM = "from mnist_jax.system import devices; devices.prepare_host(); print(devices.compiler_options())"
 
 
 def options_of(**environment):

@@ -444,7 +444,7 @@ def test_what_the_client_keeps_to_itself_is_not_noted_as_logged(logged, tmp_path
     (tmp_path / "wandb").mkdir()
     program = """
 import os, pathlib, signal, sys, time
-from mnist_jax.wandb_run import WandbRun
+from mnist_jax.reporting.wandb.log import WandbRun
 run = WandbRun(pathlib.Path(sys.argv[1]))
 for step in (10, 20, 30):
     run.log({"split": "train", "step": step, "loss": 1.0})

@@ -1,0 +1,69 @@
+import pytest
+
+from configs import digits
+from mnist_jax.config.fields import validate
+from mnist_jax.config.population import VARIED, grouped, is_population, members_in
+from mnist_jax.config.variants import members_of
+from mnist_jax.system.errors import UserError
+
+
+def asking(config, **fields):
+    config.population.update(fields)
+    return validate(config)
+
+
+def test_seeds_and_values_make_members(tiny_config):
+    assert not is_population(validate(tiny_config))
+    config = asking(tiny_config, seeds=2, learning_rate=(0.1, 0.2), dropout=(0.0, 0.5))
+    assert is_population(config)
+    members = members_in(config)
+    assert [member.name for member in members] == [
+        "learning_rate=0.1,dropout=0,seed=0",
+        "learning_rate=0.1,dropout=0,seed=1",
+        "learning_rate=0.2,dropout=0.5,seed=0",
+        "learning_rate=0.2,dropout=0.5,seed=1",
+    ]
+    last = members[-1].config
+    assert (last.seed, last.optimizer.learning_rate, last.model.dropout) == (1, 0.2, 0.5)
+    assert not is_population(last)
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        (
+            {"learning_rate": (0.1, 0.2), "momentum": (0.9,)},
+            "not of one length: learning_rate has 2, momentum",
+        ),
+        ({"seeds": 2, "seed": (1, 2)}, "has both seeds and seed"),
+        ({"seeds": 2, "names": ("a",)}, "names has 1 entries for 2 members"),
+        ({"seeds": 2, "names": ("a", "a")}, "names has a name twice"),
+        ({"seeds": 2, "names": ("a", "../b")}, "'../b' cannot name a member"),
+        ({"seed": (1, 1), "names": ("a", "b")}, "a and b are the same run"),
+    ],
+)
+def test_a_population_that_cannot_be_is_told(tiny_config, fields, expected):
+    config = asking(tiny_config, **fields)
+    with pytest.raises(UserError, match="^[^\n]+$") as caught:
+        members_in(config)
+    assert expected in str(caught.value)
+
+
+def test_members_of_a_sweep_that_differ_in_numbers_are_put_together():
+    base = digits.get_config()
+    members = members_of(
+        base,
+        {
+            "a": {"optimizer.learning_rate": 0.1},
+            "wide": {"model.widths": (64,), "seed": 3},
+            "b": {"seed": 1, "model.dropout": 0.1},
+            "wide_b": {"model.widths": (64,), "seed": 4},
+            "long": {"train.epochs": 99},
+        },
+    )
+    together = grouped(base, members)
+    assert [one.name for one in together] == ["population_0", "population_1", "long"]
+    again = [*members_in(together[0].config), *members_in(together[1].config), together[2]]
+    by_name = {member.name: member.config for member in members}
+    assert {one.name: one.config for one in again} == by_name
+    assert set(VARIED) == {"seed", "learning_rate", "momentum", "weight_decay", "label_smoothing", "dropout"}
