@@ -39,7 +39,7 @@ class Classifier(NamedTuple):
 class Trained(NamedTuple):
     """A run's record and a model of it.
 
-    classify: to be traced, from uint8 images (B, H, W, C) to log-probabilities, float32 (B, K).
+    classify: to be traced, from a model and uint8 images (B, H, W, C) to log-probabilities, float32 (B, K).
     """
 
     record: dict[str, Any]
@@ -48,7 +48,7 @@ class Trained(NamedTuple):
     image_shape: tuple[int, int, int]
     step: int
     model: Model
-    classify: Callable[[jax.Array], jax.Array]
+    classify: Callable[[Model, jax.Array], jax.Array]
 
 
 def load_classifier(workdir: pathlib.Path, *, step: int | None = None) -> Classifier:
@@ -62,7 +62,9 @@ def load_classifier(workdir: pathlib.Path, *, step: int | None = None) -> Classi
       UserError: no run there, or no such checkpoint.
     """
     trained = load_trained(workdir, step=step)
-    classify = jax.jit(trained.classify, compiler_options=devices.compiler_options())
+    classify = jax.jit(
+        functools.partial(trained.classify, trained.model), compiler_options=devices.compiler_options()
+    )
 
     def probabilities(images: np.ndarray) -> np.ndarray:
         filled = np.zeros((-(-len(images) // BATCH) * BATCH, *images.shape[1:]), np.uint8)
@@ -91,5 +93,9 @@ def load_trained(workdir: pathlib.Path, *, step: int | None = None) -> Trained:
         raise UserError(f"{workdir} has no checkpoints, which a model is read from")
     with Checkpoints(workdir / "checkpoints", config.checkpoint.keep, read_only=True) as checkpoints:
         model = checkpoints.restore_model(like, warn, step=step)
-    classify = functools.partial(make_classify(config, graphdef), model.params, model.model_state)
+    on_images = make_classify(config, graphdef)
+
+    def classify(model: Model, images: jax.Array) -> jax.Array:
+        return on_images(model.params, model.model_state, images)
+
     return Trained(record, config, names, shape, int(model.step), model, classify)

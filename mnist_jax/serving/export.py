@@ -32,7 +32,7 @@ def export_model(
     trained = load_trained(workdir, step=step)
     about = describe(trained, _test_metrics(workdir, trained), chosen=step in (None, _best(trained.record)))
     contents = {
-        "model.stablehlo": program(trained),
+        "model.stablehlo": program(functools.partial(trained.classify, trained.model), trained.image_shape),
         "model.safetensors": weights(trained),
         "config.json": (json.dumps(about, indent=2, allow_nan=False) + "\n").encode(),
         "README.md": _card(about).encode(),
@@ -46,7 +46,7 @@ def export_model(
     return [folder / name for name in contents]
 
 
-def program(trained: Trained) -> bytes:
+def program(classify: Callable[[jax.Array], jax.Array], image_shape: tuple[int, int, int]) -> bytes:
     """StableHLO, serialized by `jax.export`, from uint8 images (B, H, W, C) to float32 probabilities (B, K).
 
     Normalization and weights are in it, B is whatever it is called with, and it runs on each of PLATFORMS
@@ -54,11 +54,11 @@ def program(trained: Trained) -> bytes:
     """
 
     @jax.jit
-    def classify(images: jax.Array) -> jax.Array:
-        return jnp.exp(trained.classify(images))
+    def probabilities(images: jax.Array) -> jax.Array:
+        return jnp.exp(classify(images))
 
-    shape = jax.export.symbolic_shape(", ".join(["batch", *map(str, trained.image_shape)]))
-    exported = jax.export.export(classify, platforms=PLATFORMS)(jax.ShapeDtypeStruct(shape, jnp.uint8))
+    shape = jax.export.symbolic_shape(", ".join(["batch", *map(str, image_shape)]))
+    exported = jax.export.export(probabilities, platforms=PLATFORMS)(jax.ShapeDtypeStruct(shape, jnp.uint8))
     return bytes(exported.serialize())
 
 

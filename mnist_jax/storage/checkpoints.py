@@ -45,6 +45,8 @@ class Checkpoints:
         """
         self._folder = folder.resolve()  # Orbax takes no relative path
         self._saving: Any = None  # Orbax's response of the save under way
+        context = ocp.Context()
+        context.pytree.loading.partial_load = True  # `_load` compares what there is itself
         try:
             # Orbax writes with TensorStore, which would find such names wrong at the first save.
             if "\\" in str(self._folder) or any(part.endswith(".__lock") for part in self._folder.parts):
@@ -54,6 +56,7 @@ class Checkpoints:
                 save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
                 preservation_policy=ocp.training.preservation_policies.LatestN(keep),
                 cleanup_tmp_directories=not read_only,
+                context=context,
             )
             next(self._folder.iterdir(), None)
         except Exception as error:  # Orbax and the file system each raise their own, here and below
@@ -136,17 +139,19 @@ class Checkpoints:
         for latest in reversed(self.steps):
             try:
                 best = self._notes(latest)["best"]
-                if step is not None and (best is None or best["step"] != step):
-                    return self._restore_trained(step, like)
-                if best is None:
+                if step is None and best is None:
                     raise UserError(
                         f"no checkpoint in {self._folder} was validated yet; name one by --checkpoint=STEP: "
                         f"{_listed(self.steps)}"
                     )
-                return self._load(latest, {"best": like})["best"]
+                if step is None or (best is not None and best["step"] == step):
+                    return self._load(latest, {"best": like})["best"]
+                break
             except _Unreadable as error:
                 warn(f"{error}; the one before is taken")
-        raise UserError(f"no checkpoint in {self._folder} can be read")
+        if step is None:
+            raise UserError(f"no checkpoint in {self._folder} can be read")
+        return self._restore_trained(step, like)
 
     def restore_params(self, step: int, like: Model) -> PyTree:
         """The parameters that the training was at after a step, not their moving average.
@@ -154,17 +159,15 @@ class Checkpoints:
         Raises:
           UserError: they cannot be read.
         """
-        with _partly():
-            return self._load(step, {"train": {"params": like.params}})["train"]["params"]
+        return self._load(step, {"train": {"params": like.params}})["train"]["params"]
 
     def _restore_trained(self, step: int, like: Model) -> Model:
         """The model that the training was at after a step."""
         if step not in self.steps:
             raise UserError(f"--checkpoint={step} is not in {self._folder}, which has: {_listed(self.steps)}")
-        params = "ema" if self._metadata(step)["train"].get("ema") else "params"
+        params = "ema" if self._metadata(step, "train").get("ema") else "params"
         wanted = {"step": like.step, params: like.params, "model_state": like.model_state}
-        with _partly():
-            found = self._load(step, {"train": wanted})["train"]
+        found = self._load(step, {"train": wanted})["train"]
         return type(like)(*(found[name] for name in wanted))
 
     def _load(self, step: int, like: Mapping[str, PyTree]) -> dict[str, PyTree]:
@@ -174,15 +177,11 @@ class Checkpoints:
           _Unreadable: its files are damaged.
           UserError: it has other arrays.
         """
-        saved = self._metadata(step)
-        try:
-            if not all(_has(saved[part], tree) for part, tree in like.items()):
-                raise UserError(
-                    f"checkpoint {self._folder / str(step)} has other parameters or optimizer state than the "
-                    "config asks for; a change of these needs a new --workdir"
-                )
-        except KeyError as error:
-            raise self._unreadable(step, ValueError(f"it has no {error}")) from error
+        if not all(_has(self._metadata(step, part), tree) for part, tree in like.items()):
+            raise UserError(
+                f"checkpoint {self._folder / str(step)} has other parameters or optimizer state than the "
+                "config asks for; a change of these needs a new --workdir"
+            )
         abstract = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(
                 leaf.shape, leaf.dtype, sharding=getattr(leaf, "sharding", None)
@@ -194,15 +193,15 @@ class Checkpoints:
         except Exception as error:
             raise self._unreadable(step, error) from error
 
-    def _metadata(self, step: int) -> Mapping[str, Any]:
-        """What arrays a checkpoint has."""
+    def _metadata(self, step: int, part: str) -> PyTree:
+        """What arrays a part of a checkpoint has."""
         try:
-            saved = self._checkpointer.checkpointables_metadata(step).metadata
-            if any(saved.get(part) is None for part in ("train", "best")):
-                raise ValueError("its metadata is damaged")
-            return saved
+            saved = self._checkpointer.checkpointables_metadata(step).metadata.get(part)
         except Exception as error:
             raise self._unreadable(step, error) from error
+        if saved is None:
+            raise self._unreadable(step, ValueError(f"{part} is damaged or missing"))
+        return saved
 
     def _notes(self, step: int) -> dict[str, Any]:
         try:
@@ -215,13 +214,6 @@ class Checkpoints:
 
     def _unreadable(self, step: int, error: Exception) -> "_Unreadable":
         return _Unreadable(f"checkpoint {self._folder / str(step)} cannot be read ({_short(error)})")
-
-
-def _partly() -> ocp.Context:
-    """Inside, parts of a tree may be loaded."""
-    context = ocp.Context()
-    context.pytree.loading.partial_load = True
-    return context
 
 
 class _Unreadable(UserError):

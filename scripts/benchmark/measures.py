@@ -19,14 +19,13 @@ import numpy as np
 from mnist_jax import data
 from mnist_jax.config.population import members_in
 from mnist_jax.data import augment, feeding, order, pixels
-from mnist_jax.data.order import member_batches
 from mnist_jax.metrics import detailed
 from mnist_jax.serving import export
-from mnist_jax.system import devices
 from mnist_jax.system.errors import UserError
 from mnist_jax.system.mesh import make_mesh
-from mnist_jax.training import experiment
-from mnist_jax.training.population import build_population
+from mnist_jax.training.predict import abstract_model
+from mnist_jax.training.steps import make_classify
+from mnist_jax.training.trainer import Trainer
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 _NOISY = 0.15  # spread beyond which a comparison means little
@@ -120,16 +119,19 @@ def input_pipeline(config: ml_collections.FrozenConfigDict, repeats: int) -> dic
 def evaluation(config: ml_collections.FrozenConfigDict, repeats: int) -> dict[str, Timing]:
     """Images a second of the forward pass over the test split, as it is and exported, and of all metrics."""
     dataset = data.load(config.data)
-    parts = experiment.build(config, dataset)
-    predictions = parts.predict(dataset.test, parts.state)
+    trainer = Trainer([config], dataset)
+    [predictions] = trainer.predict(dataset.test, trainer.state.best)
     size = config.evaluation.batch_size
     batches = [dataset.test.images[start:][:size] for start in range(0, len(dataset.test.labels), size)]
-    program = export.program(parts, parts.state, dataset.image_shape)
+    [model] = trainer.state.best
+    graphdef, _ = abstract_model(config, dataset.image_shape, len(dataset.class_names), trainer.mesh)
+    classify = functools.partial(make_classify(config, graphdef), model.params, model.model_state)
+    program = export.program(classify, dataset.image_shape)
     exported = jax.export.deserialize(bytearray(program))
-    model = jax.jit(exported.call)
+    call = jax.jit(exported.call)
     work = {
-        "predictions": lambda: parts.predict(dataset.test, parts.state),
-        "predictions, exported": lambda: [np.asarray(model(batch)) for batch in batches],
+        "predictions": lambda: trainer.predict(dataset.test, trainer.state.best),
+        "predictions, exported": lambda: [np.asarray(call(batch)) for batch in batches],
         "metrics, curves and intervals": lambda: detailed.evaluate_in_detail(predictions),
     }
     return _rates(work, len(dataset.test.labels), repeats)
@@ -138,42 +140,35 @@ def evaluation(config: ml_collections.FrozenConfigDict, repeats: int) -> dict[st
 def population(
     config: ml_collections.FrozenConfigDict, sizes: Sequence[int], steps: int, repeats: int
 ) -> dict[int, Timing]:
-    """Milliseconds of a step of so many models at once, of one alone and of populations with other seeds."""
+    """Milliseconds of a step of so many models, of one alone and of populations with other seeds."""
     dataset = data.load(config.data)
-    mesh, batch_size = make_mesh(config), config.train.batch_size
-    feed = feeding.make_feed(dataset.train, config.data.placement, mesh)
-    examples = len(dataset.train.labels)
-    count = devices.steps_per_call(config.train.steps_per_call)
 
-    def trainer(size: int) -> Callable[[], None]:
-        alone = experiment.build(config, dataset)
-        state, train_chunk, step = alone.state, alone.train_chunk, 0
-        batches = functools.partial(order.batch_indices, 0, batch_size=batch_size, size=examples)
-        if size > 1:
-            asked = ml_collections.ConfigDict(config.to_dict())
-            asked.population.seeds = size
-            members = members_in(ml_collections.FrozenConfigDict(asked))
-            models, train_chunk = build_population(members, dataset, alone.plan, mesh)
-            state = models.states
-            batches = functools.partial(member_batches, range(size), batch_size=batch_size, size=examples)
+    def training(size: int) -> Callable[[], int]:
+        asked = ml_collections.ConfigDict(config.to_dict())
+        asked.population.seeds = size if size > 1 else 0
+        asked.train.steps = steps * (repeats + 2)
+        frozen = ml_collections.FrozenConfigDict(asked)
+        trainer = Trainer([one.config for one in members_in(frozen)] if size > 1 else [frozen], dataset)
+        states, batches, done = trainer.state, trainer.batches(0), 0
 
-        def train() -> None:
-            nonlocal state, step
-            chunks = [(start, count) for start in range(step, step + steps, count)]
-            for _, rows in feeding.training_rows(feed, chunks, batches):
-                state, _ = train_chunk(state, rows)
-            step += len(chunks) * count
-            jax.block_until_ready(state)
+        def train() -> int:
+            nonlocal states, done
+            first = done
+            while done < first + steps:
+                done, rows = next(batches)
+                states, _ = trainer.step(states, rows)
+            jax.block_until_ready(states.train)
+            return done - first
 
         return train
 
-    work = {size: trainer(size) for size in sizes}
+    work = {size: training(size) for size in sizes}
     found: dict[int, list[float]] = {size: [] for size in sizes}
     for _ in range(repeats + 1):  # the first compiles
         for size, train in work.items():
             started = time.perf_counter()
-            train()
-            found[size].append(1000 * (time.perf_counter() - started) / (-(-steps // count) * count))
+            taken = train()
+            found[size].append(1000 * (time.perf_counter() - started) / taken)
     return {size: timing(milliseconds[1:]) for size, milliseconds in found.items()}
 
 

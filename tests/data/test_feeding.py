@@ -3,8 +3,6 @@ import functools
 import jax
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from mnist_jax.config.fields import validate
 from mnist_jax.data.cache import Arrays
@@ -12,13 +10,12 @@ from mnist_jax.data.feeding import make_feed, training_rows
 from mnist_jax.data.order import batch_indices
 from mnist_jax.system.mesh import AXIS, make_mesh, place, replicated, state_shardings
 from mnist_jax.training import optimizers, steps
-from mnist_jax.training.predict import predict_split
 
 pytestmark = pytest.mark.whole
 
 RNG = np.random.default_rng(0)
-ARRAYS = Arrays(RNG.integers(0, 256, (50, 8, 8, 1), np.uint8), RNG.integers(0, 10, 50, np.int32))
 MESH = jax.sharding.Mesh(np.array(jax.devices()[:1]), (AXIS,))
+ARRAYS = Arrays(RNG.integers(0, 256, (50, 8, 8, 1), np.uint8), RNG.integers(0, 10, 50, np.int32))
 
 
 @pytest.mark.parametrize("chunk", [1, 4])
@@ -43,26 +40,6 @@ def test_device_and_host_placement_train_to_the_same_bits(tiny_config, chunk):
         return state
 
     jax.tree.map(np.testing.assert_array_equal, train("device"), train("host"))
-
-
-@given(size=st.integers(1, 50), batch_size=st.integers(1, 70), placement=st.sampled_from(["device", "host"]))
-def test_every_example_is_predicted_once_and_in_order(size, batch_size, placement):
-    arrays = Arrays(ARRAYS.images[:size], ARRAYS.labels[:size])
-    shapes = set()
-
-    def predict(confusion, rows, counted):
-        images, labels = map(np.asarray, rows.examples())
-        shapes.add(labels.shape)
-        confusion = np.array(confusion)
-        np.add.at(confusion[:, 0], labels, counted)
-        return confusion, np.stack([images.sum((1, 2, 3)), labels], axis=1)
-
-    found = predict_split(predict, arrays, 10, placement, batch_size, MESH)
-    sums = arrays.images.sum((1, 2, 3), dtype=np.uint32)
-    np.testing.assert_array_equal(found.log_probabilities, np.stack([sums, arrays.labels], axis=1))
-    np.testing.assert_array_equal(found.labels, arrays.labels)
-    np.testing.assert_array_equal(found.confusion[:, 0], np.bincount(arrays.labels, minlength=10))
-    assert len(shapes) == 1
 
 
 def test_a_split_too_large_for_the_device_is_streamed(monkeypatch):

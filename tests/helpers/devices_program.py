@@ -10,7 +10,6 @@ import pathlib
 import sys
 
 import jax
-import numpy as np
 from rounding import assert_rounding_alone, disturbed
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[2]))
@@ -18,9 +17,8 @@ sys.path.append(str(pathlib.Path(__file__).resolve().parents[2]))
 from configs import digits
 from mnist_jax import data
 from mnist_jax.config.fields import validate
-from mnist_jax.data.feeding import make_feed, training_rows
 from mnist_jax.system import devices
-from mnist_jax.training import experiment
+from mnist_jax.training.trainer import Trainer
 
 CASES = {
     "batch norm": {"model.norm": "batch"},
@@ -38,27 +36,25 @@ def train(changes: dict, count: int, change=lambda state: state, steps: int = 6)
     config = digits.get_config()
     config.augment.update(shift=0.0, rotation=0.0, scale=0.0)  # which take long to compile
     config.model.update(widths=(8, 16), dense=64)
-    config.train.batch_size = 64
+    config.train.batch_size, config.train.steps_per_call = 64, 2
     config.optimizer.learning_rate = 0.01
     config.schedule.name, config.schedule.warmup = "constant", 0.0
     config.update_from_flattened_dict({**changes, "mesh.data": count})
     config = validate(config)
     dataset = data.load(config.data)
-    parts = experiment.build(config, dataset)
-    state, metrics = change(parts.state), []
-
-    def order(start: int, count: int) -> np.ndarray:
-        return order.batch_indices(0, start, count, batch_size=64, size=len(dataset.train.labels))
-
-    feed = make_feed(dataset.train, config.data.placement, parts.mesh)
-    chunks = [(start, 2) for start in range(0, steps, 2)]
-    for _, rows in training_rows(feed, chunks, order):
-        state, of_chunk = parts.train_chunk(state, rows)
+    trainer = Trainer([config], dataset)
+    states, metrics = trainer.state, []
+    states = states._replace(train=tuple(map(change, states.train)))
+    for step, rows in trainer.batches(0):
+        states, of_chunk = trainer.step(states, rows)
         metrics.append(of_chunk)
-    probabilities = parts.predict(dataset.test, state).probabilities
+        if step >= steps:
+            break
+    [state] = states.train
+    [predictions] = trainer.predict(dataset.test, [state.model])
     whole = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     held = sum(leaf.addressable_shards[0].data.size for leaf in jax.tree.leaves(state.params))
-    return jax.device_get((state.params, state.model_state, metrics, probabilities)), held / whole
+    return jax.device_get((state.params, state.model_state, metrics, predictions.probabilities)), held / whole
 
 
 def main() -> None:

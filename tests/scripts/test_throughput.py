@@ -84,7 +84,7 @@ print(before, worker.peak_memory_bytes())
 """
     done = subprocess.run(
         [sys.executable, "-c", code],
-        cwd=ROOT / "scripts" / "peers",
+        cwd=ROOT / "scripts" / "benchmark" / "peers",
         capture_output=True,
         text=True,
         check=True,

@@ -16,7 +16,6 @@ import yaml
 from conftest import TINY, run_main, run_script
 from rounding import assert_rounding_alone, disturbed
 
-from mnist_jax.data.cache import Arrays
 from mnist_jax.serving.classifier import load_classifier, load_trained
 from mnist_jax.serving.export import PLATFORMS, export_model
 from mnist_jax.system.errors import UserError
@@ -55,9 +54,11 @@ def test_the_program_of_a_run_in_bfloat16(tmp_path):
 def probabilities_of(workdir, images, change):
     """Of a run's model with other parameters."""
     trained = load_trained(workdir)
-    params, ema = change(trained.state.params), change(trained.state.ema)
-    examples = Arrays(images, np.zeros(len(images), np.int32))
-    return trained.experiment.predict(examples, trained.state._replace(params=params, ema=ema)).probabilities
+    return np.exp(
+        np.asarray(
+            trained.classify(trained.model._replace(params=change(trained.model.params)), images), np.float64
+        )
+    )
 
 
 def noise(size, shape):
@@ -103,7 +104,7 @@ def test_the_weights_are_those_that_were_evaluated(exported):
     workdir, folder = exported
     trained = load_trained(workdir)
     arrays = safetensors.numpy.load_file(folder / "model.safetensors")
-    expected = {"params": trained.state.evaluated_params, "model_state": trained.state.model_state}
+    expected = {"params": trained.model.params, "model_state": trained.model.model_state}
     leaves = jax.tree_util.tree_leaves_with_path(expected)
     assert len(arrays) == len(leaves)
     for path, value in leaves:

@@ -109,7 +109,7 @@ def test_json_has_no_numbers_that_are_not_finite(record, tmp_path):
 def checkout(tmp_path, monkeypatch):
     """A git checkout of a program, and a function that runs git in it."""
     monkeypatch.setattr(provenance, "_ROOT", tmp_path)
-    file = tmp_path / "mnist_jax" / "provenance.py"
+    file = tmp_path / "mnist_jax" / "__init__.py"
     file.parent.mkdir()
     file.write_text("a\n")
 
@@ -129,9 +129,9 @@ def test_the_commit_of_a_checkout(checkout):
     assert (code["commit"], code["dirty"], code["patch_sha256"]) == (git("rev-parse", "HEAD"), False, None)
     git("remote", "add", "origin", "https://me:secret@example.org/repo.git")
     assert provenance.describe_code()["remote"] == "https://example.org/repo.git"
-    (folder / "mnist_jax" / "provenance.py").write_text("b\n")
+    (folder / "mnist_jax" / "__init__.py").write_text("b\n")
     changed = provenance.describe_code()
-    (folder / "mnist_jax" / "provenance.py").write_text("c\n")
+    (folder / "mnist_jax" / "__init__.py").write_text("c\n")
     assert changed["dirty"] is True
     again = provenance.describe_code(folder)
     assert changed["patch_sha256"] != again["patch_sha256"]
@@ -144,7 +144,7 @@ def test_the_patch_makes_the_changed_tree_from_the_commit(checkout):
     folder, git = checkout
     git("config", "color.ui", "always")
     git("config", "diff.noprefix", "true")
-    (folder / "mnist_jax" / "provenance.py").write_bytes(b"caf\xe9\r\n")
+    (folder / "mnist_jax" / "__init__.py").write_bytes(b"caf\xe9\r\n")
     (folder / "new.py").write_text("new\n")
     (folder / "checkpoint.bin").write_text("large")
     (folder / ".env").write_text("WANDB_API_KEY=secret")
@@ -156,7 +156,7 @@ def test_the_patch_makes_the_changed_tree_from_the_commit(checkout):
     git("checkout", "mnist_jax")
     (folder / "new.py").unlink()
     subprocess.run(["git", "-C", folder, "apply"], input=patch, check=True)
-    assert (folder / "mnist_jax" / "provenance.py").read_bytes() == b"caf\xe9\r\n"
+    assert (folder / "mnist_jax" / "__init__.py").read_bytes() == b"caf\xe9\r\n"
     assert (folder / "new.py").read_text() == "new\n"
 
 

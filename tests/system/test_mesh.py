@@ -60,7 +60,7 @@ def test_a_run_goes_on_with_another_number_of_devices(tmp_path):
     record = json.loads((tmp_path / "run.json").read_text())
     assert record["environment"]["accelerator"]["count"] == 4
     # One device reads to the bit what four have written in shares.
-    assert provenance.params_hash(load_trained(tmp_path, step=75).state.params) == record["params_sha256"]
+    assert provenance.params_hash(load_trained(tmp_path, step=75).model.params) == record["params_sha256"]
     shutil.rmtree(tmp_path / "checkpoints" / "75")  # as if it had been killed after 38 steps
     del record["record_sha256"]
     (tmp_path / "run.json").write_text(json.dumps({**record, "status": "running"}))

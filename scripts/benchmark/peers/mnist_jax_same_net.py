@@ -18,7 +18,7 @@ from mnist_jax.data.cache import Arrays
 from mnist_jax.data.feeding import make_feed, training_rows
 from mnist_jax.data.order import batch_indices
 from mnist_jax.system import cpu, devices
-from mnist_jax.training.experiment import build
+from mnist_jax.training.trainer import Trainer
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--batch", type=int, required=True)
@@ -42,20 +42,20 @@ config.data.mean, config.data.std = (0.0,), (1.0,)
 config = validate(config)
 arrays = Arrays(*worker.examples())
 dataset = Dataset("random", "1", "", tuple("0123456789"), arrays, arrays, arrays)
-experiment = build(config, dataset)
-state, train_chunk = experiment.state, experiment.train_chunk
-feed = make_feed(arrays, config.data.placement, experiment.mesh)
+trainer = Trainer([config], dataset)
+states = trainer.state
+feed = make_feed(arrays, config.data.placement, trainer.mesh)
 order = functools.partial(batch_indices, 0, batch_size=args.batch, size=len(arrays.labels))
 
 
 def train(steps: int) -> None:
-    global state
-    first = int(state.step)
+    global states
+    first = int(states.train[0].step)
     starts = range(first, first + steps, steps_per_call)
     chunks = [(start, min(steps_per_call, first + steps - start)) for start in starts]
     rows = training_rows(feed, chunks, order)
     for _, batch in rows:
-        state, metrics = train_chunk(state, batch)
+        states, [metrics] = trainer.step(states, (batch,))
     metrics["loss"].block_until_ready()
 
 
