@@ -291,7 +291,7 @@ def test_a_run_killed_before_its_record_was_closed_ends_with_the_same_record(fin
 
 def test_a_damaged_checkpoint_costs_one_line_and_no_bit(finished, tmp_path):
     workdir = copy_of(finished, tmp_path)
-    for file in (workdir / "checkpoints" / "75" / "state" / "d").iterdir():
+    for file in (workdir / "checkpoints" / "75" / "train" / "d").iterdir():
         file.write_bytes(file.read_bytes()[:500])
     done = run_main(*TINY, f"--workdir={workdir}")
     assert (done.returncode, done.stderr.count("\n")) == (0, 1), done.stderr
