@@ -1,4 +1,3 @@
 """A JAX/Flax training pipeline for small image classifiers whose runs can be trusted and repeated."""
 
 __version__ = "0.1.0"
-SCHEMA = 1  # of run.json; it rises when a key changes its meaning or goes away

@@ -13,7 +13,7 @@ from mnist_jax.metrics.detailed import evaluate_in_detail
 from mnist_jax.reporting.console import print_scores
 from mnist_jax.reporting.report import Results, write_report
 from mnist_jax.storage.checkpoints import Checkpoints
-from mnist_jax.storage.provenance import plain
+from mnist_jax.storage.record import plain, require_current
 from mnist_jax.storage.workdir import check_same_data, previous_run
 from mnist_jax.system import devices, distributed
 from mnist_jax.system.errors import UserError
@@ -36,6 +36,7 @@ def evaluate_checkpoint(
     if record is None:
         raise UserError(f"{workdir} holds no run to evaluate; train first, without --mode=evaluate")
     require_one_model(config, workdir)
+    require_current(record, workdir)
     if distributed.count() > 1:
         raise UserError("a checkpoint is evaluated by one process; leave out --coordinator")
     devices.prepare_host()

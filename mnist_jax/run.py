@@ -22,7 +22,8 @@ from mnist_jax.reporting.report import Report
 from mnist_jax.reporting.wandb.process import WandbProcess, new_run_id
 from mnist_jax.storage.checkpoints import Checkpoints
 from mnist_jax.storage.history import MetricsFile, Row
-from mnist_jax.storage.provenance import TRAINED, RunRecord, params_hash
+from mnist_jax.storage.provenance import params_hash
+from mnist_jax.storage.record import TRAINED, RunRecord
 from mnist_jax.storage.workdir import locked, previous_run
 from mnist_jax.system.errors import UserError
 from mnist_jax.system.interrupts import Interrupts

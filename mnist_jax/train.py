@@ -13,7 +13,7 @@ from mnist_jax.reporting.console import print_result
 from mnist_jax.reporting.wandb.process import effective_mode, wandb_environment
 from mnist_jax.run import open_run
 from mnist_jax.storage.checkpoints import Checkpoints
-from mnist_jax.storage.provenance import RunRecord
+from mnist_jax.storage.record import RunRecord, require_current
 from mnist_jax.storage.workdir import check_not_past, check_same_data, is_finished, locked, previous_run
 from mnist_jax.system import devices, distributed
 from mnist_jax.system.interrupts import Interrupts
@@ -51,6 +51,8 @@ def train_and_evaluate(
         if previous and is_finished(previous, config):
             tell(f"{workdir} holds the finished run of this config; for another, give another --workdir")
         else:
+            if previous:
+                require_current(previous, workdir)
             wandb_place = _train(config, configs, workdir, own, record, interrupts, force=force)
         print_result(record.fields, workdir, wandb_place)
         return record.fields

@@ -55,7 +55,7 @@ def compare_all(arguments: argparse.Namespace) -> None:
 
 
 def show(arguments: argparse.Namespace, workdirs: list[pathlib.Path]) -> None:
-    from mnist_jax.storage.provenance import plain
+    from mnist_jax.storage.record import plain
     from mnist_jax.studies.compare import as_dict, compare
     from mnist_jax.studies.compare_page import write_page
     from mnist_jax.studies.finished import load_runs

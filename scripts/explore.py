@@ -28,7 +28,8 @@ def main() -> None:
     from mnist_jax import data
     from mnist_jax.config.fields import validate
     from mnist_jax.metrics.predictions import load_predictions
-    from mnist_jax.storage.workdir import check_same_data, read_record
+    from mnist_jax.storage.record import read_record
+    from mnist_jax.storage.workdir import check_same_data
     from mnist_jax.studies.explore_page import write_page
 
     config = validate(_CONFIG.value)

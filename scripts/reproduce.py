@@ -39,7 +39,7 @@ def main() -> int:
 
 
 def reproduce(arguments: argparse.Namespace) -> int:
-    from mnist_jax.storage.workdir import read_record
+    from mnist_jax.storage.record import read_record
     from mnist_jax.studies.reproduce import circumstances, config_of, run_again
 
     workdir = arguments.workdir.resolve()

@@ -18,7 +18,7 @@ from mnist_jax.reporting.charts import Axis, Line, axis_of, bar_chart, line_char
 from mnist_jax.reporting.galleries import gallery, samples, worst_mistakes
 from mnist_jax.reporting.templates import load_template
 from mnist_jax.storage.history import read_metrics, whole_intervals
-from mnist_jax.storage.provenance import RunRecord, now, plain
+from mnist_jax.storage.record import RunRecord, now, plain
 from mnist_jax.system.files import write_whole
 
 _SHARE = 0.05  # of the training's time, that the reports of a run that is under way may take

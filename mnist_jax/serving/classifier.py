@@ -12,7 +12,7 @@ import numpy as np
 from mnist_jax.config.fields import from_record, validate
 from mnist_jax.config.population import require_one_model
 from mnist_jax.storage.checkpoints import Checkpoints
-from mnist_jax.storage.workdir import read_record
+from mnist_jax.storage.record import read_record, require_current
 from mnist_jax.system import devices
 from mnist_jax.system.errors import UserError
 from mnist_jax.system.mesh import make_mesh
@@ -79,6 +79,7 @@ def load_classifier(workdir: pathlib.Path, *, step: int | None = None) -> Classi
 def load_trained(workdir: pathlib.Path, *, step: int | None = None) -> Trained:
     """A model of a workdir with all that it is of; see `load_classifier`."""
     record = read_record(workdir)
+    require_current(record, workdir)
     config = from_record(record["config"])
     config.mesh.data = 1
     config = validate(config)

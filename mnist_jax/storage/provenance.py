@@ -1,142 +1,27 @@
-"""run.json: what was run, on which code, data and machine, and how it came out.
-
-Its keys are an interface that other programs read; README.md documents them.
-"""
+"""On which code, data and machine a run is, for its record."""
 
 import contextlib
-import datetime
 import hashlib
 import importlib.metadata
-import json
-import math
 import os
 import pathlib
 import platform
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
-from collections.abc import Iterator
 from typing import Any
 
 import jax
-import ml_collections
 import numpy as np
 
-from mnist_jax import SCHEMA, __version__
-from mnist_jax.config.fields import differences
+from mnist_jax import __version__
 from mnist_jax.data import ROLES, Dataset
 from mnist_jax.storage.redaction import known_keys, redact
-from mnist_jax.system import cpu, devices
-from mnist_jax.system.errors import Interrupted, circumstance
-from mnist_jax.system.files import sealed, text_hash, write_whole
+from mnist_jax.system import devices
+from mnist_jax.system.files import text_hash
 
-RESULTS = (
-    "steps",
-    "best",
-    "metrics",
-    "params_sha256",
-    "history_sha256",
-    "startup_seconds",
-    "train_seconds",
-    "images",
-    "images_per_second",
-    "wall_seconds",
-    "resources",
-)
-TRAINED = "trained to the end"  # why a finished run ended
-_CIRCUMSTANCES = ("code", "accelerator", "packages_sha256")
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
-
-
-class RunRecord:
-    """The run.json of a workdir: a dict, written whole or not at all at each update.
-
-    Nothing is written before `begin`: a run that cannot start leaves no record, or that of the run before.
-    """
-
-    def __init__(self, path: pathlib.Path, previous: dict[str, Any] | None):
-        self._path = path
-        self._begun = False
-        self.fields: dict[str, Any] = dict(previous or {})
-        self.fields.pop("record_sha256", None)  # of the file, which gets another
-
-    def begin(
-        self, config: ml_collections.FrozenConfigDict, dataset: Dataset, *, step: int, parameters: int
-    ) -> list[str]:
-        """Records what is about to be trained from `step` on, on which code, data and machine.
-
-        Returns: a warning for each circumstance that is not that of the process before.
-        """
-        self._begun = True
-        code, environment = describe_code(self._path.parent), plain(describe_environment(config.dtype))
-        process = {
-            "started": now(),
-            "from_step": step,
-            "command": sys.argv,
-            "code": code,
-            "accelerator": environment["accelerator"],
-            "packages_sha256": text_hash(json.dumps(environment["packages"])),
-            "data_fingerprint": dataset.fingerprint,
-            "config_changes": differences(self.fields.get("config", config.to_dict()), config.to_dict()),
-        }
-        earlier = self.fields.get("processes", [])
-        self.update(
-            schema=SCHEMA,
-            status="running",
-            exit_reason=None,
-            started=self.fields.get("started", process["started"]),
-            ended=None,
-            resumes=len(earlier),
-            command=sys.argv,
-            config=config.to_dict(),
-            code=code,
-            data=describe_data(dataset, config.data),
-            environment=environment,
-            parameters=parameters,
-            processes=[*earlier, process],
-            **dict.fromkeys(RESULTS),
-        )
-        changed = [key for key in _CIRCUMSTANCES if step > 0 and earlier and earlier[-1][key] != process[key]]
-        told = [f"the run goes on with other {key} than before; run.json has both" for key in changed]
-        if files := ", ".join(code.get("keys_left_out") or ()):
-            told.append(
-                f"uncommitted changes of {files} have keys, or are no text, and stay out of the run's patch"
-            )
-        if line := cpu.notice(config.dtype):
-            told.append(line)
-        return told
-
-    @contextlib.contextmanager
-    def outcome(self) -> Iterator[None]:
-        """Records how the block ended: finished, interrupted or failed, and why."""
-        try:
-            yield
-        except BaseException as error:
-            self.end(error)
-            raise
-        self.end()
-
-    def end(self, error: BaseException | None = None) -> None:
-        """Records the end: finished, or interrupted or failed by an error."""
-        if error is None:
-            self.update(status="finished", exit_reason=TRAINED, ended=now())
-        elif self._begun:
-            stopped = isinstance(error, (Interrupted, KeyboardInterrupt))
-            reason = circumstance(error) or str(error) or type(error).__name__
-            with contextlib.suppress(OSError):  # a disk that is full ends the run by its own error
-                self.update(status="interrupted" if stopped else "failed", exit_reason=reason, ended=now())
-
-    def update(self, **fields: Any) -> None:
-        """Sets top-level keys and writes the file; numbers that are not finite become null."""
-        self.fields.update(plain(fields))
-        write_whole(self._path, sealed(self.fields))
-
-
-def now() -> str:
-    """The time as ISO 8601 in UTC."""
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
 def describe_code(patch_folder: pathlib.Path | None = None) -> dict[str, Any]:
@@ -269,16 +154,3 @@ def _cpu_model() -> str:
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
-
-
-def plain(value: Any) -> Any:
-    """A value as JSON has it: arrays and tuples are lists, numbers that are not finite are null."""
-    if isinstance(value, dict):
-        return {str(key): plain(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(entry) for entry in value]
-    if isinstance(value, (np.generic, np.ndarray)):
-        return plain(value.tolist())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

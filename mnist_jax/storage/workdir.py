@@ -1,84 +1,17 @@
 """The folder of one run: whose it is, whether it may go on there, and that nobody else writes to it."""
 
 import contextlib
-import json
 import pathlib
 from collections.abc import Iterator
 from typing import Any
 
 import filelock
 import ml_collections
-import msgspec
 
-from mnist_jax import SCHEMA
-from mnist_jax.config.fields import completed, differences, require_same
+from mnist_jax.config.fields import differences, require_same
 from mnist_jax.data import Dataset
+from mnist_jax.storage.record import read_record
 from mnist_jax.system.errors import UserError
-from mnist_jax.system.files import read_regular, seal_broken
-
-
-class _Code(msgspec.Struct):
-    commit: str | None
-    dirty: bool | None
-    patch_sha256: str | None = None
-
-
-class _Split(msgspec.Struct):
-    expression: str
-    examples: int
-    class_counts: list[int]
-
-
-class _Data(msgspec.Struct):
-    name: str
-    fingerprint: str
-    classes: list[str]
-    image_shape: list[int]
-    splits: dict[str, _Split]
-
-
-class _Environment(msgspec.Struct):
-    python: str
-    os: str
-    cpu: str
-    cores: int | None
-    memory_bytes: int
-    accelerator: dict[str, Any]
-    packages: dict[str, str]
-
-
-class _Process(msgspec.Struct):
-    started: str
-    from_step: int
-    code: dict[str, Any]
-    accelerator: dict[str, Any]
-    packages_sha256: str
-
-
-class _Record(msgspec.Struct):
-    """Of run.json what programs read and is there from its first writing on; what else it has is let be."""
-
-    status: str
-    started: str
-    command: list[str]
-    config: dict[str, Any]
-    code: _Code
-    data: _Data
-    environment: _Environment
-    processes: list[_Process]
-    parameters: int
-
-
-class _Metrics(msgspec.Struct):
-    test: dict[str, Any]
-    validation: dict[str, Any]
-
-
-class _Finished(_Record):
-    metrics: _Metrics
-    best: dict[str, Any]
-    params_sha256: str
-    steps: int
 
 
 @contextlib.contextmanager
@@ -103,36 +36,6 @@ def locked(workdir: pathlib.Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def read_record(workdir: pathlib.Path) -> dict[str, Any]:
-    """The run.json of a workdir.
-
-    Raises UserError: there is none, it cannot be read, is damaged or of another version.
-    """
-    path = workdir / "run.json"
-    try:
-        content = read_regular(path)
-        record = json.loads(content)
-        if record["schema"] != SCHEMA:
-            raise UserError(
-                f"{path} was written by another version (schema {record['schema']}, not {SCHEMA})"
-            )
-        msgspec.convert(record, _Finished if record.get("status") == "finished" else _Record)
-        if seal_broken(content):
-            raise UserError(
-                f"{path} was changed since it was written, by a failing disk or by hand; restore it, or "
-                "remove it and start the run again, which goes on from its checkpoints"
-            )
-        return {**record, "config": completed(record["config"])}
-    except FileNotFoundError as error:
-        raise UserError(f"{workdir} holds no run: there is no {path}") from error
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
-    except msgspec.ValidationError as error:
-        raise UserError(f"{path} is damaged ({error}); remove it, or give another --workdir") from error
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise UserError(f"{path} is damaged; remove it, or give another --workdir") from error
 
 
 def previous_run(

@@ -13,7 +13,7 @@ from mnist_jax.metrics.confusion import confusion_scores
 from mnist_jax.reporting.charts import Line, axis_of, line_chart
 from mnist_jax.reporting.templates import load_template
 from mnist_jax.storage.history import read_metrics, whole_intervals
-from mnist_jax.storage.provenance import now
+from mnist_jax.storage.record import now
 from mnist_jax.studies.compare import Comparison, Setting
 from mnist_jax.studies.finished import Run
 from mnist_jax.system.files import write_whole

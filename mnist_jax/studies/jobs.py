@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 import ml_collections
 
 from mnist_jax.storage.history import Row, read_metrics
-from mnist_jax.storage.workdir import is_finished, read_record
+from mnist_jax.storage.record import read_record
+from mnist_jax.storage.workdir import is_finished
 from mnist_jax.studies.listing import is_held
 from mnist_jax.system import gpu_check
 from mnist_jax.system.errors import UserError

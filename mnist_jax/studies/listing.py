@@ -7,48 +7,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import filelock
-import msgspec
 
-from mnist_jax import SCHEMA
-from mnist_jax.config.fields import completed, flatten, identity
-from mnist_jax.system.files import read_regular, seal_broken
+from mnist_jax.config.fields import flatten, identity
+from mnist_jax.storage.record import read_record
+from mnist_jax.system.errors import UserError
 
 _INSIDE_A_RUN = frozenset({"checkpoints", "wandb", "export"})
-
-
-class _Scores(msgspec.Struct):
-    accuracy: float | None
-    macro_f1: float | None
-    loss: float | None
-
-
-class _Metrics(msgspec.Struct):
-    validation: _Scores
-    test: _Scores
-
-
-class _Code(msgspec.Struct):
-    commit: str | None
-    dirty: bool | None
-
-
-class _Data(msgspec.Struct):
-    name: str
-
-
-class _Record(msgspec.Struct):
-    """What of run.json a list shows; the rest is skipped, not decoded."""
-
-    schema: int
-    status: str
-    started: str
-    ended: str | None
-    exit_reason: str | None
-    config: dict[str, Any]
-    code: _Code
-    data: _Data
-    metrics: _Metrics | None
-    steps: int | None
 
 
 class Run(NamedTuple):
@@ -70,9 +34,6 @@ class Run(NamedTuple):
     fields: Mapping[str, Any] = {}
 
 
-_decoder = msgspec.json.Decoder(_Record)
-
-
 def find_runs(folders: Iterable[pathlib.Path]) -> Iterator[pathlib.Path]:
     """The folders with a run.json among and below these, each once, in the order of names.
 
@@ -90,33 +51,26 @@ def find_runs(folders: Iterable[pathlib.Path]) -> Iterator[pathlib.Path]:
 def read_run(workdir: pathlib.Path) -> Run:
     """What a list shows of a run; one whose run.json cannot be read is "damaged"."""
     try:
-        content = read_regular(workdir / "run.json")
-        record = _decoder.decode(content)
-    except OSError as error:
-        return Run(workdir, "damaged", f"run.json cannot be read: {error.strerror or error}")
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        return Run(workdir, "damaged", f"run.json: {error}")
-    if record.schema != SCHEMA:
-        return Run(workdir, "damaged", f"run.json is of another version (schema {record.schema})")
-    if seal_broken(content):
-        return Run(workdir, "damaged", "run.json was changed since it was written")
-    status = record.status
+        record = read_record(workdir)
+    except UserError as error:
+        return Run(workdir, "damaged", str(error).removeprefix(f"{workdir}{os.sep}"))
+    status = record["status"]
     if status == "running":
         with contextlib.suppress(OSError):  # then run.json is believed
             status = "running" if is_held(workdir) else "killed"
-    test = record.metrics.test if record.metrics else _Scores(None, None, None)
-    commit = record.code.commit[:8] + ("*" if record.code.dirty else "") if record.code.commit else None
+    test = (record.get("metrics") or {}).get("test", {})
+    code = record["code"]
     return Run(
         workdir,
         status,
-        (record.exit_reason or "") if status in ("failed", "interrupted") else "",
-        record.started,
-        record.data.name,
-        commit,
-        test.accuracy,
-        test.macro_f1,
-        test.loss,
-        dict(flatten(completed(record.config))),
+        (record.get("exit_reason") or "") if status in ("failed", "interrupted") else "",
+        record["started"],
+        record["data"]["name"],
+        code["commit"][:8] + ("*" if code["dirty"] else "") if code["commit"] else None,
+        test.get("accuracy"),
+        test.get("macro_f1"),
+        test.get("loss"),
+        dict(flatten(record["config"])),
     )
 
 

@@ -13,7 +13,7 @@ from mnist_jax.config.fields import from_record, validate
 from mnist_jax.config.population import is_population
 from mnist_jax.storage import provenance
 from mnist_jax.storage.checkpoints import Checkpoints
-from mnist_jax.storage.workdir import read_record
+from mnist_jax.storage.record import plain, read_record
 from mnist_jax.system import devices
 from mnist_jax.system.errors import UserError
 from mnist_jax.system.mesh import make_mesh
@@ -69,7 +69,7 @@ def circumstances(record: Mapping[str, Any]) -> list[Difference]:
         "processor": (then["cpu"], now["cpu"]),
         **{
             f"accelerator: {key}": (then["accelerator"].get(key), value)
-            for key, value in provenance.plain(now["accelerator"]).items()
+            for key, value in plain(now["accelerator"]).items()
         },
         **{
             f"package: {name}": (then["packages"].get(name), now["packages"].get(name))

@@ -13,7 +13,7 @@ import optuna
 from mnist_jax.config.fields import require_same
 from mnist_jax.config.variants import Overrides, called, changed, flags_of
 from mnist_jax.metrics.confusion import LOWER_IS_BETTER
-from mnist_jax.storage.provenance import plain
+from mnist_jax.storage.record import plain
 from mnist_jax.storage.workdir import locked
 from mnist_jax.studies.jobs import Outcome, Slots, Task
 from mnist_jax.studies.progress import SweepProgress

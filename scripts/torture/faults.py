@@ -17,7 +17,7 @@ from torture.disks import disk, stalls
 from torture.rig import ROOT, Case, Ended, Place, Rig, end
 
 from mnist_jax.storage.history import read_metrics
-from mnist_jax.storage.workdir import read_record
+from mnist_jax.storage.record import read_record
 from mnist_jax.system.errors import UserError
 
 _SIGNALS: dict[str, tuple[tuple[int, ...], int]] = {  # what is sent, and the status that a run then ends with

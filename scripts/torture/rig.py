@@ -14,7 +14,7 @@ import numpy as np
 
 from mnist_jax.metrics.predictions import load_predictions
 from mnist_jax.storage.history import Row, read_metrics
-from mnist_jax.storage.workdir import read_record
+from mnist_jax.storage.record import read_record
 from mnist_jax.system.errors import UserError
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]

@@ -7,6 +7,7 @@ import pathlib
 import numpy as np
 
 from mnist_jax.metrics.predictions import predictions_of, save_predictions
+from mnist_jax.storage.record import SCHEMA
 from mnist_jax.studies.finished import Run
 
 CLASSES, EXAMPLES = 3, 400
@@ -40,9 +41,10 @@ def run_of(folder, name, *, right, seed=0, rng=None, **fields):
         "validation": {},
     }
     record = {
-        "schema": 1, "status": "finished", "started": "2026-01-01T00:00:00+00:00", "command": ["main.py"],
-        "config": config, "processes": [process], "code": code, "data": data, "environment": machine,
-        "parameters": 1, "best": {}, "params_sha256": "0" * 64, "steps": 3, "metrics": metrics,
+        "schema": SCHEMA, "status": "finished", "started": "2026-01-01T00:00:00+00:00",
+        "command": ["main.py"], "config": config, "processes": [process], "code": code, "data": data,
+        "environment": machine, "parameters": 1, "best": {"step": 3, "metric": "accuracy"},
+        "params_sha256": "0" * 64, "steps": 3, "metrics": metrics,
     }  # fmt: skip
     workdir = folder / name
     workdir.mkdir(parents=True)

@@ -6,7 +6,7 @@ from hypothesis import example, given
 
 from mnist_jax.metrics.curves import ranking_curves
 from mnist_jax.metrics.detailed import evaluate_in_detail
-from mnist_jax.storage.provenance import plain
+from mnist_jax.storage.record import plain
 
 
 @pytest.mark.filterwarnings("ignore:No positive class found")

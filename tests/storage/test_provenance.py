@@ -14,6 +14,7 @@ from conftest import ROOT, TINY
 from mnist_jax import data
 from mnist_jax.config.fields import validate
 from mnist_jax.storage import provenance
+from mnist_jax.storage.record import RESULTS, SCHEMA, RunRecord
 from mnist_jax.system import profiling
 from mnist_jax.system.errors import Interrupted
 
@@ -23,7 +24,7 @@ def record(tmp_path, tiny_config, monkeypatch):
     # Whatever is uncommitted here, such as tests with keys that are none, is not what these ask.
     monkeypatch.setattr(provenance, "redact", lambda patch, _: (patch, []))
     config = validate(tiny_config)
-    record = provenance.RunRecord(tmp_path / "run.json", None)
+    record = RunRecord(tmp_path / "run.json", None)
     record.begin(config, data.load(config.data), step=0, parameters=12)
     return record
 
@@ -34,7 +35,7 @@ def read(tmp_path):
 
 def test_the_record_says_what_was_run_where(record, tmp_path, tiny_config):
     fields = read(tmp_path)
-    assert fields["schema"] == provenance.SCHEMA
+    assert fields["schema"] == SCHEMA
     assert fields["status"] == "running"
     assert fields["config"] == json.loads(json.dumps(tiny_config.to_dict()))
     assert fields["data"]["splits"]["train"]["examples"] == 1197
@@ -62,14 +63,14 @@ def test_the_record_says_how_it_ended(record, tmp_path, error, status):
 
 def test_results_are_null_until_they_are_known(record, tmp_path):
     fields = read(tmp_path)
-    assert [fields[key] for key in provenance.RESULTS] == [None] * len(provenance.RESULTS)
+    assert [fields[key] for key in RESULTS] == [None] * len(RESULTS)
 
 
 def test_a_run_that_cannot_begin_leaves_the_record_of_the_run_before(record, tmp_path):
     with record.outcome():
         pass
     before = read(tmp_path)
-    again = provenance.RunRecord(tmp_path / "run.json", before)
+    again = RunRecord(tmp_path / "run.json", before)
     with pytest.raises(OSError, match="no data"), again.outcome():
         raise OSError("no data")
     assert read(tmp_path) == before
@@ -79,10 +80,11 @@ def test_a_run_that_cannot_begin_leaves_the_record_of_the_run_before(record, tmp
 def test_each_process_is_recorded_and_a_change_is_told(record, tmp_path, tiny_config, monkeypatch):
     config = validate(tiny_config)
     first = read(tmp_path)
-    again = provenance.RunRecord(tmp_path / "run.json", first)
+    again = RunRecord(tmp_path / "run.json", first)
     assert again.begin(config, data.load(config.data), step=40, parameters=12) == []
-    monkeypatch.setattr(provenance, "describe_code", lambda _: {"commit": "other", "patch_sha256": None})
-    third = provenance.RunRecord(tmp_path / "run.json", read(tmp_path))
+    code = {"commit": "other", "dirty": False, "patch_sha256": None}
+    monkeypatch.setattr("mnist_jax.storage.record.describe_code", lambda _: code)
+    third = RunRecord(tmp_path / "run.json", read(tmp_path))
     (warning,) = third.begin(config, data.load(config.data), step=60, parameters=12)
     assert "other code than before" in warning
     fields = read(tmp_path)
@@ -94,15 +96,16 @@ def test_each_process_is_recorded_and_a_change_is_told(record, tmp_path, tiny_co
 
 
 def test_nothing_is_written_for_a_run_that_never_began(tmp_path):
-    record = provenance.RunRecord(tmp_path / "run.json", None)
+    record = RunRecord(tmp_path / "run.json", None)
     with pytest.raises(OSError, match="no data"), record.outcome():
         raise OSError("no data")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_json_has_no_numbers_that_are_not_finite(record, tmp_path):
-    record.update(metrics={"a": float("nan"), "b": np.array([1.0, np.inf]), "c": np.float32(0.5)})
-    assert read(tmp_path)["metrics"] == {"a": None, "b": [1.0, None], "c": 0.5}
+    test = {"a": float("nan"), "b": np.array([1.0, np.inf]), "c": np.float32(0.5)}
+    record.update(metrics={"test": test, "validation": {}})
+    assert read(tmp_path)["metrics"]["test"] == {"a": None, "b": [1.0, None], "c": 0.5}
 
 
 @pytest.fixture
@@ -167,7 +170,7 @@ def test_keys_in_changes_stay_out_of_the_patch_and_are_told(checkout, tiny_confi
     workdir = folder / "run"
     workdir.mkdir()
     config = validate(tiny_config)
-    record = provenance.RunRecord(workdir / "run.json", None)
+    record = RunRecord(workdir / "run.json", None)
     told = record.begin(config, data.load(config.data), step=0, parameters=1)
     assert len(told) == 1
     assert told[0].startswith("uncommitted changes of new.py have keys, or are no text")

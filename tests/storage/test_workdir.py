@@ -10,8 +10,13 @@ from hypothesis import strategies as st
 from configs import digits
 from mnist_jax.config.fields import validate
 from mnist_jax.storage import workdir
+from mnist_jax.storage.record import SCHEMA, read_record, require_current
 from mnist_jax.system.errors import UserError
 from mnist_jax.system.files import sealed
+
+MACHINE = {"python": "3", "os": "", "cpu": "", "cores": 2, "memory_bytes": 1}
+MACHINE |= {"accelerator": {}, "packages": {}}
+PROCESS = {"started": "", "from_step": 0, "code": {}, "accelerator": {}, "packages_sha256": ""}
 
 
 def config_of(**changes):
@@ -26,13 +31,13 @@ def write_record(folder, **fields):
         "config": config,
         "code": {"commit": None, "dirty": None},
         "data": {"name": "s/1", "fingerprint": "0", "classes": [], "image_shape": [1, 1, 1], "splits": {}},
-        "environment": {"python": "3", "os": "", "cpu": "", "cores": 2, "memory_bytes": 1}
-        | {"accelerator": {}, "packages": {}},
+        "environment": MACHINE,
         "processes": [],
         "command": ["main.py"],
         "parameters": 1,
     }
-    record = {"schema": 1, "status": "running", "started": "2026-01-01T00:00:00+00:00", **sections, **fields}
+    record = {"schema": SCHEMA, "status": "running", "started": "2026-01-01T00:00:00+00:00"}
+    record |= {**sections, **fields}
     (folder / "run.json").write_text(
         json.dumps({key: value for key, value in record.items() if value is not None})
     )
@@ -84,7 +89,9 @@ def test_the_same_config_goes_on_and_another_is_refused_with_its_fields(tmp_path
 
 
 def test_a_run_is_finished_for_its_own_config_only(tmp_path):
-    results = {"metrics": {"test": {}, "validation": {}}, "best": {}, "params_sha256": "0", "steps": 1}
+    results = {"metrics": {"test": {"accuracy": 1.0, "notes": []}, "validation": {}}, "steps": 1}
+    results |= {"best": {"step": 1, "metric": "accuracy"}, "params_sha256": "0"}
+    results |= {"environment": MACHINE | {"accelerator": {"kind": "cpu"}}, "processes": [PROCESS]}
     write_record(tmp_path, status="finished", **results)
     record = workdir.previous_run(tmp_path, config_of(), force=False)
     assert workdir.is_finished(record, config_of())
@@ -110,7 +117,7 @@ def test_any_bit_that_changed_is_noticed_or_changes_nothing(tmp_path_factory, pl
     content[place % len(content)] ^= 1 << bit
     (folder / "run.json").write_bytes(content)
     try:
-        record = workdir.read_record(folder)
+        record = read_record(folder)
     except UserError:
         return
     # A seal that is not one any more is another key; all others are as they were.
@@ -124,10 +131,10 @@ def test_a_record_that_was_changed_by_hand_is_refused(tmp_path):
     fields = json.loads((tmp_path / "run.json").read_text())
     text = sealed({**fields, "steps": 100}).decode()
     (tmp_path / "run.json").write_text(text)
-    assert workdir.read_record(tmp_path)["steps"] == 100
+    assert read_record(tmp_path)["steps"] == 100
     (tmp_path / "run.json").write_text(text.replace('"steps": 100', '"steps": 200'))
     with pytest.raises(UserError, match=r"run\.json was changed since it was written"):
-        workdir.read_record(tmp_path)
+        read_record(tmp_path)
 
 
 def test_the_record_of_another_version_is_refused(tmp_path):
@@ -148,17 +155,26 @@ def test_the_record_of_another_version_is_refused(tmp_path):
 def test_a_record_of_other_types_is_damaged(tmp_path, key, value, told):
     write_record(tmp_path, **{key: value})
     with pytest.raises(UserError, match=rf"run\.json is damaged \(.*{told}\); remove it"):
-        workdir.read_record(tmp_path)
+        read_record(tmp_path)
 
 
 def test_a_pipe_is_no_record(tmp_path):
     os.mkfifo(tmp_path / "run.json")
     with pytest.raises(UserError, match=r"run\.json cannot be read"):
-        workdir.read_record(tmp_path)
+        read_record(tmp_path)
 
 
 @pytest.mark.parametrize("key", ["status", "started", "processes", "code", "data", "environment"])
 def test_a_record_without_its_keys_is_damaged(tmp_path, key):
     write_record(tmp_path, **{key: None})
     with pytest.raises(UserError, match=r"run\.json is damaged"):
-        workdir.read_record(tmp_path)
+        read_record(tmp_path)
+
+
+def test_a_record_of_the_schema_before_is_read_but_not_resumed(tmp_path):
+    write_record(tmp_path, schema=1)
+    record = read_record(tmp_path)
+    with pytest.raises(UserError, match=r"^the checkpoints in .* an earlier version \(schema 1, not 2\)"):
+        require_current(record, tmp_path)
+    write_record(tmp_path)
+    require_current(read_record(tmp_path), tmp_path)

@@ -7,7 +7,7 @@ from conftest import run_script
 from made_runs import LABELS, run_of, three_settings, warned
 
 from mnist_jax.metrics.significance import holm, mcnemar, welch
-from mnist_jax.storage.provenance import plain
+from mnist_jax.storage.record import plain
 from mnist_jax.studies.compare import as_dict, compare
 from mnist_jax.studies.compare_page import write_page
 from mnist_jax.studies.finished import load_runs
@@ -108,7 +108,9 @@ def test_a_population_is_its_ensemble_and_its_members(tmp_path):
         run_of(tmp_path / "pop", f"seed={seed}", right=0.9, seed=seed, rng=seed)
     path = ensemble.workdir / "run.json"
     record = json.loads(path.read_text())
-    path.write_text(json.dumps({**record, "population": [{"member": f"seed={seed}"} for seed in range(2)]}))
+    members = [{"member": f"seed={seed}", "status": "finished"} for seed in range(2)]
+    told = dict.fromkeys(("best", "validation", "test"))
+    path.write_text(json.dumps({**record, "population": [{**member, **told} for member in members]}))
     found = compare(load_runs([ensemble.workdir], warned))
     assert {(setting.name, len(setting.runs)) for setting in found.settings} == {
         ("pop-ensemble", 1),

@@ -6,7 +6,8 @@ import pytest
 from conftest import run_script
 
 from mnist_jax.config.fields import differences
-from mnist_jax.storage.workdir import locked, read_record
+from mnist_jax.storage.record import read_record
+from mnist_jax.storage.workdir import locked
 from mnist_jax.studies.listing import find_runs, read_run, short_names, varying
 
 

@@ -6,7 +6,7 @@ import subprocess
 import pytest
 from conftest import run_script
 
-from mnist_jax.storage.workdir import read_record
+from mnist_jax.storage.record import read_record
 from mnist_jax.studies import reproduce
 from mnist_jax.system.errors import UserError
 
