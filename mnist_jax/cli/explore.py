@@ -1,43 +1,39 @@
-"""Shows a data set on one page: its images, labels, pixels, classes, duplicates and doubtful labels.
+"""Shows a data set on one page: images, labels, pixels, duplicates and doubtful labels.
 
-    python scripts/explore.py --config=configs/mnist.py --into=mnist.html
-    python scripts/explore.py --config=configs/mnist.py --into=mnist.html --workdir=runs/mnist
+    mnist-jax explore --config=mnist --workdir=runs/mnist --into=mnist.html
 
---workdir: a finished run on that set, for the labels that its model doubts. --config.data.FIELD=VALUE as for
-main.py. Exit status: 0 done; 2 a mistake in the command.
+--workdir: a finished run on that set, for the labels that its model doubts.
+Exit status: 0 done; 2 an error in the command.
 """
 
 import pathlib
-import sys
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
-
-import numpy as np
-from absl import flags
-
-from mnist_jax.cli import command_line
+from mnist_jax.cli.parsing import Options, Parser
 from mnist_jax.system.errors import UserError
 
-_CONFIG = command_line.define_config()
-_INTO = flags.DEFINE_string("into", "", "The page to write; default: the set's name, .html.")
-_WORKDIR = flags.DEFINE_string("workdir", "", "A finished run on the set.")
+
+def add_flags(parser: Parser) -> None:
+    parser.add_config()
+    parser.add_argument("--into", default="", help="the page to write; default: NAME.html, by the set's name")
+    parser.add_argument("--workdir", default="", help="a finished run on the set")
 
 
-def main() -> None:
-    command_line.parse(sys.argv, required=("config",))
+def run(options: Options) -> None:
+    import numpy as np
+
     from mnist_jax import data
     from mnist_jax.config.fields import validate
     from mnist_jax.metrics.predictions import load_predictions
     from mnist_jax.storage.workdir import check_same_data, read_record
     from mnist_jax.studies.explore_page import write_page
 
-    config = validate(_CONFIG.value)
+    config = validate(options.config)
     dataset, predictions = data.load(config.data), None
-    path = pathlib.Path(_INTO.value or f"{dataset.name.replace('/', '-')}.html")
+    path = pathlib.Path(options.into or f"{dataset.name.replace('/', '-')}.html")
     if not path.parent.is_dir():
         raise UserError(f"--into={path}: there is no folder {path.parent}")
-    if _WORKDIR.value:
-        workdir = pathlib.Path(_WORKDIR.value)
+    if options.workdir:
+        workdir = pathlib.Path(options.workdir)
         check_same_data(read_record(workdir), dataset, workdir)
         _, predictions = load_predictions(workdir / "predictions.npz")
         if not np.array_equal(predictions.labels, dataset.test.labels):
@@ -49,7 +45,3 @@ def main() -> None:
             f"{path} cannot be written: {error.strerror or error}; give another --into"
         ) from error
     print(f"{path}  {path.stat().st_size / 2**20:.1f} MiB")
-
-
-if __name__ == "__main__":
-    sys.exit(command_line.run(main))

@@ -1,41 +1,25 @@
-"""Writes a run's model as files that work without this program.
+"""Writes the model of a run as files that need no mnist_jax.
 
-    python scripts/export.py --workdir=runs/mnist
+    mnist-jax export --workdir=runs/mnist
 
 model.stablehlo, from uint8 images to probabilities, which jax.export reads, on CPU, CUDA and TPU;
 model.safetensors, the weights; config.json; README.md, a model card: data, metrics, intended use, limits.
-Exit status: 0 done; 2 a mistake in the command.
+Exit status: 0 done; 2 an error in the command.
 """
 
-import argparse
 import pathlib
-import sys
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
-
-from mnist_jax.cli import command_line
-from mnist_jax.system import terminal
+from mnist_jax.cli.parsing import Options, Parser
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--workdir", type=pathlib.Path, required=True, help="the folder of the run")
-    parser.add_argument("--checkpoint", type=int, help="its step; default: the best by validation")
+def add_flags(parser: Parser) -> None:
+    parser.add_run()
     parser.add_argument("--into", type=pathlib.Path, help="the folder to write to; default: WORKDIR/export")
-    arguments = parser.parse_args()
-    terminal.quiet_libraries()
-    return command_line.run(lambda: export(arguments))
 
 
-def export(arguments: argparse.Namespace) -> None:
+def run(options: Options) -> None:
     from mnist_jax.serving.export import export_model
 
-    into = arguments.into or arguments.workdir / "export"
-    for path in export_model(arguments.workdir, into, step=arguments.checkpoint):
+    into = options.into or options.workdir / "export"
+    for path in export_model(options.workdir, into, step=options.checkpoint):
         print(f"{path}  {path.stat().st_size:,} bytes")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

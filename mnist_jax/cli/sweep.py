@@ -1,49 +1,76 @@
-"""Runs every member of a sweep as a run of its own.
+"""Trains every member of a sweep, or the trials of a search, each as a run of its own.
 
-    python scripts/sweep.py --config=configs/mnist.py --sweep=configs/sweeps/report.py --workdir=runs/report
+    mnist-jax sweep --config=mnist --sweep=report --workdir=runs/report
 
 With --search=optuna --trials=30 the file has a space instead, suggest(trial), and Optuna chooses the members.
-The same command again goes on with what is left. Fields of the base config can be changed as in main.py:
---config.train.epochs=3. Exit status: 0 all members are finished; 1 some failed; 2 a mistake in the command or
-the sweep, told in one line; 130, 143 or 129 stopped by a signal, with the steps in flight saved.
+The same command again resumes the sweep.
+Exit status: 0 all members are finished; 1 some failed; 2 an error in the command or the sweep; 130, 143 or
+129 stopped by a signal, with the steps in flight saved.
 """
 
 import pathlib
 import shlex
-import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
-
-from absl import flags
-from ml_collections import config_flags
-
-from mnist_jax.cli import command_line
+from mnist_jax.cli.parsing import Options, Parser, integer, one_of
 from mnist_jax.system.errors import UserError
 
-command_line.define_config()
-flags.DEFINE_string(
-    "sweep", None, "A file of configs/sweeps/, with get_sweep() or, for --search, suggest(trial)."
-)
-flags.DEFINE_string("workdir", None, "The sweep's folder, which has one for each member.")
-flags.DEFINE_integer("jobs", 1, "How many members run side by side, each with its share of the cores.", 1)
-flags.DEFINE_string("member", None, "Run this member alone: its name, or its place from 0 on.")
-flags.DEFINE_bool("vmap", False, "Train members that differ in numbers alone at once, as populations.")
-flags.DEFINE_enum("search", None, ["optuna"], "Search the space that the file's suggest(trial) describes.")
-flags.DEFINE_integer("trials", 20, "How many trials a search has in all.", 1)
-flags.DEFINE_bool("list", False, "Print the members and their changes, and run nothing.")
+if TYPE_CHECKING:
+    from mnist_jax.config.variants import Member
 
 
-def main() -> int:
-    command_line.parse(sys.argv, required=("config", "sweep", "workdir"))
+def add_flags(parser: Parser) -> None:
+    parser.add_config()
+    parser.add_argument(
+        "--sweep",
+        required=True,
+        help="a sweep by name, such as report, or a file with get_sweep() or, for --search, suggest(trial)",
+    )
+    parser.add_argument(
+        "--workdir",
+        type=pathlib.Path,
+        required=True,
+        help="the folder of the sweep, with one for each member",
+    )
+    parser.add_argument(
+        "--jobs",
+        type=integer(1),
+        default=1,
+        metavar="N",
+        help="how many members run side by side, each with its share of the cores; default: %(default)s",
+    )
+    parser.add_argument("--member", help="run this member alone: its name, or its index from 0")
+    parser.add_argument(
+        "--vmap",
+        action="store_true",
+        help="train members that differ in numbers alone together, as populations",
+    )
+    parser.add_argument(
+        "--search",
+        type=one_of("optuna"),
+        metavar="optuna",
+        help="search the space of the file's suggest(trial)",
+    )
+    parser.add_argument(
+        "--trials", type=integer(1), default=20, metavar="N", help="of a search, in all; default: %(default)s"
+    )
+    parser.add_argument(
+        "--list", action="store_true", help="print the members and their changes, and run nothing"
+    )
+
+
+def run(options: Options) -> int:
+    from mnist_jax.cli.config_flag import find
     from mnist_jax.config.variants import called, flags_of, load_file, members_of
     from mnist_jax.studies.runner import run_sweep
 
-    options, workdir = flags.FLAGS, pathlib.Path(flags.FLAGS.workdir)
+    file = str(find(options.sweep, "--sweep", "sweeps"))
     if options.search:
         if options.list or options.vmap or options.member is not None:
             raise UserError("--search chooses the members itself; leave out --list, --member and --vmap")
-        return search(options, workdir)
-    members = members_of(options.config, called(load_file(options.sweep, "get_sweep")))
+        return search(options, file)
+    members = members_of(options.config, called(load_file(file, "get_sweep")))
     if options.vmap:
         from mnist_jax.config.population import grouped  # which needs JAX
 
@@ -54,39 +81,36 @@ def main() -> int:
         for member in members:
             print(f"{member.name}: {shlex.join(flags_of(member.overrides))}")
         return 0
-    return 0 if run_sweep(members, workdir, base_flags(workdir), options.jobs) else 1
+    return 0 if run_sweep(members, options.workdir, base_flags(options), options.jobs) else 1
 
 
-def search(options, workdir: pathlib.Path) -> int:
+def search(options: Options, file: str) -> int:
     from mnist_jax.config.variants import load_file
 
     try:
         from mnist_jax.studies.search import run_search
     except ImportError as error:
         raise UserError(f"--search=optuna needs Optuna ({error}); pip install '.[search]'") from error
-    suggest = load_file(options.sweep, "suggest")
-    shared = base_flags(workdir)
-    best = run_search(options.config, suggest, workdir, shared, jobs=options.jobs, trials=options.trials)
-    print(f"best  {workdir / best.name}  validation {options.config.checkpoint.metric} {best.value:.4f}")
+    suggest, shared = load_file(file, "suggest"), base_flags(options)
+    best = run_search(
+        options.config, suggest, options.workdir, shared, jobs=options.jobs, trials=options.trials
+    )
+    score = f"validation {options.config.checkpoint.metric} {best.value:.4f}"
+    print(f"best  {options.workdir / best.name}  {score}")
     return 0
 
 
-def base_flags(workdir: pathlib.Path) -> list[str]:
-    """The flags of main.py that all members share; in W&B they are a group."""
+def base_flags(options: Options) -> list[str]:
+    """The flags of `train` that all members share; in W&B they are a group."""
     from mnist_jax.config.variants import flags_of
 
-    config = flags.FLAGS["config"]
-    shared = {"wandb.group": workdir.name, **config_flags.get_override_values(config)}
-    return [f"--config={config_flags.get_config_filename(config)}", *flags_of(shared)]
+    shared = {"wandb.group": options.workdir.name, **options.config_changes}
+    return [f"--config={options.config_name}", *flags_of(shared)]
 
 
-def chosen(members, asked: str):
+def chosen(members: "Sequence[Member]", asked: str) -> "Member":
     """The member that `--member` means."""
-    for place, member in enumerate(members):
-        if asked in (member.name, str(place)):
+    for index, member in enumerate(members):
+        if asked in (member.name, str(index)):
             return member
     raise UserError(f"--member={asked} is not in the sweep, which has {len(members)}: --list shows them")
-
-
-if __name__ == "__main__":
-    sys.exit(command_line.run(main))
