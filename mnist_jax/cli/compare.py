@@ -5,8 +5,8 @@
 Runs whose configs differ in the seed alone are one setting. Settings are sorted by a test metric, and every
 two of them tested: Welch's test over seeds, McNemar's on the predictions of the same examples, a paired
 bootstrap, with Holm's correction over all pairs. compare.html has it all on a page. With
---wandb=ENTITY/PROJECT the finished runs of a W&B project are compared, alone or beside those of folders. Exit
-status: 0; 2 where the runs cannot be compared, with the reason in one line.
+--wandb=ENTITY/PROJECT the finished runs of a W&B project are compared, alone or beside those of folders.
+Exit status: 0 done; 2 an error in the command, or the runs cannot be compared.
 """
 
 import json

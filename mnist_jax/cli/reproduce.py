@@ -3,8 +3,8 @@
     mnist-jax reproduce runs/digits
 
 Shows what of code, packages and machine differs from run.json, trains the same config in a new folder, and
-says whether parameters and metrics are bit-identical, equal within a tolerance, or different. Exit status:
-0 bit-identical or within the tolerance; 1 different; 2 it could not be run.
+says whether parameters and metrics are bit-identical, equal within a tolerance, or different.
+Exit status: 0 bit-identical or within the tolerance; 1 different; 2 an error in the command or the run.
 """
 
 import pathlib

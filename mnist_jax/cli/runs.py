@@ -2,8 +2,8 @@
 
     mnist-jax runs runs/
 
-Each folder below with a run.json is a line, the newest first, with the fields in which they differ. Exit
-status: 0; 2 an error in the command.
+Each folder below with a run.json is a line, the newest first, with the fields in which they differ.
+Exit status: 0 done; 2 an error in the command.
 """
 
 import datetime

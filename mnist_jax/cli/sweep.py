@@ -90,7 +90,7 @@ def search(options: Options, file: str) -> int:
     try:
         from mnist_jax.studies.search import run_search
     except ImportError as error:
-        raise UserError(f"--search=optuna needs Optuna ({error}); pip install '.[search]'") from error
+        raise UserError(f"--search=optuna needs Optuna ({error}); pip install optuna") from error
     suggest, shared = load_file(file, "suggest"), base_flags(options)
     best = run_search(
         options.config, suggest, options.workdir, shared, jobs=options.jobs, trials=options.trials

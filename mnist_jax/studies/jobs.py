@@ -21,7 +21,7 @@ from mnist_jax.system import gpu_check
 from mnist_jax.system.errors import UserError
 from mnist_jax.system.installation import child_environment
 
-_TRAIN = ("-m", "mnist_jax", "train")
+_TRAIN = ("-P", "-m", "mnist_jax", "train")  # without the current folder on the path
 _NAME = "mnist-jax train: "  # before its errors
 _POLL = 0.2  # seconds
 

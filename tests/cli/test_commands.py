@@ -29,7 +29,7 @@ def test_the_help_of_a_command_has_usage_flags_exit_statuses_and_an_example(name
     assert told.startswith(f"usage: mnist-jax {name} ")
     assert f"    mnist-jax {name} " in told
     assert "Exit status: 0" in " ".join(told.split())
-    assert "2 an error in the command" in " ".join(told.split()) or name == "reproduce"
+    assert "2 an error in the command" in " ".join(told.split())
     assert "--verbosity" in told
 
 
