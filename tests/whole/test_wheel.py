@@ -60,7 +60,10 @@ def test_a_sweep_on_a_config_by_name_outside_a_checkout(installed, tmp_path):
 def test_a_config_of_the_users_starts_from_a_packaged_one(installed, tmp_path):
     (tmp_path / "mine.py").write_text(
         "from configs import digits\n\n"
-        "def get_config():\n    config = digits.get_config()\n    config.train.epochs = 0\n    return config\n"
+        "def get_config():\n"
+        "    config = digits.get_config()\n"
+        "    config.train.epochs = 0\n"
+        "    return config\n"
     )
     done = run(installed, tmp_path, "train", "--config=mine.py", "--workdir=run")
     assert done.returncode == 2
