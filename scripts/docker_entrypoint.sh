@@ -3,7 +3,8 @@
 # program in the place of this process, so that signals reach it.
 #
 #   docker run IMAGE --config=configs/mnist.py --workdir=/runs/mnist     main.py with these flags
-#   docker run IMAGE python scripts/reproduce.py /runs/mnist             or any command
+#   docker run IMAGE mnist-jax reproduce /runs/mnist                     another command of this program
+#   docker run IMAGE bash                                                or any program
 #
 # $ALLOW_CPU=1: an image for GPUs goes on without one. Exit status 2, with one line: it does not.
 set -euo pipefail

@@ -4,7 +4,7 @@
 #     sbatch --array=0-17%6 scripts/sweep_slurm.sh \
 #         --config=configs/mnist.py --sweep=configs/sweeps/report.py --workdir=runs/report
 #
-# `scripts/sweep.py --list` with the same flags shows the members, of which the array counts the lines from 0 on.
+# `python -m mnist_jax sweep --list` with the same flags shows the members, of which the array counts the lines from 0 on.
 # Data sets have to be prepared once before, by any run. Two minutes before the time limit a member is told to
 # save, and goes on where it was when the array is submitted again.
 #SBATCH --job-name=sweep
@@ -16,4 +16,4 @@
 #SBATCH --output=sweep-%A_%a.log
 set -euo pipefail
 export SRUN_CPUS_PER_TASK="${SLURM_CPUS_PER_TASK:-1}" # which srun does not take over by itself
-exec srun "${PYTHON:-.venv/bin/python}" scripts/sweep.py --member="$SLURM_ARRAY_TASK_ID" "$@"
+exec srun "${PYTHON:-.venv/bin/python}" -m mnist_jax sweep --member="$SLURM_ARRAY_TASK_ID" "$@"

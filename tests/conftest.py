@@ -171,6 +171,11 @@ def run_script(name: str, *arguments: str, **options) -> subprocess.CompletedPro
     return launcher.run([f"scripts/{name}", *arguments], **options)
 
 
+def run_command(name: str, *arguments: str, **options) -> subprocess.CompletedProcess:
+    """Runs `mnist-jax NAME ARGUMENTS` as a user would and returns what it printed."""
+    return launcher.run(["-m", "mnist_jax", name, *arguments], **options)
+
+
 def start_main(*arguments: str, **options):
     """Starts main.py as a user would, its output in pipes."""
     return launcher.start(["main.py", *arguments], **options)

@@ -1,6 +1,6 @@
 """The report's experiments: a Keras-like convnet for MNIST, and five changes to it, three seeds each.
 
-    python scripts/sweep.py --config=configs/mnist.py --sweep=configs/sweeps/report.py --workdir=runs/report
+    mnist-jax sweep --config=mnist --sweep=report --workdir=runs/report
 
 18 runs of two to four minutes each on 2 cores of an x86-64 machine, beside other work. README.md has
 what came out. Another set by the base config: `--config.data.name=fashion_mnist`.

@@ -1,6 +1,6 @@
 """A space to search: learning rate, batch size, regularization and width of the network.
 
-    python scripts/sweep.py --config=configs/mnist.py --sweep=configs/sweeps/search.py --workdir=runs/search \
+    mnist-jax sweep --config=mnist --sweep=search --workdir=runs/search \
         --search=optuna --trials=30
 """
 

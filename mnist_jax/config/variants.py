@@ -120,7 +120,7 @@ def changed(
 
 
 def flags_of(overrides: Overrides) -> list[str]:
-    """Changes as flags of main.py."""
+    """Changes as flags of `mnist-jax train`."""
     return [f"--config.{field}={_plain(value)}" for field, value in overrides.items()]
 
 

@@ -1,4 +1,4 @@
-"""Runs of main.py as processes, so many side by side, each with its share of the cores and GPUs."""
+"""Training runs as processes, so many side by side, each with its share of the cores and GPUs."""
 
 import concurrent.futures
 import os
@@ -20,8 +20,10 @@ from mnist_jax.storage.workdir import is_finished
 from mnist_jax.studies.listing import is_held
 from mnist_jax.system import gpu_check
 from mnist_jax.system.errors import UserError
+from mnist_jax.system.installation import child_environment
 
-_MAIN = pathlib.Path(__file__).resolve().parents[2] / "main.py"
+_TRAIN = ("-P", "-m", "mnist_jax", "train")  # without the current folder on the path
+_NAME = "mnist-jax train: "  # before its errors
 _POLL = 0.2  # seconds
 
 
@@ -38,12 +40,12 @@ class Outcome(NamedTuple):
 
 
 class Task:
-    """A run of main.py to be done in a workdir, or to go on there; what it prints goes to output.log."""
+    """A training run to be done in a workdir, or resumed there; its output goes to output.log."""
 
     def __init__(self, workdir: pathlib.Path, config: ml_collections.FrozenConfigDict, flags: Sequence[str]):
-        """flags: those of main.py that give this config."""
+        """flags: those of `mnist-jax train` that give this config."""
         self.workdir, self.config = workdir, config
-        self._command = [sys.executable, str(_MAIN), *flags, f"--workdir={workdir}"]
+        self._command = [sys.executable, *_TRAIN, *flags, f"--workdir={workdir}"]
         self._process: subprocess.Popen[bytes] | None = None
         self._stop: int | None = None
         self._changing = threading.Lock()
@@ -103,7 +105,7 @@ class Task:
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
-                    env={**os.environ, **environment},
+                    env=child_environment({**os.environ, **environment}),
                     process_group=0,  # Ctrl-C comes to this process, which passes it on
                 )
             return self._process.wait()
@@ -121,7 +123,7 @@ class Task:
             return f"killed by {name}" + (", for want of memory perhaps" if name == "SIGKILL" else "")
         lines = (self.workdir / "output.log").read_text(errors="replace").split("\n")
         last = next((line for line in reversed(lines) if line.strip()), f"exit status {status}")
-        return last.strip().removeprefix("main.py: ")
+        return last.strip().removeprefix(_NAME)
 
 
 class Slots:

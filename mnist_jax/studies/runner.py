@@ -16,7 +16,7 @@ _POLL = 0.5  # seconds
 def run_sweep(members: Sequence[Member], workdir: pathlib.Path, flags: Sequence[str], jobs: int) -> bool:
     """Runs each member in a folder of its name; returns whether all are finished.
 
-    flags: of main.py, for all members. jobs: how many side by side.
+    flags: of `mnist-jax train`, for all members. jobs: how many side by side.
     Raises UserError: more jobs than cores. Interrupted: after a signal, with all members saved.
     """
     tasks = {

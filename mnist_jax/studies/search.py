@@ -57,9 +57,9 @@ def run_search(
 ) -> Best:
     """Runs trials, in folders of the workdir, until so many have ended; what was begun before goes on.
 
-    suggest: from an Optuna trial to changes of the base config. flags: of main.py, for all trials. A trial
-    whose validation metric is worse than the median of the others at the same evaluation is stopped. The
-    study is in optuna.db of the workdir.
+    suggest: from an Optuna trial to changes of the base config. flags: of `mnist-jax train`, for all
+    trials. A trial whose validation metric is worse than the median of the others at the same evaluation is
+    stopped. The study is in optuna.db of the workdir.
     Raises UserError: a suggestion that may not be, a search of another base config there, or no trial that
     finished. Interrupted: after a signal, with all trials saved.
     """

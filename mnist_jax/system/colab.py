@@ -1,12 +1,13 @@
 """What Colab lacks to run this program, without breaking what it has."""
 
-import pathlib
+import importlib.metadata
 import tomllib
 from collections.abc import Collection
 
+from mnist_jax.system.installation import ROOT
+
 # What a runtime that was made for one of them has beside jax.
 _PLUGINS = {"libtpu": "tpu", "jax-cuda13-plugin": "cuda13", "jax-cuda12-plugin": "cuda12"}
-_ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def requirements(installed: Collection[str]) -> list[str]:
@@ -16,8 +17,16 @@ def requirements(installed: Collection[str]) -> list[str]:
     together with its plugin for the same accelerator.
     """
     known = {name.lower().replace("_", "-") for name in installed}
-    needed = tomllib.loads((_ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    needed = _dependencies()
     extra = next((extra for plugin, extra in _PLUGINS.items() if plugin in known), None)
     if extra is None:
         return needed
     return [one.replace("jax>", f"jax[{extra}]>") if one.startswith("jax>") else one for one in needed]
+
+
+def _dependencies() -> list[str]:
+    """What pyproject.toml of a checkout lists, or the metadata of an installed package."""
+    project = ROOT / "pyproject.toml"
+    if project.is_file():
+        return tomllib.loads(project.read_text())["project"]["dependencies"]
+    return [one for one in importlib.metadata.requires("mnist_jax") or [] if "extra ==" not in one]

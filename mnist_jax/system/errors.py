@@ -13,7 +13,7 @@ _OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "Out of memory", "bad_alloc")
 class UserError(Exception):
     """A mistake that the user can mend: the message is one line that says what is wrong and what to do.
 
-    `main.py` prints it without a traceback and exits with status 2.
+    The command line prints it without a traceback and exits with status 2.
     """
 
 

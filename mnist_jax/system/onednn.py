@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import jaxlib
 
 from mnist_jax.system.files import user_cache_dir, write_whole
+from mnist_jax.system.installation import child_environment
 
 TARGET = "__onednn$convolution"
 _PROBE = "from mnist_jax.system import onednn; onednn.check()"
@@ -36,8 +37,7 @@ def works() -> bool:
         return path.read_text() == "works"
     except OSError:
         pass
-    root = str(pathlib.Path(__file__).resolve().parents[2])
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": root}
+    environment = child_environment({**os.environ, "JAX_PLATFORMS": "cpu"})
     try:
         done = subprocess.run(
             [sys.executable, "-c", _PROBE], env=environment, capture_output=True, timeout=_PROBE_SECONDS

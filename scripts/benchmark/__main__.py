@@ -35,12 +35,11 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import ml_collections
-from absl import flags
 from benchmark import measures, throughput
 from rich.console import Console
 from rich.table import Table
 
-from mnist_jax.cli import command_line
+from mnist_jax.cli import config_flag, exits
 from mnist_jax.config.fields import validate
 from mnist_jax.storage.provenance import describe_environment
 from mnist_jax.system import devices, terminal
@@ -223,9 +222,8 @@ def config_flags(arguments: argparse.Namespace, *defaults: str) -> list[str]:
 
 
 def read_config(arguments: argparse.Namespace) -> ml_collections.FrozenConfigDict:
-    command_line.define_config()
-    command_line.parse([sys.argv[0], *config_flags(arguments)], required=("config",))
-    return validate(flags.FLAGS.config)
+    config, _ = config_flag.read(config_flags(arguments))
+    return validate(config.fields)
 
 
 def rates(found: dict[str, measures.Timing]) -> tuple[dict, list[Row]]:
@@ -277,4 +275,4 @@ MEASUREMENTS = {
 }
 
 if __name__ == "__main__":
-    sys.exit(command_line.run(main))
+    sys.exit(exits.status_of("benchmark", main))

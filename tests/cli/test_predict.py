@@ -1,4 +1,4 @@
-"""scripts/predict.py as users run it."""
+"""`mnist-jax predict` as users run it."""
 
 import csv
 import io
@@ -8,7 +8,7 @@ import subprocess
 import numpy as np
 import pytest
 import sklearn.datasets
-from conftest import run_script
+from conftest import run_command
 from PIL import Image
 
 from mnist_jax.serving.classifier import load_classifier
@@ -29,7 +29,7 @@ def images(tmp_path_factory):
 
 
 def predict(workdir, *arguments, **options) -> subprocess.CompletedProcess:
-    return run_script("predict.py", f"--workdir={workdir}", *arguments, **options)
+    return run_command("predict", f"--workdir={workdir}", *arguments, **options)
 
 
 def test_a_folder_as_json(tiny_run, images):
@@ -97,8 +97,8 @@ def test_standard_input_is_an_image_or_names(tiny_run, images):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["--top=0", "x.png"], "predict.py: --top is 0; it has to be at least 1\n"),
-        (["nothing*"], "predict.py: nothing* matches no file\n"),
+        (["--top=0", "x.png"], "mnist-jax predict: --top must be an integer of at least 1 (got '0')\n"),
+        (["nothing*"], "mnist-jax predict: nothing* matches no file\n"),
         (["--checkpoint=1", "x.png"], "which has: "),
     ],
 )

@@ -56,18 +56,22 @@ def start(
     stderr: int | IO = subprocess.PIPE,
     new_session: bool = False,
 ) -> "Forked | subprocess.Popen[str]":
-    """Starts `python SCRIPT ARGUMENTS`, as a user would.
+    """Starts `python SCRIPT ARGUMENTS` or `python -m MODULE ARGUMENTS`, as a user would.
 
-    arguments: the script, by its path in the checkout, first. env: the whole environment; this process's, if
-    None. stdin: nothing, if None. stdout, stderr: as for subprocess.Popen.
+    arguments: the script, by its path in the checkout, or "-m" and the module first. env: the whole
+    environment; this process's, if None. stdin: nothing, if None. stdout, stderr: as for subprocess.Popen.
     """
-    given = [str(ROOT / arguments[0]), *map(str, arguments[1:])]
+    given = list(map(str, arguments))
     env = dict(os.environ if env is None else env)
+    if given[0] != "-m":
+        given[0] = str(ROOT / given[0])
     if not _imports_differently(env):
         return Forked(given, env, cwd, stdin, stdout, stderr, new_session)
+    from mnist_jax.system.installation import child_environment
+
     return start_anew(
         [sys.executable, *given],
-        env=env, cwd=cwd, stdin=subprocess.DEVNULL if stdin is None else stdin,
+        env=child_environment(env), cwd=cwd, stdin=subprocess.DEVNULL if stdin is None else stdin,
         stdout=stdout, stderr=stderr, start_new_session=new_session,
     )  # fmt: skip
 
@@ -300,5 +304,10 @@ if __name__ == "__main__":
     for name in _IMPORTED:
         __import__(name)
     sys.argv = _become(_serve(socket.socket(fileno=int(sys.argv[1]))))
-    sys.path[0] = str(pathlib.Path(sys.argv[0]).parent)
-    runpy.run_path(sys.argv[0], run_name="__main__")
+    if sys.argv[0] == "-m":
+        sys.path[0] = os.getcwd()
+        del sys.argv[0]
+        runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+    else:
+        sys.path[0] = str(pathlib.Path(sys.argv[0]).parent)
+        runpy.run_path(sys.argv[0], run_name="__main__")

@@ -124,7 +124,7 @@ def test_a_port_that_is_taken_is_told(server, classifier):
 
 
 def test_the_command_tells_its_address_and_ends_on_ctrl_c(tiny_run):
-    process = launcher.start(["scripts/demo.py", f"--workdir={tiny_run}", "--port=0"])
+    process = launcher.start(["-m", "mnist_jax", "demo", f"--workdir={tiny_run}", "--port=0"])
     address = process.stdout.readline()
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+  \(Ctrl-C ends it\)\n", address)
     process.send_signal(signal.SIGINT)

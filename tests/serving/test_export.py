@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 import yaml
-from conftest import TINY, run_main, run_script
+from conftest import TINY, run_command, run_main
 from rounding import assert_rounding_alone, disturbed
 
 from mnist_jax.serving.classifier import load_classifier, load_trained
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.whole
 
 
 def export(workdir, *arguments) -> subprocess.CompletedProcess:
-    return run_script("export.py", f"--workdir={workdir}", *arguments)
+    return run_command("export", f"--workdir={workdir}", *arguments)
 
 
 @pytest.fixture(scope="module", params=["tiny_run", "airbench_run"])

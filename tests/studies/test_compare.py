@@ -3,7 +3,7 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import run_script
+from conftest import run_command
 from made_runs import LABELS, run_of, three_settings, warned
 
 from mnist_jax.metrics.significance import holm, mcnemar, welch
@@ -152,12 +152,12 @@ def test_the_page_of_few_runs(runs, tmp_path, count):
 
 
 def test_the_command_prints_writes_and_refuses(runs, tmp_path):
-    done = run_script("compare.py", *(run.workdir for run in runs))
+    done = run_command("compare", *(run.workdir for run in runs))
     assert done.returncode == 0, done.stderr
     assert "large" in done.stdout
     assert (tmp_path / "compare.html").exists()
-    done = run_script(
-        "compare.py",
+    done = run_command(
+        "compare",
         "--json",
         "--metric=loss",
         f"--into={tmp_path / 'p.html'}",
@@ -166,6 +166,6 @@ def test_the_command_prints_writes_and_refuses(runs, tmp_path):
     assert json.loads(done.stdout)["metric"] == "loss"
     assert (tmp_path / "p.html").exists()
     shutil.rmtree(runs[0].workdir)
-    done = run_script("compare.py", runs[0].workdir)
+    done = run_command("compare", runs[0].workdir)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "compare.py: none of these folders holds a finished run\n"

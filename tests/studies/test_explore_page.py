@@ -1,4 +1,4 @@
-"""scripts/explore.py as users run it, and the figures on its page."""
+"""`mnist-jax explore` as users run it, and the figures on its page."""
 
 import base64
 import io
@@ -7,7 +7,7 @@ import subprocess
 
 import numpy as np
 import pytest
-from conftest import run_script
+from conftest import run_command
 from PIL import Image
 from test_explore import splits
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.whole
 
 
 def explore(*arguments) -> subprocess.CompletedProcess:
-    return run_script("explore.py", "--config=configs/digits.py", *arguments)
+    return run_command("explore", "--config=configs/digits.py", *arguments)
 
 
 def pictures(text: str) -> list[Image.Image]:

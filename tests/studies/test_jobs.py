@@ -101,7 +101,7 @@ def test_cores_are_shared_out(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("visible", "count", "expected"),
+    ("visible", "slots", "expected"),
     [
         ("", 2, [{}, {}]),
         ("0,1", 1, [{}]),
@@ -109,9 +109,9 @@ def test_cores_are_shared_out(monkeypatch):
         ("0", 2, [{"CUDA_VISIBLE_DEVICES": "0", "XLA_PYTHON_CLIENT_MEM_FRACTION": "0.45"}] * 2),
     ],
 )
-def test_gpus_are_shared_out(monkeypatch, visible, count, expected):
+def test_gpus_are_shared_out(monkeypatch, visible, slots, expected):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert [jobs._gpu_environment(slot, count) for slot in range(count)] == expected
+    assert [jobs._gpu_environment(slot, slots) for slot in range(slots)] == expected
 
 
 def test_how_far_a_task_is(config, tmp_path):

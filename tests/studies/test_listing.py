@@ -3,7 +3,7 @@ import shutil
 
 import launcher
 import pytest
-from conftest import run_script
+from conftest import run_command
 
 from mnist_jax.config.fields import differences
 from mnist_jax.storage.record import read_record
@@ -26,7 +26,7 @@ def change(workdir, **keys):
 
 
 def listed(*arguments):
-    done = run_script("runs.py", *arguments)
+    done = run_command("runs", *arguments)
     return done.returncode, done.stdout, done.stderr
 
 
@@ -112,7 +112,7 @@ def test_the_list_shows_status_scores_and_what_differs(workdir, tmp_path):
 
 
 def test_a_reader_that_closes_ends_it_quietly(workdir):
-    process = launcher.start(["scripts/runs.py", workdir.parent])
+    process = launcher.start(["-m", "mnist_jax", "runs", workdir.parent])
     process.stdout.close()
     assert process.stderr.read() == ""
     assert process.wait() == 0

@@ -4,7 +4,7 @@ import pathlib
 import subprocess
 
 import pytest
-from conftest import run_script
+from conftest import run_command
 
 from mnist_jax.storage.record import read_record
 from mnist_jax.studies import reproduce
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.whole
 
 
 def reproduced(*arguments) -> subprocess.CompletedProcess:
-    return run_script("reproduce.py", *arguments, env={**os.environ, "COLUMNS": "150"})
+    return run_command("reproduce", *arguments, env={**os.environ, "COLUMNS": "150"})
 
 
 def copy_of(run, folder, change) -> pathlib.Path:

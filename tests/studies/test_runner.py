@@ -26,7 +26,9 @@ def get_sweep():
 def sweep(tmp_path):
     (tmp_path / "sweep.py").write_text(SWEEP)
     return [
-        "scripts/sweep.py",
+        "-m",
+        "mnist_jax",
+        "sweep",
         *TINY,
         f"--sweep={tmp_path / 'sweep.py'}",
         f"--workdir={tmp_path / 'runs'}",

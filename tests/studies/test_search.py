@@ -132,8 +132,8 @@ def test_a_damaged_study_is_told(tmp_path):
 def test_a_killed_search_goes_on_with_the_trial_it_was_at(tmp_path):
     (tmp_path / "space.py").write_text(SPACE)
     command = [
-        "scripts/sweep.py", *TINY, f"--sweep={tmp_path / 'space.py'}", f"--workdir={tmp_path / 'runs'}",
-        "--search=optuna", "--trials=1",
+        "-m", "mnist_jax", "sweep", *TINY, f"--sweep={tmp_path / 'space.py'}",
+        f"--workdir={tmp_path / 'runs'}", "--search=optuna", "--trials=1",
     ]  # fmt: skip
     first = launcher.start(command)
     record = tmp_path / "runs" / "trial_0000" / "run.json"

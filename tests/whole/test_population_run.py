@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 import pytest
-from conftest import TINY, run_main, run_script, start_main
+from conftest import TINY, run_command, run_main, start_main
 
 from mnist_jax.metrics.confusion import evaluate
 from mnist_jax.metrics.predictions import load_predictions
@@ -97,7 +97,7 @@ def test_the_population_itself_is_no_model_to_ask(population):
     done = run_main(*ASKED, "--mode=evaluate", f"--workdir={workdir}")
     assert done.returncode == 2
     assert "holds a population of models; give the folder of one of them" in done.stderr
-    done = run_script("predict.py", f"--workdir={workdir}", "x.png")
+    done = run_command("predict", f"--workdir={workdir}", "x.png")
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
 
 

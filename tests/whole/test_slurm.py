@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT, TINY, run_script
+from conftest import ROOT, TINY, run_command
 
 pytestmark = pytest.mark.whole
 
@@ -46,6 +46,6 @@ def test_the_usage_that_it_shows_fits_the_reports_sweep():
     text = SCRIPT.read_text()
     last = int(re.search(r"--array=0-(\d+)", text)[1])
     sweep = ("--config=configs/mnist.py", "--sweep=configs/sweeps/report.py", "--workdir=runs/report")
-    listed = run_script("sweep.py", *sweep, "--list")
+    listed = run_command("sweep", *sweep, "--list")
     assert len(listed.stdout.splitlines()) == last + 1
     assert "--signal=TERM@" in text

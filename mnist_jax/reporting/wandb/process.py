@@ -23,11 +23,11 @@ import ml_collections
 from mnist_jax.reporting.wandb.upload import unsynced
 from mnist_jax.system import distributed
 from mnist_jax.system.errors import Interrupted, UserError
+from mnist_jax.system.installation import child_environment
 
 _SECONDS_TO_WRITE = 60.0  # for the predictions of ten thousand examples one is enough
 _SECONDS_TO_STOP = 3.0  # where the person at the terminal waits for the end of an interrupted run
 _NOT_PASSED_ON = {"WANDB_MODE", "WANDB_RESUME", "WANDB_RUN_ID"}  # which this program decides
-_ROOT = pathlib.Path(__file__).resolve().parents[3]
 
 
 def effective_mode(config: ml_collections.FrozenConfigDict, environment: Mapping[str, str]) -> str:
@@ -134,7 +134,6 @@ class WandbProcess:
         job = {"workdir": str(folder.parent), "online": self.mode == "online", "resumes": resumes}
         withheld = _NOT_PASSED_ON - ({"WANDB_RUN_ID"} if _swept(self._environment) else set())
         inherited = {name: value for name, value in self._environment.items() if name not in withheld}
-        path = os.pathsep.join(filter(None, [str(_ROOT), self._environment.get("PYTHONPATH")]))
         # The rows are opened here: a training that resumes this one replaces the file, whose rows are not for
         # this process to log.
         with (folder / "writer.log").open("ab") as log, (folder.parent / "metrics.jsonl").open("rb") as rows:
@@ -146,7 +145,7 @@ class WandbProcess:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
-                env={**inherited, **_settings(folder), "PYTHONPATH": path},
+                env=child_environment({**inherited, **_settings(folder)}),
                 process_group=0,  # Ctrl-C is for the training; in another session niceness would not count
             )
 

@@ -5,7 +5,7 @@ import os
 import shutil
 
 import pytest
-from conftest import run_script
+from conftest import run_command
 from wandb_backend import KEY, Run, WandbBackend
 
 pytestmark = pytest.mark.whole
@@ -28,7 +28,7 @@ def add(backend, workdir, run_id, name, *, files=NEEDED, ended=(0,)):
 def compare(project, folder, **environment):
     clean = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
     env = {**clean, "HOME": str(folder), **environment}
-    return run_script("compare.py", f"--wandb={project}", "--json", cwd=folder, env=env)
+    return run_command("compare", f"--wandb={project}", "--json", cwd=folder, env=env)
 
 
 def test_finished_runs_of_a_project_are_compared(backend, tiny_run, tmp_path):

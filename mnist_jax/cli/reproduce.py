@@ -1,51 +1,40 @@
-"""Runs a finished run again and tells whether it comes out the same.
+"""Trains a finished run again and compares the results.
 
-    python scripts/reproduce.py runs/digits
+    mnist-jax reproduce runs/digits
 
 Shows what of code, packages and machine differs from run.json, trains the same config in a new folder, and
-says whether parameters and metrics are bit-identical, equal within a tolerance, or different. Exit status:
-0 bit-identical or within the tolerance, 1 different, 2 it could not be run.
+says whether parameters and metrics are bit-identical, equal within a tolerance, or different.
+Exit status: 0 bit-identical or within the tolerance; 1 different; 2 an error in the command or the run.
 """
 
-import argparse
 import pathlib
-import sys
+from typing import Any
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
-
-from rich.console import Console
-from rich.table import Table
-
-from mnist_jax.cli import command_line
-from mnist_jax.system import terminal
+from mnist_jax.cli.parsing import Options, Parser, number
 
 PLACES = ("dir", "data_dir", "manual_dir", "cache_dir")
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def add_flags(parser: Parser) -> None:
     parser.add_argument("workdir", type=pathlib.Path, help="the folder of the run to reproduce")
     parser.add_argument("--into", type=pathlib.Path, help="the new run's folder; default: WORKDIR-reproduced")
     parser.add_argument(
-        "--tolerance", type=float, default=0.002, help="on each test metric; default: %(default)s"
+        "--tolerance", type=number, default=0.002, help="on each test metric; default: %(default)s"
     )
     for field in PLACES:
-        parser.add_argument(f"--{field}", default="", help=f"config.data.{field} on this machine")
-    arguments = parser.parse_args()
-    terminal.quiet_libraries()
-    return command_line.run(lambda: reproduce(arguments))
+        parser.add_argument(
+            f"--{field}", default="", metavar="FOLDER", help=f"config.data.{field} on this machine"
+        )
 
 
-def reproduce(arguments: argparse.Namespace) -> int:
+def run(options: Options) -> int:
     from mnist_jax.storage.record import read_record
     from mnist_jax.studies.reproduce import circumstances, config_of, run_again
 
-    workdir = arguments.workdir.resolve()
-    into = arguments.into or workdir.with_name(workdir.name + "-reproduced")
+    workdir = options.workdir.resolve()
+    into = options.into or workdir.with_name(workdir.name + "-reproduced")
     record = read_record(workdir)
-    places = {name: getattr(arguments, name) for name in PLACES}
+    places = {name: getattr(options, name) for name in PLACES}
     config = config_of(record, **places)
     show_differences(circumstances(record))
     outcome = run_again(workdir, config, into)
@@ -57,23 +46,22 @@ def reproduce(arguments: argparse.Namespace) -> int:
         print(f"test {name}: was {then}, now {now}")
     gap = "cannot be compared" if outcome.parameters is None else f"differ by up to {outcome.parameters:.2g}"
     print(f"the parameters {gap} (in units of the largest of their array)")
-    within = outcome.largest <= arguments.tolerance
+    within = outcome.largest <= options.tolerance
     verdict = "equal within the tolerance" if within else "different"
-    print(f"{verdict}: test metrics differ by up to {outcome.largest:.2g}, tolerance {arguments.tolerance:g}")
+    print(f"{verdict}: test metrics differ by up to {outcome.largest:.2g}, tolerance {options.tolerance:g}")
     return 0 if within else 1
 
 
-def show_differences(differences) -> None:
+def show_differences(differences: list[Any]) -> None:
     if not differences:
         print("code, packages and machine are those of the run")
         return
+    from rich.console import Console
+    from rich.table import Table
+
     table = Table(title="what differs from the run")
     for column in ("what", "then", "now"):
         table.add_column(column, overflow="fold")
     for difference in differences:
         table.add_row(*difference)
     Console(highlight=False).print(table)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,36 +1,30 @@
-"""Says what is on images, by the model of a run.
+"""Predicts the class of images with the model of a run.
 
-    python scripts/predict.py --workdir=runs/mnist photo.jpg scans/ 'more/*.png'
-    cat digit.png | python scripts/predict.py --workdir=runs/mnist -
-    find . -name '*.png' | python scripts/predict.py --workdir=runs/mnist --json -
+    mnist-jax predict --workdir=runs/mnist photo.jpg scans/ 'more/*.png'
+    cat digit.png | mnist-jax predict --workdir=runs/mnist -
+    find . -name '*.png' | mnist-jax predict --workdir=runs/mnist --json -
 
-IMAGE is a file, a folder with all below it, a pattern, or - for standard input: an image, or a name a line.
+IMAGE is a file, a folder with all below it, a pattern, or -: standard input has an image, or a name per line.
 PNG, JPEG, GIF, BMP and WebP of any size; digits dark on light or light on dark, drawn, scanned or
 photographed.
-Exit status: 0 done; 1 an image could not be read, and the others were; 2 a mistake in the command.
+Exit status: 0 done; 1 an image could not be read, and the others were; 2 an error in the command.
 """
 
-import argparse
 import csv
 import io
 import itertools
 import json
 import os
-import pathlib
 import signal
 import sys
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
-
-import numpy as np
-from rich.console import Console
-from rich.table import Table
-
-from mnist_jax.cli import command_line
-from mnist_jax.system import terminal
+from mnist_jax.cli.parsing import Options, Parser, integer
 from mnist_jax.system.errors import UserError
+
+if TYPE_CHECKING:
+    pass
 
 
 class Answer(NamedTuple):
@@ -41,35 +35,28 @@ class Answer(NamedTuple):
     top: list[tuple[str, float]]
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def add_flags(parser: Parser) -> None:
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="file, folder, pattern, or -")
-    parser.add_argument("--workdir", type=pathlib.Path, required=True, help="the folder of the run")
-    parser.add_argument("--checkpoint", type=int, help="its step; default: the best by validation")
-    parser.add_argument("--top", type=int, default=3, help="so many classes; default: %(default)s")
+    parser.add_run()
+    parser.add_argument(
+        "--top", type=integer(1), default=3, metavar="N", help="how many classes; default: %(default)s"
+    )
     form = parser.add_mutually_exclusive_group()
     for name, show in (("--csv", show_csv), ("--json", show_json)):
         form.add_argument(name, dest="show", action="store_const", const=show, help="on standard output")
     parser.set_defaults(show=show_table)
-    arguments = parser.parse_args()
-    terminal.quiet_libraries()
-    for stream in (sys.stdout, sys.stderr):  # of names that the terminal cannot show
-        stream.reconfigure(errors="backslashreplace")
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `head` may close what it has enough of
-    return command_line.run(lambda: predict(arguments))
 
 
-def predict(arguments: argparse.Namespace) -> int:
+def run(options: Options) -> int:
     from mnist_jax.serving.classifier import load_classifier
 
-    if arguments.top < 1:
-        raise UserError(f"--top is {arguments.top}; it has to be at least 1")
-    files = iter(list(named_files(arguments.images)))  # a mistake shows before the model is loaded
-    classifier = load_classifier(arguments.workdir, step=arguments.checkpoint)
+    for stream in (sys.stdout, sys.stderr):  # of names that the terminal cannot show
+        cast(io.TextIOWrapper, stream).reconfigure(errors="backslashreplace")
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `head` may close what it has enough of
+    files = iter(list(named_files(options.images)))  # a mistake shows before the model is loaded
+    classifier = load_classifier(options.workdir, step=options.checkpoint)
     broken: list[str] = []
-    arguments.show(answers(classifier, files, arguments.top, broken))
+    options.show(answers(classifier, files, options.top, broken))
     return 1 if broken else 0
 
 
@@ -95,6 +82,8 @@ def answers(
     classifier: Any, files: Iterator[tuple[str, Any]], top: int, broken: list[str]
 ) -> Iterator[Answer]:
     """What is on each image, in order; one that cannot be read is told, noted in `broken` and passed over."""
+    import numpy as np
+
     from mnist_jax.data.image_files import decode
     from mnist_jax.serving.classifier import BATCH
     from mnist_jax.serving.pictures import fit
@@ -106,7 +95,7 @@ def answers(
                 read.append((name, *fit(decode(file), classifier.image_shape, classifier.data_name)))
             except UserError as error:
                 broken.append(name)
-                print(f"predict.py: {name}: {error}", file=sys.stderr)
+                print(f"mnist-jax predict: {name}: {error}", file=sys.stderr)
         if not read:
             continue
         probabilities = classifier.probabilities(np.stack([pixels for _, pixels, _ in read]))
@@ -116,6 +105,9 @@ def answers(
 
 
 def show_table(found: Iterator[Answer]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
     console = Console(highlight=False, markup=False, emoji=False)  # names are names
     table = Table()
     for column in ("image", "class", "probability", "next", "ink"):
@@ -145,7 +137,3 @@ def show_json(found: Iterator[Answer]) -> None:
         top = [{"label": name, "probability": chance} for name, chance in answer.top]
         line = {"file": answer.file, "label": label, "probability": probability, "top": top}
         print(json.dumps({**line, "ink": answer.ink}, ensure_ascii=False))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,54 +1,56 @@
-"""Lists runs: what they are, how they stand, and how good they came out.
+"""Lists runs with status, age and results.
 
-    python scripts/runs.py runs/
+    mnist-jax runs runs/
 
-Every folder below with a run.json is a line, the newest first, with the fields in which they differ. Exit
-status: 0; 2 for a mistake in the command.
+Each folder below with a run.json is a line, the newest first, with the fields in which they differ.
+Exit status: 0 done; 2 an error in the command.
 """
 
-import argparse
 import datetime
 import json
 import pathlib
-import sys
 from collections import Counter
+from collections.abc import Sequence
+from typing import Any
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
-
-from mnist_jax.cli import command_line
+from mnist_jax.cli.parsing import Options, Parser, one_of
 from mnist_jax.system.errors import UserError
 
 STATUSES = ("running", "finished", "interrupted", "killed", "failed", "damaged")
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+def add_flags(parser: Parser) -> None:
+    parser.add_argument(
+        "folders",
+        nargs="*",
+        type=pathlib.Path,
+        default=[pathlib.Path("runs")],
+        metavar="FOLDER",
+        help="with runs in it or below it; default: runs",
     )
-    parser.add_argument("folders", nargs="*", type=pathlib.Path, default=[pathlib.Path("runs")])
-    parser.add_argument("--status", choices=STATUSES, help="those alone that are so")
-    parser.add_argument("--json", action="store_true", help="a JSON object a line, with every field")
-    arguments = parser.parse_args()
-    return command_line.run(lambda: list_runs(arguments))
+    parser.add_argument(
+        "--status", type=one_of(*STATUSES), metavar="STATUS", help=f"only these runs: {', '.join(STATUSES)}"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object per line, with every field")
 
 
-def list_runs(arguments: argparse.Namespace) -> None:
+def run(options: Options) -> None:
     from mnist_jax.studies.listing import find_runs, read_run
 
-    for folder in arguments.folders:
+    for folder in options.folders:
         if not folder.is_dir():
             raise UserError(f"{folder} is no folder; name one that has runs in it or below it")
-    runs = [read_run(workdir) for workdir in find_runs(arguments.folders)]
-    runs = [run for run in runs if arguments.status in (None, run.status)]
+    runs = [read_run(workdir) for workdir in find_runs(options.folders)]
+    runs = [run for run in runs if options.status in (None, run.status)]
     runs.sort(key=lambda run: run.started or "", reverse=True)
-    if arguments.json:
+    if options.json:
         for run in runs:
             print(json.dumps({**run._asdict(), "workdir": str(run.workdir)}))
         return
     print_runs(runs)
 
 
-def print_runs(runs) -> None:
+def print_runs(runs: Sequence[Any]) -> None:
     from mnist_jax.studies.listing import short_names, varying
 
     fields = varying([run.fields for run in runs if run.fields])
@@ -96,7 +98,3 @@ def age(started: str | None) -> str:
         if seconds >= size:
             return f"{seconds // size:.0f} {unit}"
     return f"{max(seconds, 0):.0f} s"
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,85 +1,80 @@
-"""Compares finished runs and says which differences between them are real.
+"""Compares finished runs and tests which differences between them are real.
 
-    python scripts/compare.py runs/report/*
+    mnist-jax compare runs/report/*
 
 Runs whose configs differ in the seed alone are one setting. Settings are sorted by a test metric, and every
 two of them tested: Welch's test over seeds, McNemar's on the predictions of the same examples, a paired
 bootstrap, with Holm's correction over all pairs. compare.html has it all on a page. With
---wandb=ENTITY/PROJECT the finished runs of a W&B project are compared, alone or beside those of folders. Exit
-status: 0; 2 where the runs cannot be compared, with the reason in one line.
+--wandb=ENTITY/PROJECT the finished runs of a W&B project are compared, alone or beside those of folders.
+Exit status: 0 done; 2 an error in the command, or the runs cannot be compared.
 """
 
-import argparse
 import json
 import math
 import os
 import pathlib
-import sys
 import tempfile
+from typing import TYPE_CHECKING, Any
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+from mnist_jax.cli.parsing import Options, Parser
 
-from rich.measure import Measurement
-from rich.table import Table
+if TYPE_CHECKING:
+    from rich.table import Table
 
-from mnist_jax.cli import command_line
-from mnist_jax.system import terminal
-from mnist_jax.system.terminal import Terminal, tell, warn
+    from mnist_jax.system.terminal import Terminal
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("workdirs", nargs="*", type=pathlib.Path, help="folders of runs")
+def add_flags(parser: Parser) -> None:
+    parser.add_argument("workdirs", nargs="*", type=pathlib.Path, metavar="WORKDIR", help="a run")
     parser.add_argument("--wandb", metavar="ENTITY/PROJECT", help="a W&B project, whose runs are read")
     parser.add_argument("--metric", default="accuracy", help="of metrics.test in run.json; default: accuracy")
     parser.add_argument(
         "--into", type=pathlib.Path, help="the page; default: compare.html in the folder that has the runs"
     )
     parser.add_argument("--json", action="store_true", help="print all of it as JSON, for programs")
-    arguments = parser.parse_args()
-    terminal.quiet_libraries()
-    return command_line.run(lambda: compare_all(arguments))
 
 
-def compare_all(arguments: argparse.Namespace) -> None:
-    if not arguments.wandb:
-        show(arguments, arguments.workdirs)
+def run(options: Options) -> None:
+    from mnist_jax.system.terminal import warn
+
+    if not options.wandb:
+        show(options, options.workdirs)
         return
     from mnist_jax.reporting.wandb.download import download_runs
 
     with tempfile.TemporaryDirectory() as folder:
-        downloaded = download_runs(arguments.wandb, pathlib.Path(folder), warn)
-        show(arguments, [*arguments.workdirs, *downloaded])
+        downloaded = download_runs(options.wandb, pathlib.Path(folder), warn)
+        show(options, [*options.workdirs, *downloaded])
 
 
-def show(arguments: argparse.Namespace, workdirs: list[pathlib.Path]) -> None:
+def show(options: Options, workdirs: list[pathlib.Path]) -> None:
     from mnist_jax.storage.record import plain
     from mnist_jax.studies.compare import as_dict, compare
     from mnist_jax.studies.compare_page import write_page
     from mnist_jax.studies.finished import load_runs
     from mnist_jax.system.errors import UserError
+    from mnist_jax.system.terminal import tell, warn
 
-    comparison = compare(load_runs(workdirs, warn), arguments.metric)
+    comparison = compare(load_runs(workdirs, warn), options.metric)
     for what, values in comparison.circumstances.items():
         warn(f"not only the config differs: {what} ({', '.join(values)})")
-    if arguments.json:
+    if options.json:
         print(json.dumps(plain(as_dict(comparison)), indent=2, allow_nan=False))
     else:
         print_comparison(comparison)
-    parents = [workdir.absolute().parent for workdir in arguments.workdirs]
-    page = arguments.into or pathlib.Path(os.path.commonpath(parents) if parents else "") / "compare.html"
+    parents = [workdir.absolute().parent for workdir in options.workdirs]
+    page = options.into or pathlib.Path(os.path.commonpath(parents) if parents else "") / "compare.html"
     try:
         write_page(page, comparison)
     except OSError as error:
         raise UserError(f"{page} cannot be written: {error.strerror or error}; give --into=FILE") from error
-    if not arguments.json:
+    if not options.json:
         tell(f"page  {page}")
 
 
-def print_comparison(comparison) -> None:
+def print_comparison(comparison: Any) -> None:
     from mnist_jax.studies.compare_page import difference_form, score_form, unit
+    from mnist_jax.system.terminal import Terminal
 
     out, form = Terminal(), score_form(comparison.metric)
     fields = [["setting", *comparison.columns]]
@@ -107,8 +102,10 @@ def print_comparison(comparison) -> None:
         out.print(table("which differences are real", rows))
 
 
-def table(title: str, rows: list[list[str]]) -> Table:
+def table(title: str, rows: list[list[str]]) -> "Table":
     """A table whose first row is the header."""
+    from rich.table import Table
+
     made = Table(title=title, title_justify="left")
     for place, name in enumerate(rows[0]):
         made.add_column(name, justify="right" if place else "left", overflow="fold")
@@ -117,13 +114,11 @@ def table(title: str, rows: list[list[str]]) -> Table:
     return made
 
 
-def fits(out: Terminal, made: Table) -> bool:
+def fits(out: "Terminal", made: "Table") -> bool:
+    from rich.measure import Measurement
+
     return Measurement.get(out, out.options.update(max_width=10_000), made).maximum <= out.width
 
 
 def written(value: object) -> str:
     return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

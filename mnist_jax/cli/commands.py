@@ -1,0 +1,90 @@
+"""The table of commands, and the program that runs one of them."""
+
+import difflib
+import importlib
+import sys
+from types import ModuleType
+
+from mnist_jax.cli import exits, parsing
+from mnist_jax.system.errors import UserError
+
+# Name -> the first line of the module's docstring, so that the list needs no imports.
+COMMANDS = {
+    "train": "Trains an image classifier.",
+    "evaluate": "Evaluates a checkpoint of a run on the test split.",
+    "predict": "Predicts the class of images with the model of a run.",
+    "explore": "Shows a data set on one page: images, labels, pixels, duplicates and doubtful labels.",
+    "export": "Writes the model of a run as files that need no mnist_jax.",
+    "demo": "Serves a page to try the model of a run: draw a digit or drop an image.",
+    "sweep": "Trains every member of a sweep, or the trials of a search, each as a run of its own.",
+    "compare": "Compares finished runs and tests which differences between them are real.",
+    "runs": "Lists runs with status, age and results.",
+    "reproduce": "Trains a finished run again and compares the results.",
+}
+NAME = "mnist-jax"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs `mnist-jax COMMAND FLAGS`.
+
+    Args:
+        argv: The command and its flags; of this process if None.
+
+    Returns:
+        The exit status.
+    """
+    if argv is None:
+        argv = sys.argv[sys.argv.index("mnist_jax") + 1 if sys.argv[0] == "-m" else 1 :]
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        return exits.status_of(NAME, _print_help)
+    if argv[0] == "--version":
+        return exits.status_of(NAME, _print_version)
+    if argv[0] not in COMMANDS:
+        return exits.status_of(NAME, lambda: _refuse(argv[0]))
+    return execute(f"{NAME} {argv[0]}", importlib.import_module(f"mnist_jax.cli.{argv[0]}"), argv[1:])
+
+
+def execute(name: str, command: ModuleType, argv: list[str]) -> int:
+    """Parses the flags of a command and runs it.
+
+    Args:
+        name: How the user calls it, for its errors.
+        command: A module with a docstring, `add_flags(parser)` and `run(options)`.
+        argv: Its flags and arguments.
+
+    Returns:
+        The exit status.
+    """
+    options = parsing.Options(verbosity=0)
+
+    def program() -> int | None:
+        parser = parsing.Parser(name, command.__doc__ or "")
+        command.add_flags(parser)
+        parser.parse(argv, options)
+        if options.verbosity < 1:
+            from mnist_jax.system.terminal import quiet_libraries
+
+            quiet_libraries()
+        return command.run(options)
+
+    return exits.status_of(name, program, verbose=lambda: options.verbosity >= 1)
+
+
+def _print_help() -> None:
+    width = max(map(len, COMMANDS))
+    print(f"usage: {NAME} COMMAND [flags]\n")
+    for name, summary in COMMANDS.items():
+        print(f"  {name:{width}}  {summary}")
+    print(f"\n{NAME} COMMAND --help shows the flags of a command.")
+
+
+def _print_version() -> None:
+    from mnist_jax import __version__
+
+    print(f"{NAME} {__version__}")
+
+
+def _refuse(name: str) -> None:
+    near = difflib.get_close_matches(name, COMMANDS, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"{NAME} --help lists them"
+    raise UserError(f"{name!r} is not a command; {hint}")

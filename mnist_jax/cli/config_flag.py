@@ -1,0 +1,144 @@
+"""`--config=CONFIG`, a config by name or by file, and `--config.FIELD=VALUE`, which changes a field."""
+
+import difflib
+import importlib
+import os
+import pathlib
+import re
+import sys
+from typing import Any, NamedTuple
+
+import ml_collections
+from absl import flags
+from ml_collections import config_flags
+
+from mnist_jax.config.fields import RULES, unknown_field
+from mnist_jax.system import installation
+from mnist_jax.system.errors import UserError, one_line
+
+_FLAG = re.compile(r"--?config(?:=(.*))?$", re.DOTALL)
+_FIELD = re.compile(r"--?(?:no)?config\.([^=]*)")
+
+
+class Config(NamedTuple):
+    """A config from the command line.
+
+    Attributes:
+        name: Its name or file, as given.
+        fields: All its fields, changed as the command line says.
+        changes: What the command line changes, by dotted name.
+    """
+
+    name: str
+    fields: ml_collections.ConfigDict
+    changes: dict[str, Any]
+
+
+def read(argv: list[str]) -> tuple[Config, list[str]]:
+    """Reads the config from the command line.
+
+    Args:
+        argv: Flags and arguments, with `--config` among them.
+
+    Returns:
+        The config, and the flags and arguments that are not of it.
+
+    Raises:
+        UserError: No such config or field, a file that cannot be run, or a value that a field cannot have.
+    """
+    name = _name(argv)
+    path, _, parameter = name.partition(":")
+    file = str(find(path, "--config"))
+    _check_fields(argv)
+    _make_configs_importable()
+    argv = ["", *_with_file(argv, f"{file}:{parameter}" if parameter else file)]
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", sys_argv=argv, flag_values=values)
+    values.set_gnu_getopt(True)
+    try:
+        _, *rest = values(argv, known_only=True)
+        values.config.to_dict()  # a file that could not be read raises here
+    except flags.Error as error:
+        raise UserError(_bad_value(str(error), file)) from error
+    except Exception as error:  # a config is code, so it can raise anything
+        raise UserError(f"--config={name}: {one_line(error)}") from error
+    return Config(name, values.config, config_flags.get_override_values(values["config"])), rest
+
+
+def find(name: str, flag: str, folder: str = "") -> pathlib.Path:
+    """The file of a config or sweep.
+
+    Args:
+        name: A name, such as `digits`, of those that come with the program; or a path.
+        flag: That gives it, for errors.
+        folder: Of the configs' folder; "" for the configs themselves.
+
+    Raises:
+        UserError: There is none.
+    """
+    packaged = installation.configs_folder() / folder
+    if re.fullmatch(r"\w+", name) and (file := packaged / f"{name}.py").is_file():
+        return file
+    if os.path.isfile(name):
+        return pathlib.Path(name)
+    names = [path.stem for path in packaged.glob("*.py") if path.stem != "__init__"]
+    if re.fullmatch(r"\w+", name):
+        near = difflib.get_close_matches(name, names, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(names))}"
+        raise UserError(f"{flag}={name}: there is no such config; {hint}")
+    stem = pathlib.Path(name).stem
+    hint = f"; {flag}={stem} is the one that comes with the program" if stem in names else ""
+    raise UserError(f"{flag}={name}: there is no such file{hint}")
+
+
+def _make_configs_importable() -> None:
+    """`from configs import default` works where the program is installed as in a checkout."""
+    if installation.configs_folder().parent == installation.PACKAGE:
+        sys.modules.setdefault("configs", importlib.import_module("mnist_jax.configs"))
+    elif str(installation.ROOT) not in sys.path:
+        sys.path.append(str(installation.ROOT))
+
+
+def _check_fields(argv: list[str]) -> None:
+    """Finds fields that do not exist, and tuples given twice, of which the parser would join the values."""
+    given = [match[1] for match in map(_FIELD.match, argv) if match]
+    for name in given:
+        if name not in RULES:
+            raise UserError(unknown_field(name))
+        if given.count(name) > 1 and RULES[name].expects.startswith("a tuple"):
+            raise UserError(f"config.{name} is given {given.count(name)} times; give it once")
+
+
+def _bad_value(message: str, file: str) -> str:
+    """One line from what the flag parser says about a value."""
+    match = re.match(r"flag --config\.([\w.]+)=(.*?): ", message, re.DOTALL)
+    if match:
+        return f"config.{match[1]} is {match[2]!r}; it may be {RULES[match[1]].expects}"
+    # A config file's own error comes as a traceback, which ends with what matters.
+    last = message.strip().splitlines()[-1]
+    lines = re.findall(rf'File "{re.escape(file)}", line (\d+)', message)
+    return f"{file}, line {lines[-1]}: {last}" if lines else last
+
+
+def _name(argv: list[str]) -> str:
+    """The last one given, which is the one that counts."""
+    found = ""
+    for argument, following in zip(argv, [*argv[1:], ""], strict=True):
+        if match := _FLAG.match(argument):
+            found = match[1] if match[1] is not None else following
+    return found
+
+
+def _with_file(argv: list[str], file: str) -> list[str]:
+    """The same with the one `--config` that counts, as `--config=FILE`, where the first was."""
+    changed: list[str] = []
+    given = iter(argv)
+    for argument in given:
+        if not (match := _FLAG.match(argument)):
+            changed.append(argument)
+            continue
+        if match[1] is None:
+            next(given, None)
+        if f"--config={file}" not in changed:
+            changed.append(f"--config={file}")
+    return changed

@@ -1,0 +1,28 @@
+"""Evaluates a checkpoint of a run on the test split.
+
+    mnist-jax evaluate --config=digits --workdir=runs/digits
+
+Exit status: 0 done; 2 an error in the command, config, data or workdir; 130, 143 or 129 stopped by a signal.
+"""
+
+from mnist_jax.cli import job
+from mnist_jax.cli.parsing import Options, Parser, integer
+
+
+def add_flags(parser: Parser) -> None:
+    job.add_flags(parser)
+    add_checkpoint(parser)
+
+
+def add_checkpoint(parser: Parser) -> None:
+    """Adds the step to evaluate."""
+    parser.add_argument(
+        "--checkpoint", type=integer(0), metavar="STEP", help="the one to evaluate; default: the best"
+    )
+
+
+def run(options: Options) -> None:
+    job.join(options)
+    from mnist_jax.evaluate import evaluate_checkpoint
+
+    evaluate_checkpoint(options.config, options.workdir, step=options.checkpoint)

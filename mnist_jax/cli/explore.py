@@ -1,0 +1,48 @@
+"""Shows a data set on one page: images, labels, pixels, duplicates and doubtful labels.
+
+    mnist-jax explore --config=mnist --workdir=runs/mnist --into=mnist.html
+
+--workdir: a finished run on that set, for the labels that its model doubts.
+Exit status: 0 done; 2 an error in the command.
+"""
+
+import pathlib
+
+from mnist_jax.cli.parsing import Options, Parser
+from mnist_jax.system.errors import UserError
+
+
+def add_flags(parser: Parser) -> None:
+    parser.add_config()
+    parser.add_argument("--into", default="", help="the page to write; default: NAME.html, by the set's name")
+    parser.add_argument("--workdir", default="", help="a finished run on the set")
+
+
+def run(options: Options) -> None:
+    import numpy as np
+
+    from mnist_jax import data
+    from mnist_jax.config.fields import validate
+    from mnist_jax.metrics.predictions import load_predictions
+    from mnist_jax.storage.record import read_record
+    from mnist_jax.storage.workdir import check_same_data
+    from mnist_jax.studies.explore_page import write_page
+
+    config = validate(options.config)
+    dataset, predictions = data.load(config.data), None
+    path = pathlib.Path(options.into or f"{dataset.name.replace('/', '-')}.html")
+    if not path.parent.is_dir():
+        raise UserError(f"--into={path}: there is no folder {path.parent}")
+    if options.workdir:
+        workdir = pathlib.Path(options.workdir)
+        check_same_data(read_record(workdir), dataset, workdir)
+        _, predictions = load_predictions(workdir / "predictions.npz")
+        if not np.array_equal(predictions.labels, dataset.test.labels):
+            raise UserError(f"{workdir} was tested on another split than config.data.test")
+    try:
+        write_page(path, dataset, config, predictions)
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be written: {error.strerror or error}; give another --into"
+        ) from error
+    print(f"{path}  {path.stat().st_size / 2**20:.1f} MiB")

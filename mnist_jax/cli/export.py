@@ -1,0 +1,25 @@
+"""Writes the model of a run as files that need no mnist_jax.
+
+    mnist-jax export --workdir=runs/mnist
+
+model.stablehlo, from uint8 images to probabilities, which jax.export reads, on CPU, CUDA and TPU;
+model.safetensors, the weights; config.json; README.md, a model card: data, metrics, intended use, limits.
+Exit status: 0 done; 2 an error in the command.
+"""
+
+import pathlib
+
+from mnist_jax.cli.parsing import Options, Parser
+
+
+def add_flags(parser: Parser) -> None:
+    parser.add_run()
+    parser.add_argument("--into", type=pathlib.Path, help="the folder to write to; default: WORKDIR/export")
+
+
+def run(options: Options) -> None:
+    from mnist_jax.serving.export import export_model
+
+    into = options.into or options.workdir / "export"
+    for path in export_model(options.workdir, into, step=options.checkpoint):
+        print(f"{path}  {path.stat().st_size:,} bytes")

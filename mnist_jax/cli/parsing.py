@@ -1,0 +1,150 @@
+"""The flags of a command, with one style of help and of errors for all commands."""
+
+import argparse
+import difflib
+import pathlib
+import re
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+from mnist_jax.system.errors import UserError
+
+Options = argparse.Namespace
+
+_EXAMPLES = {
+    "--config": "configs/digits.py",
+    "--workdir": "runs/digits",
+    "--sweep": "configs/sweeps/report.py",
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, with errors as UserError, and with `--config` for commands that call `add_config`."""
+
+    def __init__(self, name: str, description: str):
+        """Makes the parser.
+
+        Args:
+            name: How the user calls the program.
+            description: The first part of its help.
+        """
+        super().__init__(
+            prog=name,
+            description=description,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        self._takes_config = False
+        self.add_argument(
+            "--verbosity",
+            type=integer(-3),
+            default=0,
+            metavar="N",
+            help="1: tracebacks and what libraries log",
+        )
+
+    def add_config(self) -> None:
+        """Adds `--config=CONFIG`, with `--config.FIELD=VALUE` for each field.
+
+        The options then have `config`, a ConfigDict; `config_name`, as given; and `config_changes`, the
+        fields that the command line changes, by dotted name.
+        """
+        self._takes_config = True
+        self.add_argument(
+            "--config",
+            dest="config_name",
+            metavar="CONFIG",
+            required=True,
+            help="a config by name, such as digits, or a Python file; --config.FIELD=VALUE changes a field",
+        )
+
+    def add_run(self) -> None:
+        """Adds `--workdir` and `--checkpoint`, which name a trained model."""
+        self.add_argument("--workdir", type=pathlib.Path, required=True, help="the folder of the run")
+        self.add_argument(
+            "--checkpoint", type=integer(0), metavar="STEP", help="default: the best by validation"
+        )
+
+    def parse(self, argv: list[str], options: Options) -> None:
+        """Fills `options` from the command line. `--help` prints the help and exits.
+
+        Raises:
+            UserError: A flag is missing, does not exist or has an impossible value.
+        """
+        if {"-h", "--help", "-help"} & set(argv):
+            self.print_help()
+            sys.exit(0)
+        for argument in argv:
+            if argument.encode(errors="ignore").decode() != argument:
+                raise UserError(f"{argument!r} is not a text; write it in UTF-8")
+        self._require(argv)
+        if self._takes_config:
+            from mnist_jax.cli import config_flag
+
+            config, argv = config_flag.read(argv)
+            options.config, options.config_changes = config.fields, config.changes
+            argv = [f"--config={config.name}", *argv]
+        argv = [self._with_two_dashes(argument) for argument in argv]
+        _, unknown = self.parse_known_args(argv, options)
+        if unknown:
+            self._refuse(unknown[0])
+
+    def error(self, message: str) -> NoReturn:
+        """Raises UserError with what argparse says of a flag."""
+        message = message.replace("the following arguments are required: ", "missing: ")
+        raise UserError(re.sub(r"^argument (\S+): ", r"\1 ", message))
+
+    def _require(self, argv: list[str]) -> None:
+        required = [action for action in self._actions if action.required and action.option_strings]
+        for flag in (action.option_strings[0] for action in required):
+            if not any(re.match(rf"-?-{flag.lstrip('-')}(=.|$)", argument) for argument in argv):
+                raise UserError(f"{flag} is missing; for example {flag}={_EXAMPLES[flag]}")
+
+    def _with_two_dashes(self, argument: str) -> str:
+        """`-workdir=x` is `--workdir=x`."""
+        name = argument.split("=")[0]
+        return f"-{argument}" if f"-{name}" in self._option_string_actions else argument
+
+    def _refuse(self, argument: str) -> NoReturn:
+        flag = argument.split("=")[0]
+        if not re.match("--?[A-Za-z]", flag):
+            raise UserError(f"{argument!r} is not a flag; write --flag=value")
+        flag = f"--{flag.lstrip('-')}"
+        near = difflib.get_close_matches(flag, self._option_string_actions, n=1)
+        raise UserError(
+            f"{flag} is not a flag; " + (f"did you mean {near[0]}?" if near else "--help lists them")
+        )
+
+
+def integer(minimum: int) -> Callable[[str], int]:
+    """A flag's type: an integer of at least `minimum`."""
+
+    def parse(text: str) -> int:
+        try:
+            if (value := int(text)) >= minimum:
+                return value
+        except ValueError:
+            pass
+        raise argparse.ArgumentTypeError(f"must be an integer of at least {minimum} (got {text!r})")
+
+    return parse
+
+
+def number(text: str) -> float:
+    """A flag's type: any number."""
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a number (got {text!r})") from None
+
+
+def one_of(*names: str) -> Callable[[str], str]:
+    """A flag's type: one of these names."""
+
+    def parse(text: str) -> str:
+        if text not in names:
+            raise argparse.ArgumentTypeError(f"must be {'|'.join(names)} (got {text!r})")
+        return text
+
+    return parse

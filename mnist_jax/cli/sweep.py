@@ -1,0 +1,116 @@
+"""Trains every member of a sweep, or the trials of a search, each as a run of its own.
+
+    mnist-jax sweep --config=mnist --sweep=report --workdir=runs/report
+
+With --search=optuna --trials=30 the file has a space instead, suggest(trial), and Optuna chooses the members.
+The same command again resumes the sweep.
+Exit status: 0 all members are finished; 1 some failed; 2 an error in the command or the sweep; 130, 143 or
+129 stopped by a signal, with the steps in flight saved.
+"""
+
+import pathlib
+import shlex
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from mnist_jax.cli.parsing import Options, Parser, integer, one_of
+from mnist_jax.system.errors import UserError
+
+if TYPE_CHECKING:
+    from mnist_jax.config.variants import Member
+
+
+def add_flags(parser: Parser) -> None:
+    parser.add_config()
+    parser.add_argument(
+        "--sweep",
+        required=True,
+        help="a sweep by name, such as report, or a file with get_sweep() or, for --search, suggest(trial)",
+    )
+    parser.add_argument(
+        "--workdir",
+        type=pathlib.Path,
+        required=True,
+        help="the folder of the sweep, with one for each member",
+    )
+    parser.add_argument(
+        "--jobs",
+        type=integer(1),
+        default=1,
+        metavar="N",
+        help="how many members run side by side, each with its share of the cores; default: %(default)s",
+    )
+    parser.add_argument("--member", help="run this member alone: its name, or its index from 0")
+    parser.add_argument(
+        "--vmap",
+        action="store_true",
+        help="train members that differ in numbers alone together, as populations",
+    )
+    parser.add_argument(
+        "--search",
+        type=one_of("optuna"),
+        metavar="optuna",
+        help="search the space of the file's suggest(trial)",
+    )
+    parser.add_argument(
+        "--trials", type=integer(1), default=20, metavar="N", help="of a search, in all; default: %(default)s"
+    )
+    parser.add_argument(
+        "--list", action="store_true", help="print the members and their changes, and run nothing"
+    )
+
+
+def run(options: Options) -> int:
+    from mnist_jax.cli.config_flag import find
+    from mnist_jax.config.variants import called, flags_of, load_file, members_of
+    from mnist_jax.studies.runner import run_sweep
+
+    file = str(find(options.sweep, "--sweep", "sweeps"))
+    if options.search:
+        if options.list or options.vmap or options.member is not None:
+            raise UserError("--search chooses the members itself; leave out --list, --member and --vmap")
+        return search(options, file)
+    members = members_of(options.config, called(load_file(file, "get_sweep")))
+    if options.vmap:
+        from mnist_jax.config.population import grouped  # which needs JAX
+
+        members = grouped(options.config, members)
+    if options.member is not None:
+        members = [chosen(members, options.member)]
+    if options.list:
+        for member in members:
+            print(f"{member.name}: {shlex.join(flags_of(member.overrides))}")
+        return 0
+    return 0 if run_sweep(members, options.workdir, base_flags(options), options.jobs) else 1
+
+
+def search(options: Options, file: str) -> int:
+    from mnist_jax.config.variants import load_file
+
+    try:
+        from mnist_jax.studies.search import run_search
+    except ImportError as error:
+        raise UserError(f"--search=optuna needs Optuna ({error}); pip install optuna") from error
+    suggest, shared = load_file(file, "suggest"), base_flags(options)
+    best = run_search(
+        options.config, suggest, options.workdir, shared, jobs=options.jobs, trials=options.trials
+    )
+    score = f"validation {options.config.checkpoint.metric} {best.value:.4f}"
+    print(f"best  {options.workdir / best.name}  {score}")
+    return 0
+
+
+def base_flags(options: Options) -> list[str]:
+    """The flags of `train` that all members share; in W&B they are a group."""
+    from mnist_jax.config.variants import flags_of
+
+    shared = {"wandb.group": options.workdir.name, **options.config_changes}
+    return [f"--config={options.config_name}", *flags_of(shared)]
+
+
+def chosen(members: "Sequence[Member]", asked: str) -> "Member":
+    """The member that `--member` means."""
+    for index, member in enumerate(members):
+        if asked in (member.name, str(index)):
+            return member
+    raise UserError(f"--member={asked} is not in the sweep, which has {len(members)}: --list shows them")

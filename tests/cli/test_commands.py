@@ -1,0 +1,84 @@
+"""The list of commands, and what all of them have in common."""
+
+import importlib
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT, run_command
+
+from mnist_jax import __version__
+from mnist_jax.cli import commands
+
+
+def test_help_lists_every_command_with_the_first_line_of_its_module(capsys):
+    assert commands.main(["--help"]) == 0
+    listed = capsys.readouterr().out
+    for name, summary in commands.COMMANDS.items():
+        assert f"  {name} " in listed
+        assert importlib.import_module(f"mnist_jax.cli.{name}").__doc__.splitlines()[0] == summary
+        assert summary in listed
+
+
+@pytest.mark.parametrize("name", commands.COMMANDS)
+def test_the_help_of_a_command_has_usage_flags_exit_statuses_and_an_example(name, capsys):
+    with pytest.raises(SystemExit) as ended:
+        commands.main([name, "--help"])
+    assert ended.value.code == 0
+    told = capsys.readouterr().out
+    assert told.startswith(f"usage: mnist-jax {name} ")
+    assert f"    mnist-jax {name} " in told
+    assert "Exit status: 0" in " ".join(told.split())
+    assert "2 an error in the command" in " ".join(told.split())
+    assert "--verbosity" in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["trian"], "mnist-jax: 'trian' is not a command; did you mean train?\n"),
+        (["--nothing"], "mnist-jax: '--nothing' is not a command; mnist-jax --help lists them\n"),
+        (["runs", "--jsn"], "mnist-jax runs: --jsn is not a flag; did you mean --json?\n"),
+        (["runs", "--status=old"], "mnist-jax runs: --status must be running|finished|"),
+        (
+            ["predict", "x.png"],
+            "mnist-jax predict: --workdir is missing; for example --workdir=runs/digits\n",
+        ),
+        (["predict", "--workdir=x"], "mnist-jax predict: missing: IMAGE\n"),
+        (["reproduce", "x", "--tolerance=a"], "--tolerance must be a number (got 'a')\n"),
+        (["demo", "--workdir=x", "--port"], "mnist-jax demo: --port expected one argument\n"),
+        (["explore"], "mnist-jax explore: --config is missing; for example --config="),
+        (["sweep", "--config=digits", "--workdir=x", "--sweep=reprt"], "did you mean report?\n"),
+    ],
+)
+def test_an_error_is_one_line_with_the_name_of_the_command(arguments, told, capsys, monkeypatch):
+    monkeypatch.setattr("mnist_jax.system.terminal.quiet_libraries", lambda: None)
+    assert commands.main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert told in err
+    assert err.count("\n") == 1
+
+
+def test_the_version_is_that_of_the_package(capsys):
+    assert commands.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"mnist-jax {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--help",), ("train", "--help"), ("train", "--config=digits"), ("runs", ".")]
+)
+def test_what_computes_nothing_imports_no_jax(arguments):
+    program = (
+        "import sys\nfrom mnist_jax.cli.commands import main\n"
+        f"try: main({list(arguments)})\nexcept SystemExit: pass\n"
+        "sys.exit('jax' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True).returncode == 0
+
+
+@pytest.mark.whole
+def test_the_package_is_a_program():
+    done = run_command("trian")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "mnist-jax: 'trian' is not a command; did you mean train?\n"
