@@ -21,7 +21,7 @@ ACCELERATOR ?= cuda
 
 PYTEST := $(BIN)/python -m pytest --numprocesses=logical --maxprocesses=4 --dist=worksteal
 
-.PHONY: train test test-all test-avx2 check lint format lock image test-image clean
+.PHONY: train test test-all test-avx2 check lint format docs lock image test-image clean
 
 train: $(VENV)/.train
 	$(BIN)/python main.py --config=$(CONFIG) --workdir=$(WORKDIR)
@@ -53,6 +53,10 @@ lint: $(VENV)/.test
 format: $(VENV)/.test
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# What is generated from tables in the code: configs/default.py, docs/config.md, docs/run-json.md.
+docs: $(VENV)/.test
+	$(BIN)/python scripts/reference.py
 
 # Exact versions for every platform and Python, the newest that each Python has, with the sha256 of each file.
 LOCK := uv pip compile pyproject.toml --universal --python-version=3.11 --fork-strategy=requires-python --generate-hashes \

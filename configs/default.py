@@ -1,8 +1,8 @@
 """Every field of a run, with its default: MNIST, a small CNN, SGD with a one-cycle schedule.
 
-The other files of this folder copy this config and change a few lines. Any field can be changed on the
-command line as well: `--config.train.batch_size=256`. Fields cannot be added: `mnist_jax/config/fields.py`
-knows each of them and what it may be.
+Copy this file to make a config of your own, or import it as the others do and change a few lines. Any field
+can be changed on the command line as well: `--config.train.batch_size=256`. `make docs` writes this file from
+the table in mnist_jax/config/fields.py.
 """
 
 import ml_collections
@@ -14,6 +14,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.dtype = "float32"  # of the computation: float32 or bfloat16; parameters are always float32
     config.profile = 0  # so many steps are traced into profile/ of the workdir; 0: none
 
+    # The data set.
     config.data = ml_collections.ConfigDict()
     config.data.name = "mnist"  # such as "mnist", "cifar10" or another of TFDS; "digits" (bundled); "folder"
     config.data.dir = ""  # folder: where your images are, as train/CLASS/IMAGE and test/CLASS/IMAGE
@@ -28,6 +29,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.std = (0.3081,)  # of pixel values in [0, 1], divided by
     config.data.placement = "auto"  # the uint8 images live on: device, host (streamed), auto (by size)
 
+    # Changes of training images.
     config.augment = ml_collections.ConfigDict()
     config.augment.shift = 0.0  # at most so many pixels along each axis
     config.augment.rotation = 0.0  # at most so many degrees either way
@@ -38,6 +40,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.augment.flip = False  # mirrored left to right half of the time
     config.augment.cutout = 0  # side in pixels of a square blacked out at a random place; 0: none
 
+    # The network.
     config.model = ml_collections.ConfigDict()
     config.model.name = "cnn"  # cnn or airbench, see mnist_jax/models/cnn.py and mnist_jax/models/airbench.py
     config.model.widths = (32, 64)  # channels of each convolution or block; every one halves the image
@@ -51,6 +54,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.norm = "none"  # after each convolution: none, batch or group
     config.model.dropout = 0.0  # rate before each dense layer
 
+    # The update.
     config.optimizer = ml_collections.ConfigDict()
     config.optimizer.name = "sgd"  # sgd, adam, adamw, adadelta, lamb, lion or muon
     config.optimizer.learning_rate = 0.1  # the schedule's peak
@@ -58,13 +62,14 @@ def get_config() -> ml_collections.ConfigDict:
     config.optimizer.nesterov = True  # sgd and muon
     config.optimizer.b1 = 0.9  # adam, adamw, lamb and lion; muon, of biases and norms
     config.optimizer.b2 = 0.999  # the same
-    config.optimizer.eps = 1e-8  # adam, adamw, adadelta, lamb and muon
+    config.optimizer.eps = 1e-08  # adam, adamw, adadelta, lamb and muon
     config.optimizer.rho = 0.9  # adadelta
     config.optimizer.newton_schulz = 5  # muon: iterations that make an update orthogonal
     config.optimizer.weight_decay = 0.0  # on kernels, never on biases and norms; adam has none: use adamw
     config.optimizer.skip_nonfinite = 0  # so many updates in a row are left out; 0: the first ends the run
     config.optimizer.clip_norm = 0.0  # gradients longer than this are shortened to it; 0.0: not clipped
 
+    # The learning rate over the run.
     config.schedule = ml_collections.ConfigDict()
     config.schedule.name = "one_cycle"  # constant, cosine, one_cycle, step or linear
     config.schedule.unit = "epochs"  # of warmup and boundaries: epochs or steps
@@ -73,6 +78,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.schedule.boundaries = (5.0,)  # step: where the learning rate is multiplied by `factor`
     config.schedule.factor = 0.1  # step
 
+    # The training.
     config.train = ml_collections.ConfigDict()
     config.train.batch_size = 128  # examples a step
     config.train.epochs = 10  # passes over the training split
@@ -82,12 +88,13 @@ def get_config() -> ml_collections.ConfigDict:
     config.train.steps_per_call = 0  # most steps in one dispatch to the device; 0: 1 on CPU, 50 elsewhere
     config.train.log_every_steps = 100  # training metrics are averaged over so many steps
 
+    # The devices.
     config.mesh = ml_collections.ConfigDict()
     config.mesh.data = 0  # devices that share each batch; 0: all of all processes
     config.mesh.shard_params = False  # parameters and optimizer in shares on the devices, not whole on each
 
-    # Many models at once, in one program: member k has the k-th value of each tuple here that is not empty,
-    # and every such member each of the seeds.
+    # Many models in one run: member k has the k-th value of each tuple that is not empty, and every such
+    # member each of the seeds.
     config.population = ml_collections.ConfigDict()
     config.population.seeds = 0  # so many seeds, from config.seed on; 0: one model, unless a tuple has values
     config.population.seed = ()  # or these seeds
@@ -98,25 +105,28 @@ def get_config() -> ml_collections.ConfigDict:
     config.population.dropout = ()  # of model
     config.population.names = ()  # of the members' folders; (): made of their values
 
+    # Validation and test.
     config.evaluation = ml_collections.ConfigDict()
     config.evaluation.batch_size = 1000  # examples a forward pass
     config.evaluation.shift = 0  # pixels between nine views whose probabilities are averaged; 0: one view
     config.evaluation.flip = False  # probabilities are averaged over each image and its mirror image
     config.evaluation.every_steps = 0  # on the validation split; 0: after every epoch
 
+    # What is saved.
     config.checkpoint = ml_collections.ConfigDict()
     config.checkpoint.metric = "accuracy"  # on validation, chooses the best: accuracy, loss or macro_f1
     config.checkpoint.keep = 2  # latest checkpoints kept, beside the best
     config.checkpoint.every_steps = 0  # further checkpoints between evaluations; 0: none
 
+    # Weights & Biases.
     config.wandb = ml_collections.ConfigDict()
     config.wandb.mode = "auto"  # online, offline (into the workdir), disabled; auto: online where a key is
-    config.wandb.project = "mnist_digit_classification"
+    config.wandb.project = "mnist_digit_classification"  # the project
     config.wandb.entity = ""  # the user or team; "": the account's default
     config.wandb.group = ""  # runs that belong together
     config.wandb.name = ""  # the run's name; "": W&B makes one up
-    config.wandb.notes = ""
-    config.wandb.tags = ()
+    config.wandb.notes = ""  # a text about the run
+    config.wandb.tags = ()  # of the run
     config.wandb.wait = 2.0  # seconds the end of a run waits for uploads, which go on behind it after that
 
     return config.lock()

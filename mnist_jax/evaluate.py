@@ -7,8 +7,8 @@ from typing import Any
 import ml_collections
 
 from mnist_jax import data
-from mnist_jax.config.fields import validate
 from mnist_jax.config.population import require_one_model
+from mnist_jax.config.validation import validate
 from mnist_jax.metrics.detailed import evaluate_in_detail
 from mnist_jax.reporting.console import print_scores
 from mnist_jax.reporting.report import Results, write_report

@@ -7,8 +7,8 @@ import ml_collections
 import numpy as np
 
 from mnist_jax import data
-from mnist_jax.config.fields import validate
 from mnist_jax.config.population import is_population, members_in
+from mnist_jax.config.validation import validate
 from mnist_jax.reporting.console import print_result
 from mnist_jax.reporting.wandb.process import effective_mode, wandb_environment
 from mnist_jax.run import open_run

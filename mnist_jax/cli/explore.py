@@ -22,7 +22,7 @@ def run(options: Options) -> None:
     import numpy as np
 
     from mnist_jax import data
-    from mnist_jax.config.fields import validate
+    from mnist_jax.config.validation import validate
     from mnist_jax.metrics.predictions import load_predictions
     from mnist_jax.storage.record import read_record
     from mnist_jax.storage.workdir import check_same_data

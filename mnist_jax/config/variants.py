@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 import ml_collections
 import numpy as np
 
-from mnist_jax.config.fields import RULES, same_run_key, unknown_field, validate
+from mnist_jax.config.fields import FIELDS, unknown_field
+from mnist_jax.config.identity import same_run_key
+from mnist_jax.config.validation import validate
 from mnist_jax.system.errors import UserError, one_line
 
 Overrides = Mapping[str, Any]  # field, such as "train.batch_size" -> value
@@ -111,7 +113,7 @@ def changed(
         if not isinstance(overrides, Mapping):
             raise UserError(f"its changes are {overrides!r}, not a dict from fields to values")
         for field, value in overrides.items():
-            if field not in RULES:
+            if field not in FIELDS:
                 raise UserError(unknown_field(field))
             fields.update_from_flattened_dict({field: _plain(value)})
         return validate(fields)

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from jinja2 import Template
 
-from mnist_jax.config.fields import flatten
+from mnist_jax.config.fields import FIELDS, flatten
 from mnist_jax.data import Dataset
 from mnist_jax.data.cache import Arrays
 from mnist_jax.metrics.detailed import Detailed, evaluate_in_detail
@@ -189,12 +189,7 @@ def _reliability_chart(table: np.ndarray) -> str:
 
 
 def _config_rows(config: Mapping[str, Any]) -> list[tuple[str, Any, Any, bool]]:
-    """(field, value, default, whether they differ) of each field; no default where it is not at hand."""
-    try:
-        from configs.default import get_config
-
-        defaults = dict(flatten(plain(get_config().to_dict())))
-    except (ImportError, AttributeError):  # the package alone is installed, without the configs beside it
-        defaults = {}
+    """(field, value, default, whether they differ) of each field."""
+    defaults = {name: plain(field.default) for name, field in FIELDS.items()}
     fields = flatten(plain(config))
     return [(name, value, defaults.get(name), defaults.get(name, value) != value) for name, value in fields]

@@ -9,8 +9,8 @@ import jax
 import ml_collections
 import numpy as np
 
-from mnist_jax.config.fields import from_record, validate
 from mnist_jax.config.population import require_one_model
+from mnist_jax.config.validation import from_record, validate
 from mnist_jax.storage.checkpoints import Checkpoints
 from mnist_jax.storage.record import read_record, require_current
 from mnist_jax.system import devices

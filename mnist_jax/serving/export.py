@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import safetensors.numpy
 
-from mnist_jax.config.fields import shareable
+from mnist_jax.config.identity import shareable
 from mnist_jax.reporting.templates import load_template
 from mnist_jax.serving.classifier import Trained, load_trained
 from mnist_jax.system.errors import UserError

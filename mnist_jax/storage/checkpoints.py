@@ -13,7 +13,7 @@ import jax
 import ml_collections
 from orbax.checkpoint import v1 as ocp
 
-from mnist_jax.config.fields import require_same
+from mnist_jax.config.identity import require_same
 from mnist_jax.system import distributed
 from mnist_jax.system.errors import UserError
 from mnist_jax.system.files import text_hash

@@ -10,13 +10,13 @@ import math
 import pathlib
 import sys
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal, NotRequired, TypedDict
+from typing import Annotated, Any, Literal, NotRequired, TypedDict, get_args, get_origin, get_type_hints
 
 import ml_collections
 import msgspec
 import numpy as np
 
-from mnist_jax.config.fields import completed, differences
+from mnist_jax.config.identity import completed, differences
 from mnist_jax.data import Dataset
 from mnist_jax.storage.provenance import describe_code, describe_data, describe_environment
 from mnist_jax.system import cpu
@@ -383,3 +383,39 @@ def plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+def render_page() -> str:
+    """docs/run-json.md: the keys of run.json."""
+    lines = [
+        "# run.json",
+        "",
+        "What was run, on which code, data and machine, and how good it is. Keys of results are null until",
+        "the run has them. The tables are generated from `mnist_jax/storage/record.py`, which writes and",
+        "checks the file.",
+        "",
+        *_table(Record),
+    ]
+    for title, struct in (
+        ("code", _Code),
+        ("data", _Data),
+        ("data.splits", _Split),
+        ("environment", _Environment),
+        ("processes", _Process),
+        ("best", _Best),
+        ("metrics", _Metrics),
+        ("population", _Member),
+        ("resources", _Resources),
+    ):
+        lines += ["", f"## {title}", "", *_table(struct)]
+    return "\n".join(lines) + "\n"
+
+
+def _table(struct: type) -> list[str]:
+    """The keys of a TypedDict and what they mean, as a table in Markdown."""
+    found = ["| key | meaning |", "|---|---|"]
+    for name, hint in get_type_hints(struct, include_extras=True).items():
+        annotated = get_args(hint)[0] if get_origin(hint) is NotRequired else hint
+        (meta,) = annotated.__metadata__
+        found.append(f"| `{name}` | {meta.description} |")
+    return found

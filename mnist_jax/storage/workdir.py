@@ -8,7 +8,7 @@ from typing import Any
 import filelock
 import ml_collections
 
-from mnist_jax.config.fields import differences, require_same
+from mnist_jax.config.identity import differences, require_same
 from mnist_jax.data import Dataset
 from mnist_jax.storage.record import read_record
 from mnist_jax.system.errors import UserError

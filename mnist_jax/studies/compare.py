@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mnist_jax.config.fields import shareable
+from mnist_jax.config.identity import shareable
 from mnist_jax.metrics.confusion import merit
 from mnist_jax.metrics.significance import Interval, McNemar, holm, mcnemar, paired_bootstrap, welch
 from mnist_jax.studies.finished import Run

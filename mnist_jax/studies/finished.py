@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mnist_jax.config.fields import same_run_key
+from mnist_jax.config.identity import same_run_key
 from mnist_jax.metrics.predictions import Predictions, load_predictions
 from mnist_jax.storage.record import read_record
 from mnist_jax.system.errors import UserError

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 import filelock
 
-from mnist_jax.config.fields import flatten, identity
+from mnist_jax.config.fields import flatten
+from mnist_jax.config.identity import identity
 from mnist_jax.storage.record import read_record
 from mnist_jax.system.errors import UserError
 

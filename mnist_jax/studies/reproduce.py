@@ -9,8 +9,8 @@ import ml_collections
 import numpy as np
 
 from mnist_jax import data
-from mnist_jax.config.fields import from_record, validate
 from mnist_jax.config.population import is_population
+from mnist_jax.config.validation import from_record, validate
 from mnist_jax.storage import provenance
 from mnist_jax.storage.checkpoints import Checkpoints
 from mnist_jax.storage.record import plain, read_record

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import ml_collections
 import optuna
 
-from mnist_jax.config.fields import require_same
+from mnist_jax.config.identity import require_same
 from mnist_jax.config.variants import Overrides, called, changed, flags_of
 from mnist_jax.metrics.confusion import LOWER_IS_BETTER
 from mnist_jax.storage.record import plain

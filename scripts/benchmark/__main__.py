@@ -40,7 +40,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mnist_jax.cli import config_flag, exits
-from mnist_jax.config.fields import validate
+from mnist_jax.config.validation import validate
 from mnist_jax.storage.provenance import describe_environment
 from mnist_jax.system import devices, terminal
 

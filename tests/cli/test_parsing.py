@@ -29,17 +29,17 @@ def mistake(*arguments: str) -> str:
         ((DIGITS, "--workdir=RUN", "--config.trian.epochs=3"), "did you mean config.train.epochs?"),
         (
             (DIGITS, "--workdir=RUN", "--config.train.batch_size=0"),
-            "config.train.batch_size is 0; it may be an integer",
+            "config.train.batch_size must be an integer from 1 to 2147483647 (got 0)",
         ),
         (
             (DIGITS, "--workdir=RUN", "--config.train.batch_size=1e3"),
-            "config.train.batch_size is '1e3'; it may be an int",
+            "config.train.batch_size must be an integer from 1 to 2147483647 (got '1e3')",
         ),
         (
             (DIGITS, "--workdir=RUN", "--config.augment.flip=maybe"),
-            "config.augment.flip is 'maybe'; it may be True or",
+            "config.augment.flip must be True or False (got 'maybe')",
         ),
-        ((DIGITS, "--workdir=RUN", "--config.model.widths=8,x"), "config.model.widths is"),
+        ((DIGITS, "--workdir=RUN", "--config.model.widths=8,x"), "config.model.widths must be a tuple"),
         (
             (DIGITS, "--workdir=RUN", *2 * ("--config.model.widths=(8,8)",)),
             "config.model.widths is given 2 times",

@@ -1,8 +1,8 @@
 import pytest
 
 from configs import digits
-from mnist_jax.config.fields import validate
 from mnist_jax.config.population import VARIED, grouped, is_population, members_in
+from mnist_jax.config.validation import validate
 from mnist_jax.config.variants import members_of
 from mnist_jax.system.errors import UserError
 

@@ -81,7 +81,10 @@ def test_seeds_are_a_dimension_of_their_own():
         ({"a/b": {"seed": 1}}, "'a/b' cannot name a member"),
         ({"..": {}}, "'..' cannot name a member"),
         ({"a": {"trian.epochs": 3}}, "member a: config.trian.epochs does not exist; did you mean"),
-        ({"a": {"train.epochs": 0}}, "member a: config.train.epochs is 0"),
+        (
+            {"a": {"train.epochs": 0}},
+            "member a: config.train.epochs must be an integer from 1 to 2147483647 (got 0)",
+        ),
         ({"a": {"train": 3}}, "member a: config.train does not exist"),
         ({"a": None}, "member a: its changes are None, not a dict"),
         ({"a": {}, "b": {"seed": 0}}, "a and b are the same run"),

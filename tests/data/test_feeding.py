@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from mnist_jax.config.fields import validate
+from mnist_jax.config.validation import validate
 from mnist_jax.data.cache import Arrays
 from mnist_jax.data.feeding import make_feed, training_rows
 from mnist_jax.data.order import batch_indices

@@ -16,7 +16,7 @@ sys.path.append(str(pathlib.Path(__file__).resolve().parents[2]))
 
 from configs import digits
 from mnist_jax import data
-from mnist_jax.config.fields import validate
+from mnist_jax.config.validation import validate
 from mnist_jax.system import devices
 from mnist_jax.training.trainer import Trainer
 

@@ -5,7 +5,7 @@ import pytest
 from rounding import assert_rounding_alone, disturbed
 
 from configs import default
-from mnist_jax.config.fields import validate
+from mnist_jax.config.validation import validate
 from mnist_jax.models import airbench, registry
 
 pytestmark = pytest.mark.whole

@@ -6,7 +6,7 @@ from flax import nnx
 from rounding import assert_rounding_alone, disturbed, of_sum
 
 from configs import default
-from mnist_jax.config.fields import validate
+from mnist_jax.config.validation import validate
 from mnist_jax.models import layers, registry
 from mnist_jax.storage import provenance
 

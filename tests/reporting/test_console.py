@@ -1,7 +1,7 @@
 import pytest
 
 from configs import default
-from mnist_jax.config.fields import validate
+from mnist_jax.config.validation import validate
 from mnist_jax.reporting.console import Console, print_result
 from mnist_jax.training.plan import make_plan
 

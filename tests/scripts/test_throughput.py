@@ -10,7 +10,7 @@ from benchmark import throughput
 from conftest import ROOT, run_script
 
 from mnist_jax import models
-from mnist_jax.config.fields import validate
+from mnist_jax.config.validation import validate
 from mnist_jax.system import devices
 from mnist_jax.system.errors import UserError
 

@@ -5,7 +5,7 @@ import pytest
 from rounding import assert_rounding_alone, disturbed
 
 from mnist_jax import data
-from mnist_jax.config.fields import from_record, validate
+from mnist_jax.config.validation import from_record, validate
 from mnist_jax.metrics.predictions import load_predictions
 from mnist_jax.serving.classifier import BATCH, load_classifier, load_trained
 from mnist_jax.system.errors import UserError

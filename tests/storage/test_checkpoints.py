@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mnist_jax.config.fields import validate
+from mnist_jax.config.validation import validate
 from mnist_jax.storage.checkpoints import Checkpoints
 from mnist_jax.system.errors import UserError
 from mnist_jax.training import optimizers, steps

@@ -12,7 +12,7 @@ import pytest
 from conftest import ROOT, TINY
 
 from mnist_jax import data
-from mnist_jax.config.fields import validate
+from mnist_jax.config.validation import validate
 from mnist_jax.storage import provenance
 from mnist_jax.storage.record import RESULTS, SCHEMA, RunRecord
 from mnist_jax.system import profiling

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from configs import digits
-from mnist_jax.config.fields import validate
+from mnist_jax.config.validation import validate
 from mnist_jax.storage import workdir
 from mnist_jax.storage.record import SCHEMA, read_record, require_current
 from mnist_jax.system.errors import UserError

@@ -12,7 +12,7 @@ from PIL import Image
 from test_explore import splits
 
 from configs import default
-from mnist_jax.config.fields import validate
+from mnist_jax.config.validation import validate
 from mnist_jax.studies.explore import Place
 from mnist_jax.studies.explore_page import duplicate_rows, write_page
 

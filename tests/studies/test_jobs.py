@@ -6,7 +6,7 @@ import pytest
 from conftest import TINY
 
 from configs import digits
-from mnist_jax.config.fields import validate
+from mnist_jax.config.validation import validate
 from mnist_jax.storage.workdir import locked
 from mnist_jax.studies import jobs
 from mnist_jax.studies.jobs import Slots, Task

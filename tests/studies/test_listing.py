@@ -5,7 +5,7 @@ import launcher
 import pytest
 from conftest import run_command
 
-from mnist_jax.config.fields import differences
+from mnist_jax.config.identity import differences
 from mnist_jax.storage.record import read_record
 from mnist_jax.storage.workdir import locked
 from mnist_jax.studies.listing import find_runs, read_run, short_names, varying

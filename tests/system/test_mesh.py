@@ -8,7 +8,7 @@ import pytest
 from conftest import TINY, run_main
 from whole_runs import with_devices
 
-from mnist_jax.config.fields import validate
+from mnist_jax.config.validation import validate
 from mnist_jax.serving.classifier import load_trained
 from mnist_jax.storage import provenance
 from mnist_jax.storage.checkpoints import Checkpoints

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import pytest
 
 from configs import default
-from mnist_jax.config.fields import validate
+from mnist_jax.config.validation import validate
 from mnist_jax.training import meter as meter_module
 from mnist_jax.training.meter import Meter
 from mnist_jax.training.plan import make_plan

@@ -5,7 +5,7 @@ import optax
 import pytest
 
 from configs import default
-from mnist_jax.config.fields import validate
+from mnist_jax.config.validation import validate
 from mnist_jax.system.errors import UserError
 from mnist_jax.training import optimizers
 

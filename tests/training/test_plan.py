@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from configs import default
-from mnist_jax.config.fields import validate
+from mnist_jax.config.validation import validate
 from mnist_jax.training.plan import make_plan
 
 

@@ -3,7 +3,7 @@ import ml_collections
 import numpy as np
 import pytest
 
-from mnist_jax.config.fields import validate
+from mnist_jax.config.validation import validate
 from mnist_jax.data.cache import Arrays
 from mnist_jax.metrics.predictions import predictions_of
 from mnist_jax.models import create_model

@@ -5,7 +5,7 @@ import pytest
 from rounding import assert_rounding_alone, disturbed
 
 from mnist_jax import models
-from mnist_jax.config.fields import validate
+from mnist_jax.config.validation import validate
 from mnist_jax.data.augment import views
 from mnist_jax.data.feeding import Rows
 from mnist_jax.data.pixels import normalize, to_float

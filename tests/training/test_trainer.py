@@ -13,8 +13,9 @@ from rounding import assert_rounding_alone, disturbed
 
 from configs import digits
 from mnist_jax import data
-from mnist_jax.config.fields import RULES, validate
+from mnist_jax.config.fields import FIELDS
 from mnist_jax.config.population import members_in
+from mnist_jax.config.validation import validate
 from mnist_jax.system.errors import UserError
 from mnist_jax.training.trainer import Trainer
 
@@ -40,15 +41,15 @@ LARGE = {"model.widths", "model.kernel", "model.depth", "model.dense", "train.ba
 
 def values(field):
     """Values that its rule accepts."""
-    rule = RULES[field]
+    rule = FIELDS[field].rule
     named = rule.expects.removeprefix("one of ").split(", ")
     small = [one for one in NUMBERS if field not in LARGE or one < 100]
     tuples = st.lists(st.sampled_from([*small, *TEXTS]), max_size=3).map(tuple)
     return st.one_of(st.sampled_from([*small, *TEXTS, *named, True, False]), tuples).filter(rule.accepts)
 
 
-FIELDS = sorted(RULES.keys() - LEFT_OUT)
-changes = st.lists(st.sampled_from(FIELDS), min_size=1, max_size=3, unique=True).flatmap(
+CHANGED = sorted(FIELDS.keys() - LEFT_OUT)
+changes = st.lists(st.sampled_from(CHANGED), min_size=1, max_size=3, unique=True).flatmap(
     lambda fields: st.fixed_dictionaries({field: values(field) for field in fields})
 )
 

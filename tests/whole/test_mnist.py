@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 from whole_runs import wait_for_step
 
 from mnist_jax import data
-from mnist_jax.config.fields import from_record, validate
+from mnist_jax.config.validation import from_record, validate
 from mnist_jax.serving.classifier import load_classifier
 from mnist_jax.serving.pictures import fit
 

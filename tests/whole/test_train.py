@@ -18,7 +18,7 @@ from whole_runs import wait_for_step
 
 from configs import digits
 from mnist_jax import data, models
-from mnist_jax.config.fields import validate
+from mnist_jax.config.validation import validate
 from mnist_jax.metrics.confusion import evaluate
 from mnist_jax.metrics.predictions import load_predictions, predictions_of
 from mnist_jax.storage import provenance

@@ -22,7 +22,7 @@ from wandb_backend import KEY, WandbBackend
 from whole_runs import wait_for_step
 
 from mnist_jax import data
-from mnist_jax.config.fields import from_record
+from mnist_jax.config.validation import from_record
 from mnist_jax.reporting.wandb.process import _settings
 from mnist_jax.storage.history import read_metrics
 

@@ -14,7 +14,7 @@ from ml_collections import config_flags
 from test_wandb import only, read_log
 from wandb.sdk.launch.sweeps import utils
 
-from mnist_jax.config.fields import validate
+from mnist_jax.config.validation import validate
 
 pytestmark = pytest.mark.whole
 

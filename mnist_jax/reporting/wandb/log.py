@@ -10,7 +10,7 @@ from typing import Any
 import wandb
 
 from mnist_jax import data
-from mnist_jax.config.fields import from_record
+from mnist_jax.config.validation import from_record
 from mnist_jax.metrics.predictions import load_predictions
 from mnist_jax.reporting.galleries import as_picture
 from mnist_jax.reporting.wandb.tables import predictions_table, result_plots

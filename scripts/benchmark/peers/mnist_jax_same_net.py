@@ -12,7 +12,7 @@ import functools
 import worker
 
 from configs import default
-from mnist_jax.config.fields import validate
+from mnist_jax.config.validation import validate
 from mnist_jax.data import Dataset
 from mnist_jax.data.cache import Arrays
 from mnist_jax.data.feeding import make_feed, training_rows

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from configs import default
-from mnist_jax.config import fields as config_lib
+from mnist_jax.config import validation
+from mnist_jax.config.fields import FIELDS
 from mnist_jax.system.errors import UserError
 
 CONFIGS = [
@@ -18,21 +19,16 @@ CONFIGS = [
 @pytest.mark.parametrize("name", CONFIGS)
 def test_every_config_is_valid_and_says_how_to_run_it(name):
     module = importlib.import_module(f"configs.{name}")
-    config_lib.validate(module.get_config())
+    validation.validate(module.get_config())
     if name != "default":
         assert f"python main.py --config=configs/{name}.py" in module.__doc__
-
-
-def test_every_field_has_a_rule_and_every_rule_a_field():
-    fields = dict(config_lib.flatten(default.get_config().to_dict()))
-    assert fields.keys() == config_lib.RULES.keys()
 
 
 @pytest.mark.parametrize(
     ("field", "value", "expected"),
     [
-        ("train.batch_size", 0, "config.train.batch_size is 0; it may be an integer from 1"),
-        ("train.epochs", -1, "config.train.epochs is -1"),
+        ("train.batch_size", 0, "config.train.batch_size must be an integer from 1 to 2147483647 (got 0)"),
+        ("train.epochs", -1, "(got -1)"),
         ("dtype", "float64", "one of float32, bfloat16"),
         ("model.widths", (), "a tuple with one or more entries"),
         ("model.widths", (8, 0), "each an integer from 1"),
@@ -47,7 +43,7 @@ def test_an_impossible_value_is_named_with_what_it_may_be(field, value, expected
     config = default.get_config()
     config.update_from_flattened_dict({field: value})
     with pytest.raises(UserError, match="^[^\n]+$") as caught:
-        config_lib.validate(config)
+        validation.validate(config)
     assert expected in str(caught.value)
 
 
@@ -64,7 +60,7 @@ def test_fields_that_contradict_each_other(changes, named):
     config = default.get_config()
     config.update_from_flattened_dict(changes)
     with pytest.raises(UserError) as caught:
-        config_lib.validate(config)
+        validation.validate(config)
     assert named in str(caught.value)
 
 
@@ -74,14 +70,14 @@ def test_an_unknown_field_is_told_with_the_nearest_known():
     with pytest.raises(
         UserError, match=r"config.train.batchsize does not exist; did you mean config.train.batch_size"
     ):
-        config_lib.validate(config)
+        validation.validate(config)
 
 
 def test_a_missing_field_is_told():
     config = default.get_config().unlock()
     del config.train.epochs
     with pytest.raises(UserError, match=r"config.train.epochs is missing"):
-        config_lib.validate(config)
+        validation.validate(config)
 
 
 anything = st.one_of(
@@ -94,12 +90,12 @@ anything = st.one_of(
 )
 
 
-@given(st.sampled_from(sorted(config_lib.RULES)), anything)
+@given(st.sampled_from(sorted(FIELDS)), anything)
 def test_any_value_is_accepted_or_refused_in_one_line(field, value):
     config = ml_collections.ConfigDict(default.get_config().to_dict(), type_safe=False)
     config.update_from_flattened_dict({field: value})
     try:
-        frozen = config_lib.validate(config)
+        frozen = validation.validate(config)
     except UserError as refused:
         message = str(refused)
     else:
@@ -107,12 +103,3 @@ def test_any_value_is_accepted_or_refused_in_one_line(field, value):
         message = f"config.{field} is accepted"
     assert "config." in message
     assert "\n" not in message
-
-
-def test_differences_leave_out_where_things_lie():
-    old, new = default.get_config(), default.get_config()
-    new.data.data_dir = "/elsewhere"
-    new.profile = 20
-    assert config_lib.differences(old.to_dict(), new.to_dict()) == {}
-    new.train.epochs = 3
-    assert config_lib.differences(old.to_dict(), new.to_dict()) == {"train.epochs": (10, 3)}

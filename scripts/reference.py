@@ -1,0 +1,28 @@
+"""Writes what is generated from tables in the code: configs/default.py, docs/config.md and docs/run-json.md.
+
+make docs
+"""
+
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from mnist_jax.config import reference
+from mnist_jax.storage import record
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+PAGES = {
+    "configs/default.py": reference.render_default,
+    "docs/config.md": reference.render_page,
+    "docs/run-json.md": record.render_page,
+}
+
+
+def main() -> None:
+    for name, render in PAGES.items():
+        (ROOT / name).write_text(render())
+
+
+if __name__ == "__main__":
+    main()
