@@ -10,18 +10,28 @@ import math
 import pathlib
 import sys
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal, NotRequired, TypedDict, get_args, get_origin, get_type_hints
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Literal,
+    NotRequired,
+    TypedDict,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 import ml_collections
 import msgspec
 import numpy as np
 
 from mnist_jax.config.identity import completed, differences
-from mnist_jax.data import Dataset
-from mnist_jax.storage.provenance import describe_code, describe_data, describe_environment
-from mnist_jax.system import cpu
 from mnist_jax.system.errors import Interrupted, UserError, circumstance
 from mnist_jax.system.files import read_regular, seal_broken, sealed, text_hash, write_whole
+
+if TYPE_CHECKING:
+    from mnist_jax.data import Dataset
 
 SCHEMA = 2  # rises when a key changes its meaning or goes away, or checkpoints their form
 _READ = (1, SCHEMA)  # schema 1 has the same keys; its checkpoints are of another form
@@ -294,12 +304,16 @@ class RunRecord:
         self.fields.pop("record_sha256", None)  # of the file, which gets another
 
     def begin(
-        self, config: ml_collections.FrozenConfigDict, dataset: Dataset, *, step: int, parameters: int
+        self, config: ml_collections.FrozenConfigDict, dataset: "Dataset", *, step: int, parameters: int
     ) -> list[str]:
         """Records what is about to be trained from `step` on, on which code, data and machine.
 
         Returns: a warning for each circumstance that is not that of the process before.
         """
+        # Imported here: what only reads records starts without JAX.
+        from mnist_jax.storage.provenance import describe_code, describe_data, describe_environment
+        from mnist_jax.system import cpu
+
         self._begun = True
         code, environment = describe_code(self._path.parent), plain(describe_environment(config.dtype))
         process = {

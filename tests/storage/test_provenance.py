@@ -83,7 +83,7 @@ def test_each_process_is_recorded_and_a_change_is_told(record, tmp_path, tiny_co
     again = RunRecord(tmp_path / "run.json", first)
     assert again.begin(config, data.load(config.data), step=40, parameters=12) == []
     code = {"commit": "other", "dirty": False, "patch_sha256": None}
-    monkeypatch.setattr("mnist_jax.storage.record.describe_code", lambda _: code)
+    monkeypatch.setattr(provenance, "describe_code", lambda _: code)
     third = RunRecord(tmp_path / "run.json", read(tmp_path))
     (warning,) = third.begin(config, data.load(config.data), step=60, parameters=12)
     assert "other code than before" in warning
