@@ -31,6 +31,7 @@ from mnist_jax.storage.redaction import known_keys, redact
 from mnist_jax.system import cpu, devices
 from mnist_jax.system.errors import Interrupted, circumstance
 from mnist_jax.system.files import sealed, text_hash, write_whole
+from mnist_jax.system.installation import ROOT
 
 RESULTS = (
     "steps",
@@ -46,7 +47,6 @@ RESULTS = (
     "resources",
 )
 _CIRCUMSTANCES = ("code", "accelerator", "packages_sha256")
-_ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 class RunRecord:
@@ -154,7 +154,7 @@ def describe_code(patch_folder: pathlib.Path | None = None) -> dict[str, Any]:
         code["patch_sha256"] = hashlib.sha256(patch).hexdigest() if patch else None
         if patch and patch_folder:
             (patch_folder / f"code-{code['patch_sha256'][:12]}.patch").write_bytes(patch)
-    elif stamp := (os.environ.get("GIT_COMMIT") or _text(_ROOT / "GIT_COMMIT")).strip():
+    elif stamp := (os.environ.get("GIT_COMMIT") or _text(ROOT / "GIT_COMMIT")).strip():
         code["commit"], code["dirty"] = stamp.removesuffix("-dirty"), stamp.endswith("-dirty")
     return {"version": __version__, **code}
 
@@ -169,7 +169,7 @@ def code_patch() -> tuple[bytes, list[str]]:
         # An index of its own, in which the new files are announced; the user's stays as it is.
         index = pathlib.Path(folder) / "index"
         with contextlib.suppress(OSError):
-            shutil.copy(_ROOT / (_git_text("rev-parse", "--git-path", "index") or ""), index)
+            shutil.copy(ROOT / (_git_text("rev-parse", "--git-path", "index") or ""), index)
         for pattern in ("*.py", "*.jinja"):  # together, one that matches nothing would be an error
             _git("add", "--intent-to-add", "--", pattern, index=index)
         # Whatever the user's settings of git: plain, and with the prefixes that `git apply` wants.
@@ -211,7 +211,7 @@ def describe_environment(dtype: str = "float32") -> dict[str, Any]:
         "cores": os.cpu_count(),
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "accelerator": devices.describe(dtype),
-        "lock_sha256": text_hash(lock) if (lock := _text(_ROOT / "requirements.lock")) else None,
+        "lock_sha256": text_hash(lock) if (lock := _text(ROOT / "requirements.lock")) else None,
         "packages": dict(
             sorted(
                 (metadata["Name"], metadata["Version"])
@@ -243,7 +243,7 @@ def _text(path: pathlib.Path) -> str:
 
 def _git(*arguments: str, index: pathlib.Path | None = None) -> bytes | None:
     """What git prints, of this program's folder; None where it fails. index: the index file to use."""
-    command = ["git", "-C", str(_ROOT), *arguments]
+    command = ["git", "-C", str(ROOT), *arguments]
     environment = {**os.environ, "GIT_INDEX_FILE": str(index)} if index else None
     try:
         return subprocess.run(command, capture_output=True, check=True, timeout=10, env=environment).stdout

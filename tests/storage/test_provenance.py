@@ -108,7 +108,7 @@ def test_json_has_no_numbers_that_are_not_finite(record, tmp_path):
 @pytest.fixture
 def checkout(tmp_path, monkeypatch):
     """A git checkout of a program, and a function that runs git in it."""
-    monkeypatch.setattr(provenance, "_ROOT", tmp_path)
+    monkeypatch.setattr(provenance, "ROOT", tmp_path)
     file = tmp_path / "mnist_jax" / "provenance.py"
     file.parent.mkdir()
     file.write_text("a\n")
@@ -181,13 +181,13 @@ def test_the_repository_around_an_installed_program_is_not_its_own(checkout, mon
     folder, _ = checkout
     installed = folder / "site-packages"
     installed.mkdir()
-    monkeypatch.setattr(provenance, "_ROOT", installed)
+    monkeypatch.setattr(provenance, "ROOT", installed)
     assert provenance.describe_code()["commit"] is None
 
 
 @pytest.mark.parametrize(("stamp", "dirty"), [("abc123\n", False), ("abc123-dirty", True)])
 def test_without_git_the_commit_is_the_one_stamped_on_it(tmp_path, monkeypatch, stamp, dirty):
-    monkeypatch.setattr(provenance, "_ROOT", tmp_path)
+    monkeypatch.setattr(provenance, "ROOT", tmp_path)
     (tmp_path / "GIT_COMMIT").write_text(stamp)
     code = provenance.describe_code()
     assert (code["commit"], code["dirty"]) == ("abc123", dirty)
