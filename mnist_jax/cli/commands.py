@@ -61,13 +61,23 @@ def execute(name: str, command: ModuleType, argv: list[str]) -> int:
         parser = parsing.Parser(name, command.__doc__ or "")
         command.add_flags(parser)
         parser.parse(argv, options)
-        if options.verbosity < 1:
-            from mnist_jax.system.terminal import quiet_libraries
-
-            quiet_libraries()
+        _set_verbosity(options.verbosity)
         return command.run(options)
 
     return exits.status_of(name, program, verbose=lambda: options.verbosity >= 1)
+
+
+def _set_verbosity(level: int) -> None:
+    """Lets libraries print what they log, from level 1 on."""
+    from absl import flags, logging
+
+    from mnist_jax.system.terminal import quiet_libraries
+
+    flags.FLAGS.mark_as_parsed()  # of libraries, which then read their defaults
+    if level < 1:
+        quiet_libraries()
+    else:
+        logging.set_verbosity(level)
 
 
 def _print_help() -> None:

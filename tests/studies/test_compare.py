@@ -168,4 +168,4 @@ def test_the_command_prints_writes_and_refuses(runs, tmp_path):
     shutil.rmtree(runs[0].workdir)
     done = run_command("compare", runs[0].workdir)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "compare.py: none of these folders holds a finished run\n"
+    assert done.stderr == "mnist-jax compare: none of these folders holds a finished run\n"

@@ -87,7 +87,7 @@ def test_a_folder_without_a_run_is_told_in_one_line(tmp_path):
     done = reproduced(tmp_path)
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
-        f"reproduce.py: {tmp_path} holds no run: there is no {tmp_path / 'run.json'}"
+        f"mnist-jax reproduce: {tmp_path} holds no run: there is no {tmp_path / 'run.json'}"
     ]
 
 

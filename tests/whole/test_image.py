@@ -110,6 +110,12 @@ def test_no_layer_no_history_and_no_setting_holds_a_key(source, tmp_path):
     assert KEY not in engine("image", "inspect", IMAGE, check=True).stdout
 
 
+def test_the_commands_of_the_program_are_on_the_path(source):
+    make_image(source)
+    done = engine("run", "--rm", IMAGE, "mnist-jax", "runs", "/runs")
+    assert (done.returncode, done.stdout.strip()) == (0, "0 runs"), done.stderr
+
+
 def members_with(path, needles):
     """Which of the needles are in which members of a saved image: its layers, history and settings."""
     found = {}
