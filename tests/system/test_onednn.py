@@ -79,7 +79,7 @@ def test_many_models_side_by_side():
 def test_a_program_with_it_is_left_out_of_the_compilation_cache_without_a_word(tmp_path: pathlib.Path):
     code = """if True:
         import jax, jax.numpy as jnp
-        from mnist_jax import devices, onednn
+        from mnist_jax.system import devices, onednn
         devices.prepare_host()
         @jax.jit
         def added(x):

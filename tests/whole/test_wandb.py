@@ -19,7 +19,7 @@ from conftest import ROOT, TINY, command, run_main, start_main
 from PIL import Image
 from wandb.proto import wandb_internal_pb2
 from wandb_backend import KEY, WandbBackend
-from whole_runs import wait_for_step
+from whole_runs import pause_at_step, wait_for_step
 
 from mnist_jax import data
 from mnist_jax.config.fields import from_record
@@ -260,10 +260,16 @@ def test_offline_runs_say_how_to_upload_them(logged, backend):
     assert backend.unknown == []
 
 
-def test_a_run_online_is_on_the_server_when_it_ends(tmp_path, backend):
-    environment = {**os.environ, **backend.environment(), "WANDB_SILENT": "true"}
-    done = run_main(*ONLINE, f"--workdir={tmp_path}", env=environment)
+def test_a_run_online_with_the_key_from_a_file_is_on_the_server_when_it_ends(tmp_path, backend):
+    """The file is .env in the working directory. The environment overrides it."""
+    lines = [f"{name}={value}" for name, value in backend.environment().items()]
+    (tmp_path / ".env").write_text("\n".join([*lines, "WANDB_PROJECT=", "WANDB_SILENT=false", "OTHER=secret"]))
+    config, *flags = ONLINE
+    config = f"--config={ROOT / config.removeprefix('--config=')}"
+    environment = {**os.environ, "WANDB_SILENT": "true"}
+    done = run_main(config, *flags, "--workdir=run", cwd=tmp_path, env=environment)
     assert done.returncode == 0, done.stderr
+    tmp_path /= "run"
     record = record_of(tmp_path)
     run_id = record["wandb_id"]
     assert done.stdout.splitlines()[-1].split() == [
@@ -287,20 +293,6 @@ def test_a_run_online_is_on_the_server_when_it_ends(tmp_path, backend):
     assert all(artifact.committed for artifact in backend.artifacts)
     assert backend.unknown == []
     assert_no_key(tmp_path, done)
-
-
-def test_the_key_may_come_from_a_file(tmp_path, backend):
-    """From .env where the command is given, which the environment overrules."""
-    lines = [f"{name}={value}" for name, value in backend.environment().items()]
-    (tmp_path / ".env").write_text("\n".join([*lines, "WANDB_PROJECT=", "OTHER=secret"]))
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
-    arguments = [str(ROOT / a.partition("=")[2]) if a.startswith("--config=") else a for a in ONLINE]
-    arguments = [f"--config={a}" if a.startswith("/") else a for a in arguments]
-    arguments += ["--workdir=run", "--config.data.cache_dir=cache"]
-    done = run_main(*arguments, cwd=tmp_path, env=environment)
-    assert done.returncode == 0, done.stderr
-    assert [run.ended for run in backend.runs.values()] == [[0]]
-    assert_no_key(tmp_path / "run", done)
 
 
 @pytest.mark.parametrize("mood", [pytest.param("hang", marks=pytest.mark.long), 401, "refusing"])
@@ -333,13 +325,11 @@ def no_survivors(tmp_path):
 
 
 def start_online(workdir: pathlib.Path, backend: WandbBackend) -> subprocess.Popen:
-    """A run of some seconds, whose W&B run is on the server already."""
-    arguments = (*TINY, "--config.train.epochs=60", "--config.wandb.mode=online", "--config.wandb.wait=1.0")
+    """A run that is held after its first steps, whose W&B run is on the server already."""
+    arguments = (*TINY, LONGER, "--config.wandb.mode=online", "--config.wandb.wait=1.0")
     environment = {**os.environ, **backend.environment()}
     process = start_main(*arguments, f"--workdir={workdir}", env=environment)
-    while not backend.runs:
-        assert process.poll() is None, process.stderr.read()
-        time.sleep(0.05)
+    pause_at_step(process, workdir, 20, until=lambda: backend.runs)
     return process
 
 
@@ -348,6 +338,7 @@ def start_online(workdir: pathlib.Path, backend: WandbBackend) -> subprocess.Pop
 def test_a_server_that_dies_half_way_changes_nothing(tmp_path, backend, mood):
     process = start_online(tmp_path, backend)
     backend.mood = mood
+    process.send_signal(signal.SIGCONT)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     (records,) = segments(tmp_path)
@@ -364,6 +355,7 @@ def test_a_server_that_dies_half_way_changes_nothing(tmp_path, backend, mood):
 def test_an_upload_that_dies_is_not_taken_for_done(tmp_path, backend):
     process = start_online(tmp_path, backend)
     subprocess.run(["pkill", "-9", "-f", f"beta sync .*{tmp_path}"], check=True)
+    process.send_signal(signal.SIGCONT)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     assert out.count("W&B: the upload failed (its process ended with status -9)") == 1
@@ -375,8 +367,9 @@ def test_a_stopped_run_goes_on_as_the_same_run_and_logs_no_step_twice(tmp_path, 
     environment = {**os.environ, **backend.environment()}
     arguments = (*ONLINE, LONGER, f"--workdir={tmp_path}")
     process = start_main(*arguments, new_session=True, env=environment)
-    wait_for_step(process, tmp_path, 60)
+    pause_at_step(process, tmp_path, 60, until=lambda: backend.runs)
     os.killpg(process.pid, signal.SIGINT)
+    process.send_signal(signal.SIGCONT)
     out, err = process.communicate()
     assert process.returncode == 130, err
     assert out.splitlines()[-1].startswith("W&B  ")
@@ -392,7 +385,7 @@ def test_a_stopped_run_goes_on_as_the_same_run_and_logs_no_step_twice(tmp_path, 
 def test_a_killed_run_is_logged_to_its_end_and_logs_no_step_twice(tmp_path, backend):
     arguments = (*OFFLINE, LONGER, f"--workdir={tmp_path}")
     process = start_main(*arguments, stdout=subprocess.DEVNULL)
-    wait_for_step(process, tmp_path, 60)
+    pause_at_step(process, tmp_path, 60, until=lambda: segments(tmp_path))
     process.kill()
     process.wait()
     before = expected_history(tmp_path)
@@ -409,9 +402,11 @@ def test_a_killed_run_is_logged_to_its_end_and_logs_no_step_twice(tmp_path, back
 
 def test_a_run_killed_with_its_writer_loses_no_row(tmp_path):
     """As when a container is killed: what the log had not on disk yet is logged by the next process."""
-    arguments = (*OFFLINE, "--config.train.epochs=60", f"--workdir={tmp_path}")
+    arguments = (*OFFLINE, "--config.train.epochs=15", f"--workdir={tmp_path}")
     process = start_main(*arguments, stdout=subprocess.DEVNULL)
-    wait_for_step(process, tmp_path, 600)
+    pause_at_step(process, tmp_path, 60, until=lambda: segments(tmp_path))
+    process.send_signal(signal.SIGCONT)
+    wait_for_step(process, tmp_path, 150)
     process.kill()
     subprocess.run(["pkill", "-9", "-f", str(tmp_path)], check=True)
     process.wait()
@@ -444,7 +439,7 @@ def test_what_the_client_keeps_to_itself_is_not_noted_as_logged(logged, tmp_path
     (tmp_path / "wandb").mkdir()
     program = """
 import os, pathlib, signal, sys, time
-from mnist_jax.wandb_run import WandbRun
+from mnist_jax.reporting.wandb.log import WandbRun
 run = WandbRun(pathlib.Path(sys.argv[1]))
 for step in (10, 20, 30):
     run.log({"split": "train", "step": step, "loss": 1.0})
