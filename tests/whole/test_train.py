@@ -193,7 +193,6 @@ def test_checkpoints_without_a_record_are_held_against_the_config(finished, tiny
     assert train_and_evaluate(tiny_config, workdir)["params_sha256"] == read(finished[0])["params_sha256"]
 
 
-
 @pytest.fixture(scope="module")
 def uninterrupted(run_once):
     return run_once("longer", *LONGER)[0]

@@ -10,7 +10,6 @@ import signal
 import struct
 import subprocess
 import sys
-import time
 import zlib
 
 import numpy as np
@@ -263,7 +262,7 @@ def test_offline_runs_say_how_to_upload_them(logged, backend):
 def test_a_run_online_with_the_key_from_a_file_is_on_the_server_when_it_ends(tmp_path, backend):
     """The file is .env in the working directory. The environment overrides it."""
     lines = [f"{name}={value}" for name, value in backend.environment().items()]
-    (tmp_path / ".env").write_text("\n".join([*lines, "WANDB_PROJECT=", "WANDB_SILENT=false", "OTHER=secret"]))
+    (tmp_path / ".env").write_text("\n".join([*lines, "WANDB_PROJECT=", "WANDB_SILENT=false", "OTHER=x"]))
     config, *flags = ONLINE
     config = f"--config={ROOT / config.removeprefix('--config=')}"
     environment = {**os.environ, "WANDB_SILENT": "true"}
