@@ -3,7 +3,7 @@ import functools
 import jax
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mnist_jax.config.fields import validate
@@ -21,8 +21,9 @@ ARRAYS = Arrays(RNG.integers(0, 256, (50, 8, 8, 1), np.uint8), RNG.integers(0, 1
 MESH = jax.sharding.Mesh(np.array(jax.devices()[:1]), (AXIS,))
 
 
-@pytest.mark.parametrize("chunk", [1, 4])
-def test_device_and_host_placement_train_to_the_same_bits(tiny_config, chunk):
+def test_device_and_host_placement_train_to_the_same_bits(tiny_config):
+    """Several steps in a call; tests/whole/test_train.py has one in each."""
+    chunk = 4
     config = validate(tiny_config)
     schedule = optimizers.create_schedule(config, 10, 100)
     optimizer = optimizers.create_optimizer(config, schedule)
@@ -45,6 +46,7 @@ def test_device_and_host_placement_train_to_the_same_bits(tiny_config, chunk):
     jax.tree.map(np.testing.assert_array_equal, train("device"), train("host"))
 
 
+@settings(max_examples=30)  # each with shapes of its own is compiled
 @given(size=st.integers(1, 50), batch_size=st.integers(1, 70), placement=st.sampled_from(["device", "host"]))
 def test_every_example_is_predicted_once_and_in_order(size, batch_size, placement):
     arrays = Arrays(ARRAYS.images[:size], ARRAYS.labels[:size])
@@ -67,10 +69,10 @@ def test_every_example_is_predicted_once_and_in_order(size, batch_size, placemen
 
 def test_a_split_too_large_for_the_device_is_streamed(monkeypatch):
     indices = np.array([[3, 1], [3, 2]], np.int32)
-    monkeypatch.setattr("mnist_jax.devices.fits_on_device", lambda nbytes: False)
+    monkeypatch.setattr("mnist_jax.system.devices.fits_on_device", lambda nbytes: False)
     streamed = make_feed(ARRAYS, "auto", MESH)(indices)
     assert streamed.images.shape == (2, 2, 8, 8, 1)
-    monkeypatch.setattr("mnist_jax.devices.fits_on_device", lambda nbytes: True)
+    monkeypatch.setattr("mnist_jax.system.devices.fits_on_device", lambda nbytes: True)
     resident = make_feed(ARRAYS, "auto", MESH)(indices)
     assert resident.images.shape == ARRAYS.images.shape
     jax.tree.map(np.testing.assert_array_equal, streamed.examples(), resident.examples())

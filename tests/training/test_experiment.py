@@ -50,7 +50,7 @@ changes = st.lists(st.sampled_from(FIELDS), min_size=1, max_size=3, unique=True)
 )
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(changes)
 def test_any_valid_config_is_built_or_refused_in_one_line(changed):
     config = ml_collections.ConfigDict(digits.get_config().to_dict(), type_safe=False)
