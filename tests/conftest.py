@@ -116,7 +116,8 @@ def _cache_for_all():
 def tiny_config() -> ml_collections.ConfigDict:
     """Two epochs of the bundled digits with a small network: 76 steps in a second or two.
 
-    They are moved by whole pixels: warping them would take twice as long to compile.
+    Images are moved by whole pixels, because warping them doubles the compile time. The learning rate does
+    not depend on the length of the run, so runs of any length share one compiled program.
     """
     config = digits.get_config()
     config.augment.shift, config.augment.rotation, config.augment.scale = 0.0, 0.0, 0.0
@@ -126,6 +127,8 @@ def tiny_config() -> ml_collections.ConfigDict:
     config.train.epochs = 2
     config.train.log_every_steps = 10
     config.schedule.warmup = 0.5
+    config.schedule.name = "step"
+    config.schedule.boundaries = (1.0,)
     config.checkpoint.metric = "accuracy"
     config.wandb.mode = "disabled"
     return config
@@ -200,6 +203,7 @@ def browser():
         found.close()
 
 
+# The same config as that of `tiny_config`, as flags.
 TINY = (
     "--config=configs/digits.py",
     "--config.augment.shift=0.0",
@@ -211,6 +215,8 @@ TINY = (
     "--config.train.epochs=2",
     "--config.train.log_every_steps=10",
     "--config.schedule.warmup=0.5",
+    "--config.schedule.name=step",
+    "--config.schedule.boundaries=(1.0,)",
     "--config.checkpoint.metric=accuracy",
     "--config.wandb.mode=disabled",
 )
@@ -220,6 +226,15 @@ TINY = (
 def tiny_run(run_once) -> pathlib.Path:
     """The workdir of a finished run of TINY."""
     return run_once("tiny", *TINY)[0]
+
+
+LONGER = (*TINY, "--config.train.epochs=6", "--config.checkpoint.every_steps=15")
+
+
+@pytest.fixture(scope="session")
+def bfloat16_run(run_once) -> pathlib.Path:
+    """The workdir of a finished run of LONGER in bfloat16, whose programs are compiled for each process."""
+    return run_once("bfloat16", *LONGER, "--config.dtype=bfloat16")[0]
 
 
 @pytest.fixture(scope="session")

@@ -18,8 +18,9 @@ MESH = jax.sharding.Mesh(np.array(jax.devices()[:1]), (AXIS,))
 ARRAYS = Arrays(RNG.integers(0, 256, (50, 8, 8, 1), np.uint8), RNG.integers(0, 10, 50, np.int32))
 
 
-@pytest.mark.parametrize("chunk", [1, 4])
-def test_device_and_host_placement_train_to_the_same_bits(tiny_config, chunk):
+def test_device_and_host_placement_train_to_the_same_bits(tiny_config):
+    """Several steps in a call; tests/whole/test_train.py has one in each."""
+    chunk = 4
     config = validate(tiny_config)
     schedule = optimizers.create_schedule(config, 10, 100)
     optimizer = optimizers.create_optimizer(config, schedule)

@@ -1,6 +1,7 @@
 """What tests of whole runs share."""
 
 import os
+import signal
 import time
 
 from mnist_jax.storage.history import read_metrics
@@ -19,3 +20,19 @@ def wait_for_step(process, workdir, step):
             return
         time.sleep(0.005)
     raise AssertionError(f"the run ended with status {process.returncode} before step {step}")
+
+
+def pause_at_step(process, workdir, step, until):
+    """Holds a run that has passed a step until a condition is true of the processes that serve it.
+
+    step: of a second row or later; W&B starts after the first.
+
+    The run stays held: `process.send_signal(signal.SIGCONT)` resumes it.
+    """
+    wait_for_step(process, workdir, step)
+    process.send_signal(signal.SIGSTOP)
+    for _ in range(1200):
+        if until():
+            return
+        time.sleep(0.05)
+    raise AssertionError("the condition is not true after a minute")

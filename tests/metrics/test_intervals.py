@@ -3,7 +3,7 @@ import pytest
 import scipy.stats
 import sklearn.metrics
 from cases import predictions
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mnist_jax.metrics import intervals
@@ -62,6 +62,7 @@ def test_wilson_covers_the_truth_about_95_times_in_100(rate):
     assert 0.93 <= np.mean(covered) <= 0.975
 
 
+@settings(max_examples=40)  # scikit-learn takes its time
 @given(case=predictions(least_classes=2), data=st.data())
 def test_areas_under_curves_of_weighted_examples_are_those_of_scikit_learn(case, data):
     size, classes = case.log_probabilities.shape

@@ -31,6 +31,7 @@ def test_whole_runs_take_turns():
     assert "offline costs" in done.stdout
 
 
+@pytest.mark.long
 def test_a_run_that_fails_is_told():
     done = run_script("benchmark", "startup", "--repeats=1", "--config.train.batch_size=-1")
     assert done.returncode == 2
@@ -38,6 +39,7 @@ def test_a_run_that_fails_is_told():
     assert "benchmark: a run to be timed ended with status 2" in done.stderr.splitlines()[-1]
 
 
+@pytest.mark.long
 def test_accuracy_is_that_of_the_runs():
     done = run_script("benchmark", "accuracy", "--repeats=2", "--json", *SHORT)
     assert done.returncode == 0, done.stderr

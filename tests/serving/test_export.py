@@ -39,9 +39,8 @@ def exported(request, tmp_path_factory) -> tuple[pathlib.Path, pathlib.Path]:
     return workdir, folder
 
 
-def test_the_program_of_a_run_in_bfloat16(tmp_path):
-    workdir = tmp_path / "run"
-    assert run_main(*TINY, "--config.dtype=bfloat16", f"--workdir={workdir}").returncode == 0
+def test_the_program_of_a_run_in_bfloat16(bfloat16_run, tmp_path):
+    workdir = bfloat16_run
     assert export(workdir, f"--into={tmp_path / 'model'}").returncode == 0
     classifier = load_classifier(workdir)
     images = noise(300, classifier.image_shape)

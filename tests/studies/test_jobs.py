@@ -1,7 +1,12 @@
+import pathlib
 import signal
+import subprocess
+import sys
 import threading
 import time
+from types import SimpleNamespace
 
+import launcher
 import pytest
 from conftest import TINY
 
@@ -13,6 +18,20 @@ from mnist_jax.studies.jobs import Slots, Task
 from mnist_jax.system.errors import UserError
 
 pytestmark = pytest.mark.whole
+
+
+@pytest.fixture(autouse=True)
+def _forked(monkeypatch):
+    """test_runner.py starts Python itself."""
+
+    def popen(command, *, stdin, stdout, stderr, env, process_group):
+        assert (command[0], stdin, process_group) == (sys.executable, subprocess.DEVNULL, 0)
+        main = pathlib.Path(command[1]).relative_to(launcher.ROOT)
+        return launcher.start([main, *command[2:]], stdout=stdout, stderr=stderr, env=env, new_session=True)
+
+    launcher._server()  # only the main thread can start it
+    given = SimpleNamespace(Popen=popen, DEVNULL=subprocess.DEVNULL, STDOUT=subprocess.STDOUT)
+    monkeypatch.setattr(jobs, "subprocess", given)
 
 
 @pytest.fixture

@@ -8,15 +8,15 @@ import time
 
 import launcher
 import pytest
-from conftest import TINY, run_main
+from conftest import TINY
 
 pytestmark = pytest.mark.whole
 
 SWEEP = """
 def get_sweep():
     return {
-        "slow": {"optimizer.learning_rate": 0.01, "train.epochs": 12},
-        "plain": {"optimizer.learning_rate": 0.05},
+        "slow": {"seed": 1, "train.epochs": 12},
+        "plain": {"seed": 2},
         "diverges": {"optimizer.learning_rate": 1e9},
     }
 """
@@ -60,7 +60,7 @@ def children(pid: int) -> list[int]:
     ]
 
 
-def test_a_sweep_killed_twice_ends_with_the_same_bits(sweep, tmp_path):
+def test_a_sweep_killed_twice_ends_with_the_same_bits(sweep, run_once, tmp_path):
     checkpoints = tmp_path / "runs" / "slow" / "checkpoints"
     first = start(sweep)
     wait_until(lambda: checkpoints.is_dir() and any(name.isdigit() for name in os.listdir(checkpoints)))
@@ -85,11 +85,9 @@ def test_a_sweep_killed_twice_ends_with_the_same_bits(sweep, tmp_path):
     assert "the loss is" in out
     found = hashes(tmp_path / "runs")
     assert found["diverges"] is None
-    for name, rate, epochs in (("slow", 0.01, 12), ("plain", 0.05, 2)):
-        fields = (f"--config.optimizer.learning_rate={rate}", f"--config.train.epochs={epochs}")
-        whole = tmp_path / "whole" / name
-        assert run_main(*TINY, *fields, f"--workdir={whole}").returncode == 0
-        assert found[name] == hashes(tmp_path / "whole")[name]
+    for name, seed, epochs in (("slow", 1, 12), ("plain", 2, 2)):
+        whole, _ = run_once(f"seed {seed}", *TINY, f"--config.seed={seed}", f"--config.train.epochs={epochs}")
+        assert found[name] == json.loads((whole / "run.json").read_text())["params_sha256"]
 
 
 def test_members_trained_at_once_are_told_when_they_fail(sweep, tmp_path):
@@ -128,7 +126,7 @@ def test_ctrl_c_saves_what_runs_and_the_sweep_goes_on(sweep, tmp_path):
 
 def test_members_are_shown_and_chosen_by_place(sweep, tmp_path):
     out, _ = start(sweep, "--list").communicate()
-    assert out.splitlines()[1] == "plain: --config.optimizer.learning_rate=0.05"
+    assert out.splitlines()[1] == "plain: --config.seed=2"
     assert not (tmp_path / "runs").exists()
     process = start(sweep, "--member=1", "--jobs=1")
     out, err = process.communicate(timeout=120)

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.whole
 
 SPACE = """
 def suggest(trial):
-    return {"optimizer.learning_rate": trial.suggest_float("rate", 0.001, 0.1), "train.epochs": 12}
+    return {"seed": trial.suggest_int("seed", 0, 1000), "train.epochs": 12}
 """
 
 
@@ -154,5 +154,5 @@ def test_a_killed_search_goes_on_with_the_trial_it_was_at(tmp_path):
     assert left.params == trial.params
     assert [path.name for path in (tmp_path / "runs").glob("trial_*")] == ["trial_0000"]
     found = json.loads(record.read_text())
-    assert found["config"]["optimizer"]["learning_rate"] == trial.params["rate"]
+    assert found["config"]["seed"] == trial.params["seed"]
     assert trial.value == found["metrics"]["validation"]["accuracy"]

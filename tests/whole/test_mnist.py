@@ -72,7 +72,7 @@ def test_a_killed_run_ends_with_the_same_bits(record, flags, tmp_path):
 def examples(record):
     """Some test images and their labels."""
     test = data.load(validate(from_record(record["config"])).data).test
-    return test.images[:300, :, :, 0], test.labels[:300]
+    return test.images[:150, :, :, 0], test.labels[:150]
 
 
 def enlarged(pixels, factor=9):

@@ -39,12 +39,9 @@ def write_set(builder_class: type, shape: tuple[int, ...], folder) -> None:
     Made(data_dir=folder, file_format="array_record").download_and_prepare()
 
 
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tfds")
-    write_set(type(tfds.builder("mnist", data_dir=folder)), (28, 28, 1), folder)
-    write_set(type(tfds.builder("cifar10", data_dir=folder)), (32, 32, 3), folder)
-    return folder
+def prepare(name, folder):
+    shape = {"mnist": (28, 28, 1), "cifar10": (32, 32, 3)}[name]
+    write_set(type(tfds.builder(name, data_dir=folder)), shape, folder)
 
 
 def outputs(notebook) -> list:
@@ -65,9 +62,10 @@ def execute(notebook) -> None:
     [pytest.param(path, marks=[pytest.mark.long] * path.stem.startswith("cifar")) for path in EXPLORATORY],
     ids=lambda path: path.stem,
 )
-def test_a_notebook_runs_and_shows_what_it_did_when_it_was_kept(path, prepared, monkeypatch):
-    monkeypatch.setenv("TFDS_DATA_DIR", str(prepared))
-    monkeypatch.setenv("RUN", str(prepared / "no run"))
+def test_a_notebook_runs_and_shows_what_it_did_when_it_was_kept(path, tmp_path, monkeypatch):
+    prepare(path.stem.removesuffix("_exploratory"), tmp_path)
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("RUN", str(tmp_path / "no run"))
     kept = nbformat.read(path, as_version=4)
     notebook = nbformat.from_dict(json.loads(json.dumps(kept)))
     execute(notebook)

@@ -12,7 +12,7 @@ import jax
 import launcher
 import numpy as np
 import pytest
-from conftest import ROOT, TINY, command, run_main, start_main
+from conftest import LONGER, ROOT, TINY, command, run_main, start_main
 from rounding import assert_rounding_alone, disturbed
 from whole_runs import wait_for_step
 
@@ -193,9 +193,6 @@ def test_checkpoints_without_a_record_are_held_against_the_config(finished, tiny
     assert train_and_evaluate(tiny_config, workdir)["params_sha256"] == read(finished[0])["params_sha256"]
 
 
-LONGER = (*TINY, "--config.train.epochs=6", "--config.checkpoint.every_steps=15")
-
-
 @pytest.fixture(scope="module")
 def uninterrupted(run_once):
     return run_once("longer", *LONGER)[0]
@@ -215,8 +212,8 @@ def assert_same_run(workdir, expected):
     assert np.cumsum([row["steps"] for row in train]).tolist() == [row["step"] for row in train]
 
 
-def test_a_run_killed_three_times_ends_with_the_same_bits(uninterrupted, tmp_path):
-    for step in (20, 70, 150):
+def test_a_run_killed_twice_ends_with_the_same_bits(uninterrupted, tmp_path):
+    for step in (20, 120):
         process = start_main(*LONGER, f"--workdir={tmp_path}", stdout=subprocess.DEVNULL)
         wait_for_step(process, tmp_path, step)
         process.send_signal(signal.SIGKILL)
@@ -225,13 +222,12 @@ def test_a_run_killed_three_times_ends_with_the_same_bits(uninterrupted, tmp_pat
     done = run_main(*LONGER, f"--workdir={tmp_path}")
     assert done.returncode == 0, done.stderr
     assert_same_run(tmp_path, uninterrupted)
-    assert read(tmp_path)["resumes"] == 3
+    assert read(tmp_path)["resumes"] == 2
 
 
-@pytest.mark.parametrize(
-    ("signum", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)]
-)
+@pytest.mark.parametrize(("signum", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_stopped_run_saves_its_step_and_goes_on_to_the_same_bits(uninterrupted, tmp_path, signum, status):
+    """SIGHUP comes from a terminal that closes, below."""
     process = start_main(*LONGER, f"--workdir={tmp_path}")
     wait_for_step(process, tmp_path, 50)
     process.send_signal(signum)
@@ -249,15 +245,18 @@ def test_a_stopped_run_saves_its_step_and_goes_on_to_the_same_bits(uninterrupted
 
 
 @pytest.mark.parametrize("flag", ["--config.dtype=bfloat16", "--config.train.steps_per_call=4"])
-def test_other_programs_are_stopped_and_go_on_to_the_same_bits_too(tmp_path, flag):
+def test_other_programs_are_stopped_and_go_on_to_the_same_bits_too(request, run_once, tmp_path, flag):
     flags = (*LONGER, flag)
-    assert run_main(*flags, f"--workdir={tmp_path / 'whole'}").returncode == 0
-    process = start_main(*flags, f"--workdir={tmp_path / 'stopped'}")
-    wait_for_step(process, tmp_path / "stopped", 50)
+    if "bfloat16" in flag:
+        whole = request.getfixturevalue("bfloat16_run")
+    else:
+        whole = run_once("steps per call", *flags)[0]
+    process = start_main(*flags, f"--workdir={tmp_path}")
+    wait_for_step(process, tmp_path, 50)
     process.terminate()
     assert process.wait() == 143
-    assert run_main(*flags, f"--workdir={tmp_path / 'stopped'}").returncode == 0
-    assert_same_run(tmp_path / "stopped", tmp_path / "whole")
+    assert run_main(*flags, f"--workdir={tmp_path}").returncode == 0
+    assert_same_run(tmp_path, whole)
 
 
 def test_host_placement_trains_to_the_same_bits(finished, tiny_config, tmp_path):

@@ -10,7 +10,6 @@ import signal
 import struct
 import subprocess
 import sys
-import time
 import zlib
 
 import numpy as np
@@ -19,7 +18,7 @@ from conftest import ROOT, TINY, command, run_main, start_main
 from PIL import Image
 from wandb.proto import wandb_internal_pb2
 from wandb_backend import KEY, WandbBackend
-from whole_runs import wait_for_step
+from whole_runs import pause_at_step, wait_for_step
 
 from mnist_jax import data
 from mnist_jax.config.validation import from_record
@@ -260,10 +259,16 @@ def test_offline_runs_say_how_to_upload_them(logged, backend):
     assert backend.unknown == []
 
 
-def test_a_run_online_is_on_the_server_when_it_ends(tmp_path, backend):
-    environment = {**os.environ, **backend.environment(), "WANDB_SILENT": "true"}
-    done = run_main(*ONLINE, f"--workdir={tmp_path}", env=environment)
+def test_a_run_online_with_the_key_from_a_file_is_on_the_server_when_it_ends(tmp_path, backend):
+    """The file is .env in the working directory. The environment overrides it."""
+    lines = [f"{name}={value}" for name, value in backend.environment().items()]
+    (tmp_path / ".env").write_text("\n".join([*lines, "WANDB_PROJECT=", "WANDB_SILENT=false", "OTHER=x"]))
+    config, *flags = ONLINE
+    config = f"--config={ROOT / config.removeprefix('--config=')}"
+    environment = {**os.environ, "WANDB_SILENT": "true"}
+    done = run_main(config, *flags, "--workdir=run", cwd=tmp_path, env=environment)
     assert done.returncode == 0, done.stderr
+    tmp_path /= "run"
     record = record_of(tmp_path)
     run_id = record["wandb_id"]
     assert done.stdout.splitlines()[-1].split() == [
@@ -289,40 +294,37 @@ def test_a_run_online_is_on_the_server_when_it_ends(tmp_path, backend):
     assert_no_key(tmp_path, done)
 
 
-def test_the_key_may_come_from_a_file(tmp_path, backend):
-    """From .env where the command is given, which the environment overrules."""
-    lines = [f"{name}={value}" for name, value in backend.environment().items()]
-    (tmp_path / ".env").write_text("\n".join([*lines, "WANDB_PROJECT=", "OTHER=secret"]))
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
-    arguments = [str(ROOT / a.partition("=")[2]) if a.startswith("--config=") else a for a in ONLINE]
-    arguments = [f"--config={a}" if a.startswith("/") else a for a in arguments]
-    arguments += ["--workdir=run", "--config.data.cache_dir=cache"]
-    done = run_main(*arguments, cwd=tmp_path, env=environment)
-    assert done.returncode == 0, done.stderr
-    assert [run.ended for run in backend.runs.values()] == [[0]]
-    assert_no_key(tmp_path / "run", done)
+@pytest.mark.parametrize("moods", [pytest.param(("hang",), marks=pytest.mark.long), (401, "refusing")])
+def test_a_server_in_a_bad_mood_is_told_once_and_changes_nothing(tmp_path, logged, backend, moods):
+    """Moods that are tried at the same time: a run spends most of it waiting."""
+    started = {}
+    for mood in moods:
+        environment = {**os.environ, **backend.environment()}
+        if mood == "refusing":
+            environment["WANDB_BASE_URL"] = "http://127.0.0.1:1"
+        else:
+            backend.mood = mood
+        started[tmp_path / str(mood)] = start_main(
+            *ONLINE, f"--workdir={tmp_path / str(mood)}", env=environment
+        )
+    for workdir, process in started.items():
+        out, err = process.communicate(timeout=120)
+        assert process.returncode == 0, err
+        check_told_once(workdir, logged, subprocess.CompletedProcess(process.args, 0, out, err))
 
 
-@pytest.mark.parametrize("mood", [pytest.param("hang", marks=pytest.mark.long), 401, "refusing"])
-def test_a_server_in_a_bad_mood_is_told_once_and_changes_nothing(tmp_path, logged, backend, mood):
-    environment = {**os.environ, **backend.environment()}
-    if mood == "refusing":
-        environment["WANDB_BASE_URL"] = "http://127.0.0.1:1"
-    else:
-        backend.mood = mood
-    done = run_main(*ONLINE, f"--workdir={tmp_path}", env=environment)
-    assert done.returncode == 0, done.stderr
+def check_told_once(workdir: pathlib.Path, logged, done: subprocess.CompletedProcess) -> None:
     told = [line for line in done.stdout.splitlines() if line.startswith("W&B")]
     assert len(told) == 2, told
     assert "the run goes on, and its own record is complete" in told[0]
-    (log,) = tmp_path.glob("wandb/offline-run-*")
+    (log,) = workdir.glob("wandb/offline-run-*")
     assert told[1].split() == ["W&B", "wandb", "sync", str(log)]
-    assert record_of(tmp_path)["params_sha256"] == record_of(logged[0])["params_sha256"]
-    (records,) = segments(tmp_path)
-    assert history(records) == expected_history(tmp_path)
+    assert record_of(workdir)["params_sha256"] == record_of(logged[0])["params_sha256"]
+    (records,) = segments(workdir)
+    assert history(records) == expected_history(workdir)
     assert "predictions" in {artifact.type for artifact in only(records, "artifact")}
     assert not list(log.glob("*.synced"))
-    assert_no_key(tmp_path, done)
+    assert_no_key(workdir, done)
 
 
 @pytest.fixture
@@ -333,13 +335,11 @@ def no_survivors(tmp_path):
 
 
 def start_online(workdir: pathlib.Path, backend: WandbBackend) -> subprocess.Popen:
-    """A run of some seconds, whose W&B run is on the server already."""
-    arguments = (*TINY, "--config.train.epochs=60", "--config.wandb.mode=online", "--config.wandb.wait=1.0")
+    """A run that is held after its first steps, whose W&B run is on the server already."""
+    arguments = (*TINY, LONGER, "--config.wandb.mode=online", "--config.wandb.wait=1.0")
     environment = {**os.environ, **backend.environment()}
     process = start_main(*arguments, f"--workdir={workdir}", env=environment)
-    while not backend.runs:
-        assert process.poll() is None, process.stderr.read()
-        time.sleep(0.05)
+    pause_at_step(process, workdir, 20, until=lambda: backend.runs)
     return process
 
 
@@ -348,6 +348,7 @@ def start_online(workdir: pathlib.Path, backend: WandbBackend) -> subprocess.Pop
 def test_a_server_that_dies_half_way_changes_nothing(tmp_path, backend, mood):
     process = start_online(tmp_path, backend)
     backend.mood = mood
+    process.send_signal(signal.SIGCONT)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     (records,) = segments(tmp_path)
@@ -364,6 +365,7 @@ def test_a_server_that_dies_half_way_changes_nothing(tmp_path, backend, mood):
 def test_an_upload_that_dies_is_not_taken_for_done(tmp_path, backend):
     process = start_online(tmp_path, backend)
     subprocess.run(["pkill", "-9", "-f", f"beta sync .*{tmp_path}"], check=True)
+    process.send_signal(signal.SIGCONT)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     assert out.count("W&B: the upload failed (its process ended with status -9)") == 1
@@ -375,8 +377,9 @@ def test_a_stopped_run_goes_on_as_the_same_run_and_logs_no_step_twice(tmp_path, 
     environment = {**os.environ, **backend.environment()}
     arguments = (*ONLINE, LONGER, f"--workdir={tmp_path}")
     process = start_main(*arguments, new_session=True, env=environment)
-    wait_for_step(process, tmp_path, 60)
+    pause_at_step(process, tmp_path, 60, until=lambda: backend.runs)
     os.killpg(process.pid, signal.SIGINT)
+    process.send_signal(signal.SIGCONT)
     out, err = process.communicate()
     assert process.returncode == 130, err
     assert out.splitlines()[-1].startswith("W&B  ")
@@ -392,7 +395,7 @@ def test_a_stopped_run_goes_on_as_the_same_run_and_logs_no_step_twice(tmp_path, 
 def test_a_killed_run_is_logged_to_its_end_and_logs_no_step_twice(tmp_path, backend):
     arguments = (*OFFLINE, LONGER, f"--workdir={tmp_path}")
     process = start_main(*arguments, stdout=subprocess.DEVNULL)
-    wait_for_step(process, tmp_path, 60)
+    pause_at_step(process, tmp_path, 60, until=lambda: segments(tmp_path))
     process.kill()
     process.wait()
     before = expected_history(tmp_path)
@@ -409,9 +412,11 @@ def test_a_killed_run_is_logged_to_its_end_and_logs_no_step_twice(tmp_path, back
 
 def test_a_run_killed_with_its_writer_loses_no_row(tmp_path):
     """As when a container is killed: what the log had not on disk yet is logged by the next process."""
-    arguments = (*OFFLINE, "--config.train.epochs=60", f"--workdir={tmp_path}")
+    arguments = (*OFFLINE, "--config.train.epochs=15", f"--workdir={tmp_path}")
     process = start_main(*arguments, stdout=subprocess.DEVNULL)
-    wait_for_step(process, tmp_path, 600)
+    pause_at_step(process, tmp_path, 60, until=lambda: segments(tmp_path))
+    process.send_signal(signal.SIGCONT)
+    wait_for_step(process, tmp_path, 150)
     process.kill()
     subprocess.run(["pkill", "-9", "-f", str(tmp_path)], check=True)
     process.wait()
