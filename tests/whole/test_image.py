@@ -113,7 +113,8 @@ def test_no_layer_no_history_and_no_setting_holds_a_key(source, tmp_path):
 def test_the_commands_of_the_program_are_on_the_path(source):
     make_image(source)
     done = engine("run", "--rm", IMAGE, "mnist-jax", "runs", "/runs")
-    assert (done.returncode, done.stdout.strip()) == (0, "0 runs"), done.stderr
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("0 runs\n")
 
 
 def members_with(path, needles):
