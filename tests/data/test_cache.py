@@ -66,6 +66,7 @@ def test_what_a_killed_build_left_is_cleared_away(tmp_path):
     assert not partial.exists()
 
 
+@pytest.mark.whole
 def test_processes_that_build_at_once_build_once(tmp_path):
     folder = tmp_path / "train"
     context = multiprocessing.get_context("spawn")

@@ -321,6 +321,7 @@ assert importlib.util.find_spec("tensorflow") is None
 """
 
 
+@pytest.mark.whole
 def test_the_real_mnist_with_the_packages_of_the_lock_alone(real_mnist, tmp_path):
     """TensorFlow is not among them, nor what only the tests install."""
     done = subprocess.run(

@@ -131,6 +131,7 @@ def fetched(given) -> bytes:
     return fetch("aset", [one], None, folder)["file.bin"].read_bytes()
 
 
+@pytest.mark.whole
 def test_processes_that_download_at_once_do_not_harm_each_other(server, tmp_path):
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         assert pool.map(fetched, [(remote(server), tmp_path)] * 2) == [CONTENT] * 2

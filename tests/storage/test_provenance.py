@@ -198,6 +198,7 @@ def test_without_git_the_commit_is_the_one_stamped_on_it(tmp_path, monkeypatch, 
     assert provenance.describe_code()["commit"] == "def456"
 
 
+@pytest.mark.whole
 def test_a_program_without_git_is_told_its_commit(tmp_path):
     program = tmp_path / "program"
     for name in ("mnist_jax", "configs"):
