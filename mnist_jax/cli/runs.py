@@ -74,7 +74,7 @@ def print_runs(runs: Sequence[Any]) -> None:
     print(f"\n{len(runs):,} run{'s' if len(runs) != 1 else ''}" + (f": {told}" if told else ""))
 
 
-def commonest(values: list) -> object:
+def commonest(values: list[object]) -> object:
     """The value that most have, of equals the first."""
     by_text = {repr(value): value for value in values}
     return by_text[Counter(map(repr, values)).most_common(1)[0][0]]

@@ -62,7 +62,14 @@ def _warp(key: jax.Array, images: jax.Array, config: ml_collections.FrozenConfig
     centre_y, centre_x = (height - 1) / 2, (width - 1) / 2
     y, x = jnp.meshgrid(jnp.arange(height) - centre_y, jnp.arange(width) - centre_x, indexing="ij")
 
-    def warp_one(image, offset, angle, factor, shear, moved):
+    def warp_one(
+        image: jax.Array,
+        offset: jax.Array,
+        angle: jax.Array,
+        factor: jax.Array,
+        shear: jax.Array,
+        moved: jax.Array,
+    ) -> jax.Array:
         cos, sin, slanted = factor * jnp.cos(angle), factor * jnp.sin(angle), x + shear * y
         rows = cos * y - sin * slanted + offset[0] + moved[..., 0] + centre_y
         columns = sin * y + cos * slanted + offset[1] + moved[..., 1] + centre_x
@@ -76,7 +83,7 @@ def _crop(key: jax.Array, images: jax.Array, most: int) -> jax.Array:
     padded = jnp.pad(images, ((0, 0), (most, most), (most, most), (0, 0)), "reflect")
     corners = jax.random.randint(key, (images.shape[0], 2), 0, 2 * most + 1)
 
-    def cut(image, corner):
+    def cut(image: jax.Array, corner: jax.Array) -> jax.Array:
         return jax.lax.dynamic_slice(image, (*corner, 0), images.shape[1:])
 
     return jax.vmap(cut)(padded, corners)

@@ -67,7 +67,7 @@ def training_rows(
         return start + count, feed(order(start, count))
 
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        ahead: collections.deque = collections.deque()
+        ahead: collections.deque[concurrent.futures.Future[tuple[int, Fed]]] = collections.deque()
         for chunk in chunks:
             ahead.append(pool.submit(rows, *chunk))
             if len(ahead) > _AHEAD:

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterable, Iterator
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mnist_jax.system.errors import UserError
 
@@ -66,7 +66,7 @@ def is_image(content: bytes) -> bool:
     """Whether a file of this content is meant to be an image, damaged or not."""
     try:
         Image.open(io.BytesIO(content), formats=_FORMATS)
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         return False
     except Exception:  # known, but not to be read
         return True
@@ -107,7 +107,7 @@ def _opened(file: str | io.BytesIO) -> Iterator[Image.Image]:
             yield image
     except Image.DecompressionBombError as error:
         raise UserError(f"it has more than {Image.MAX_IMAGE_PIXELS:,} pixels; make it smaller") from error
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         raise UserError("it is not an image of a kind that can be read") from error
     except OSError as error:
         raise UserError(error.strerror or f"it is damaged: {error}") from error

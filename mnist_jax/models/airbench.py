@@ -24,7 +24,7 @@ from mnist_jax.models.layers import (
 from mnist_jax.system import cpu
 
 
-class Fixed(nnx.Variable):
+class Fixed(nnx.Variable[jax.Array]):
     """Weights that are computed once and not trained."""
 
 

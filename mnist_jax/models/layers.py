@@ -10,8 +10,8 @@ from flax import nnx
 
 from mnist_jax.system import cpu, devices, onednn
 
-POOLINGS: dict[str, Callable] = {"average": jnp.mean, "max": jnp.max}
-ACTIVATIONS: dict[str, Callable] = {"relu": nnx.relu, "gelu": nnx.gelu, "silu": nnx.silu}
+POOLINGS: dict[str, Callable[..., jax.Array]] = {"average": jnp.mean, "max": jnp.max}
+ACTIVATIONS: dict[str, Callable[..., jax.Array]] = {"relu": nnx.relu, "gelu": nnx.gelu, "silu": nnx.silu}
 
 
 def pool(x: jax.Array, name: str) -> jax.Array:
@@ -98,7 +98,9 @@ def add_bias(x: jax.Array, bias: jax.Array) -> jax.Array:
     return cpu.add_bias(x, bias) if cpu.active() else x + bias
 
 
-def create_norm(config: ml_collections.FrozenConfigDict, features: int, *, rngs: nnx.Rngs) -> Callable:
+def create_norm(
+    config: ml_collections.FrozenConfigDict, features: int, *, rngs: nnx.Rngs
+) -> Callable[..., jax.Array]:
     """The layer that `config.model.norm` names; one that changes nothing for "none"."""
     between = cpu.dtype_between(jnp.dtype(config.dtype))
     if config.model.norm == "batch":
@@ -108,6 +110,6 @@ def create_norm(config: ml_collections.FrozenConfigDict, features: int, *, rngs:
     return nnx.identity
 
 
-def apply_norm(norm: Callable, x: jax.Array, *, train: bool) -> jax.Array:
+def apply_norm(norm: Callable[..., jax.Array], x: jax.Array, *, train: bool) -> jax.Array:
     """A norm from `create_norm`, which only for batch norm depends on whether this is training."""
     return norm(x, use_running_average=not train) if isinstance(norm, nnx.BatchNorm) else norm(x)

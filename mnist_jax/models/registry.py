@@ -21,7 +21,7 @@ _EXAMPLES = 5000  # from which a model may start; see `airbench.patch_whitening`
 
 def create_model(
     config: ml_collections.FrozenConfigDict, images: np.ndarray, num_classes: int, key: jax.Array
-) -> tuple[nnx.GraphDef, PyTree, PyTree]:
+) -> tuple[nnx.GraphDef[Any], PyTree, PyTree]:
     """A freshly initialized model as (graphdef, params, model_state).
 
     images: uint8 (N, H, W, C), those of the training split. `params` and `model_state` (running statistics of
@@ -35,7 +35,7 @@ def create_model(
 
 def abstract_model(
     config: ml_collections.FrozenConfigDict, image_shape: tuple[int, int, int], num_classes: int
-) -> tuple[nnx.GraphDef, PyTree, PyTree]:
+) -> tuple[nnx.GraphDef[Any], PyTree, PyTree]:
     """What `create_model` gives of images (H, W, C), with `jax.ShapeDtypeStruct` in the place of arrays."""
     images = jax.ShapeDtypeStruct((1, *image_shape), np.uint8)
     graphdef, params, rest = jax.eval_shape(_creator(config, num_classes), jax.random.key(0), images)
@@ -43,7 +43,9 @@ def abstract_model(
 
 
 def _creator(config: ml_collections.FrozenConfigDict, num_classes: int) -> Callable[..., Any]:
-    def create(key: jax.Array, images: jax.Array) -> tuple[nnx.GraphDef, nnx.State, nnx.State]:
+    def create(
+        key: jax.Array, images: jax.Array
+    ) -> tuple[nnx.GraphDef[Any], nnx.State[Any, Any], nnx.State[Any, Any]]:
         examples = normalize(to_float(images), config)
         model = MODELS[config.model.name](config, examples, num_classes, rngs=nnx.Rngs(params=key))
         graphdef, params, *rest = nnx.split(model, nnx.Param, ...)
@@ -53,7 +55,7 @@ def _creator(config: ml_collections.FrozenConfigDict, num_classes: int) -> Calla
 
 
 def apply_model(
-    graphdef: nnx.GraphDef,
+    graphdef: nnx.GraphDef[Any],
     params: PyTree,
     model_state: PyTree,
     images: jax.Array,

@@ -8,6 +8,7 @@ import itertools
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mnist_jax.data import ROLES, Dataset
@@ -190,7 +191,7 @@ def _role(places: Sequence[Place]) -> str:
     return " or ".join(role for role in ROLES if any(place.role == role for place in places))
 
 
-def _axes(*, height: float, width: float = _WIDTH):
+def _axes(*, height: float, width: float = _WIDTH) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)

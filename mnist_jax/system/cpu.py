@@ -89,7 +89,8 @@ def why_no_onednn() -> str | None:
         return "this CPU has neither AMX nor AVX512_BF16"
     if jax.device_count() > 1:
         return "several devices share each batch"
-    return None if onednn.works() else f"jaxlib {jaxlib.__version__} does not compute it correctly"
+    version = jaxlib.__version__  # type: ignore[attr-defined]
+    return None if onednn.works() else f"jaxlib {version} does not compute it correctly"
 
 
 def counts_all(lowered: jax.stages.Lowered) -> bool:

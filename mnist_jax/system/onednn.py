@@ -91,7 +91,8 @@ def _machine() -> str:
     except OSError:  # not on Linux
         cpu = ""
     lines = [line for line in cpu.splitlines() if line.startswith(("model", "vendor", "flags", "stepping"))]
-    facts = [jaxlib.__version__, jax.__version__, *lines, pathlib.Path(__file__).read_text()]
+    version = jaxlib.__version__  # type: ignore[attr-defined]
+    facts = [version, jax.__version__, *lines, pathlib.Path(__file__).read_text()]
     return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
 
 

@@ -19,7 +19,7 @@ from mnist_jax.training.steps import Model, make_predict
 
 def abstract_model(
     config: ml_collections.FrozenConfigDict, image_shape: tuple[int, int, int], classes: int, mesh: Mesh
-) -> tuple[nnx.GraphDef, Model]:
+) -> tuple[nnx.GraphDef[Any], Model]:
     """The graphdef of a model of images (H, W, C), and its arrays as `jax.ShapeDtypeStruct`, whole on each
     device.
     """
@@ -33,7 +33,7 @@ def abstract_model(
 
 
 def make_predictor(
-    config: ml_collections.FrozenConfigDict, graphdef: nnx.GraphDef, classes: int, mesh: Mesh
+    config: ml_collections.FrozenConfigDict, graphdef: nnx.GraphDef[Any], classes: int, mesh: Mesh
 ) -> Callable[[Arrays, Model], Predictions]:
     """A function from a split and a model to the predictions of every example, in order, each once.
 

@@ -70,7 +70,7 @@ def create_state(
     images: np.ndarray,
     num_classes: int,
     optimizer: optax.GradientTransformation,
-) -> tuple[nnx.GraphDef, TrainState]:
+) -> tuple[nnx.GraphDef[Any], TrainState]:
     """The model's graphdef, and the state before the first step, a pure function of config and data.
 
     images: uint8 (N, H, W, C), those of the training split.
@@ -90,7 +90,7 @@ def create_state(
 
 def make_train_chunk(
     config: ml_collections.FrozenConfigDict,
-    graphdef: nnx.GraphDef,
+    graphdef: nnx.GraphDef[Any],
     optimizer: optax.GradientTransformation,
     schedule: optax.Schedule,
 ) -> Callable[..., tuple[TrainState, dict[str, jax.Array]]]:
@@ -100,7 +100,7 @@ def make_train_chunk(
     metrics: float32 (S,) each: loss, accuracy, learning_rate, grad_norm.
     """
 
-    def step(state: TrainState, rows: Rows):
+    def step(state: TrainState, rows: Rows) -> tuple[TrainState, dict[str, jax.Array]]:
         augment_key, dropout_key = jax.random.split(
             jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
         )
@@ -108,7 +108,7 @@ def make_train_chunk(
         pixels = augment(augment_key, to_float(images), config.augment)
         batch = normalize(pixels, config)
 
-        def loss_fn(params):
+        def loss_fn(params: PyTree) -> tuple[jax.Array, tuple[jax.Array, PyTree]]:
             logits, model_state = apply_model(
                 graphdef,
                 params,
@@ -151,8 +151,10 @@ def make_train_chunk(
             ema=_update_ema(state, params, config.train.ema_decay),
         ), metrics
 
-    def train_chunk(state: TrainState, rows: Rows):
-        def step_on(state: TrainState, given: dict[str, jax.Array]):
+    def train_chunk(state: TrainState, rows: Rows) -> tuple[TrainState, dict[str, jax.Array]]:
+        def step_on(
+            state: TrainState, given: dict[str, jax.Array]
+        ) -> tuple[TrainState, dict[str, jax.Array]]:
             return step(state, rows._replace(**given))
 
         of_steps = {"images": rows.images, "labels": rows.labels}
@@ -180,7 +182,7 @@ def compiled(train_chunk: Callable[..., Any], mesh: Mesh, shardings: PyTree) -> 
 
 
 def make_classify(
-    config: ml_collections.FrozenConfigDict, graphdef: nnx.GraphDef
+    config: ml_collections.FrozenConfigDict, graphdef: nnx.GraphDef[Any]
 ) -> Callable[..., jax.Array]:
     """`(params, model_state, images) -> log-probabilities`, to be traced.
 
@@ -201,7 +203,7 @@ def make_classify(
 
 
 def make_predict(
-    config: ml_collections.FrozenConfigDict, graphdef: nnx.GraphDef, mesh: Mesh
+    config: ml_collections.FrozenConfigDict, graphdef: nnx.GraphDef[Any], mesh: Mesh
 ) -> Callable[..., Any]:
     """A jitted `(params, model_state, confusion, rows, counted) -> (confusion, log-probabilities)`.
 

@@ -1,7 +1,7 @@
 """What trains the models of a run, one or the members of a population, and predicts with them."""
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -158,7 +158,7 @@ class Trainer:
         return (self._feed(indices),) if self._together else tuple(map(self._feed, indices))
 
     @functools.cached_property
-    def _feed(self):
+    def _feed(self) -> Callable[[np.ndarray], Rows]:
         return make_feed(self._dataset.train, self._configs[0].data.placement, self.mesh)
 
     def _shardings(self, state: PyTree) -> PyTree:
@@ -168,7 +168,7 @@ class Trainer:
         schedule = create_schedule(config, self.plan.steps_per_epoch, self.plan.total_steps)
         return create_optimizer(config, schedule), schedule
 
-    def _train_chunk(self, graphdef: Any):
+    def _train_chunk(self, graphdef: Any) -> Callable[..., Any]:
         config = self._configs[0]
 
         def chunk(state: TrainState, rows: Rows, varied: Mapping[str, Any]) -> Any:
