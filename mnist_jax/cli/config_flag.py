@@ -13,6 +13,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from mnist_jax.config.fields import FIELDS, unknown_field
+from mnist_jax.config.validation import bad_value
 from mnist_jax.system import installation
 from mnist_jax.system.errors import UserError, one_line
 
@@ -105,7 +106,7 @@ def _check_fields(argv: list[str]) -> None:
     for name in given:
         if name not in FIELDS:
             raise UserError(unknown_field(name))
-        if given.count(name) > 1 and FIELDS[name].rule.expects.startswith("a tuple"):
+        if given.count(name) > 1 and isinstance(FIELDS[name].default, tuple):
             raise UserError(f"config.{name} is given {given.count(name)} times; give it once")
 
 
@@ -113,7 +114,7 @@ def _bad_value(message: str, file: str) -> str:
     """One line from what the flag parser says about a value."""
     match = re.match(r"flag --config\.([\w.]+)=(.*?): ", message, re.DOTALL)
     if match:
-        return f"config.{match[1]} must be {FIELDS[match[1]].rule.expects} (got {match[2]!r})"
+        return bad_value(match[1], match[2])
     # A config file's own error comes as a traceback, which ends with what matters.
     last = message.strip().splitlines()[-1]
     lines = re.findall(rf'File "{re.escape(file)}", line (\d+)', message)

@@ -1,4 +1,6 @@
-"""What may be asked of a run: the fields of a config, their rules, and the variants of one config.
+"""What a run can be configured with: the table of fields, their validation, and variants of one config.
 
-Door: `fields.validate`. `variants` has the members of sweeps, `population` those of a population.
+Doors: `fields.FIELDS`, the table, and `validation.validate`. `identity` decides if two configs are of one
+run, `reference` renders the table, `variants` makes the members of sweeps, `population` those of a
+population.
 """

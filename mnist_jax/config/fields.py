@@ -1,7 +1,8 @@
 """The table of config fields: the default, the rule and the help of each.
 
-To add a field: a line here, the place that uses it, and `make docs`, which writes configs/default.py and
-docs/config.md. Its default must be what runs did before there was the field: records that lack it had that.
+To add a field: 1. add its entry to `FIELDS`; `earlier` is the value that older runs had in effect;
+2. read it as `config.GROUP.NAME` in the code that it controls;
+3. run `make docs`, which writes configs/default.py and docs/config.md.
 """
 
 import difflib
@@ -22,165 +23,190 @@ from mnist_jax.config.rules import (
     text,
 )
 
+IN_EVERY_RECORD = object()
+
 
 class Field(NamedTuple):
     """A field of a config.
 
-    identifies: whether a run with another value is another run; not where it says where things are, or
-    changes rounding alone.
+    Attributes:
+        default: its value in configs/default.py.
+        rule: what its value must be.
+        help: what it does, in one line.
+        identifies: whether another value makes another run. False for paths, and for what changes rounding
+            alone: a run may be resumed with other values of these.
+        earlier: its value in records that are older than the field; IN_EVERY_RECORD where there are none.
     """
 
     default: Any
     rule: Rule
     help: str
     identifies: bool = True
+    earlier: Any = IN_EVERY_RECORD
 
 
 GROUPS: Mapping[str, str] = {
-    "": "the run",
-    "data": "the data set",
-    "augment": "changes of training images",
-    "model": "the network",
-    "optimizer": "the update",
-    "schedule": "the learning rate over the run",
-    "train": "the training",
-    "mesh": "the devices",
-    "population": "many models in one run: member k has the k-th value of each tuple that is not empty, and "
-    "every such member each of the seeds",
-    "evaluation": "validation and test",
-    "checkpoint": "what is saved",
+    "": "general",
+    "data": "data set, splits and normalization",
+    "augment": "random changes of training images, drawn anew at each step",
+    "model": "network",
+    "optimizer": "optimizer",
+    "schedule": "learning rate over the run",
+    "train": "training",
+    "mesh": "devices",
+    "population": "many models in one run: member k takes the k-th value of each tuple that is not empty; "
+    "with seeds, there is one such member per seed",
+    "evaluation": "evaluation on the validation and test splits",
+    "checkpoint": "checkpoints",
     "wandb": "Weights & Biases",
 }
 
 # fmt: off
 FIELDS: Mapping[str, Field] = {
-    "seed": Field(0, integer(0), "of the parameters, the order of examples, augmentation and dropout"),
+    "seed": Field(0, integer(0), "seed of parameters, example order, augmentation and dropout"),
     "dtype": Field("float32", choice("float32", "bfloat16"),
-        "of the computation: float32 or bfloat16; parameters are always float32"),
+        "computation dtype; parameters are always float32"),
     "profile": Field(0, integer(0),
-        "so many steps are traced into profile/ of the workdir; 0: none", identifies=False),
+        "steps to trace into profile/ of the workdir; 0: none", identifies=False, earlier=0),
+
     "data.name": Field("mnist", text(required=True),
-        'such as "mnist", "cifar10" or another of TFDS; "digits" (bundled); "folder"'),
+        'TFDS name, such as "cifar10"; "digits": bundled; "folder": your own images'),
     "data.dir": Field("", text(),
-        "folder: where your images are, as train/CLASS/IMAGE and test/CLASS/IMAGE", identifies=False),
+        "folder: path of the images, as train/CLASS/IMAGE and test/CLASS/IMAGE", identifies=False),
     "data.train": Field("train[:-5000]", text(required=True),
-        "TFDS split expressions; no example may be in two of the three"),
+        "TFDS split expression; the three splits must not share examples"),
     "data.validation": Field("train[-5000:]", text(required=True), "chooses the checkpoint"),
     "data.test": Field("test", text(required=True), "read once, at the end"),
     "data.data_dir": Field("", text(),
-        'sets of TFDS, downloads; "": $TFDS_DATA_DIR or ~/tensorflow_datasets', identifies=False),
+        'prepared and downloaded sets; "": $TFDS_DATA_DIR or ~/tensorflow_datasets', identifies=False),
     "data.manual_dir": Field("", text(),
-        "a folder with the set's original files, to prepare it without a download", identifies=False),
+        "folder with the original files of the set, to prepare it without a download", identifies=False),
     "data.cache_dir": Field("", text(),
         'decoded sets; "": mnist_jax in the user\'s cache folder', identifies=False),
     "data.image_size": Field(0, integer(0),
-        "pixels a side after fitting and cropping; 0: images stay as they are"),
+        "image side in pixels after resizing and cropping; 0: images keep their size"),
     "data.mean": Field((0.1307,), each(fraction(include_one=True)),
-        "of pixel values in [0, 1], subtracted; one for all channels or one each"),
-    "data.std": Field((0.3081,), each(above_zero()), "of pixel values in [0, 1], divided by"),
+        "subtracted from pixel values in [0, 1]; one value, or one per channel"),
+    "data.std": Field((0.3081,), each(above_zero()), "divides pixel values; as many values as mean"),
     "data.placement": Field("auto", choice("auto", "device", "host"),
-        "the uint8 images live on: device, host (streamed), auto (by size)"),
-    "augment.shift": Field(0.0, from_zero(), "at most so many pixels along each axis"),
-    "augment.rotation": Field(0.0, from_zero(), "at most so many degrees either way"),
-    "augment.scale": Field(0.0, fraction(), "at most this fraction larger or smaller"),
-    "augment.shear": Field(0.0, from_zero(), "at most so many pixels sideways for each pixel up"),
+        "memory that holds the images; auto: by size"),
+
+    "augment.shift": Field(0.0, from_zero(), "maximum shift along each axis in pixels, fractions included"),
+    "augment.rotation": Field(0.0, from_zero(), "maximum rotation in degrees, either way"),
+    "augment.scale": Field(0.0, fraction(), "maximum relative change of size"),
+    "augment.shear": Field(0.0, from_zero(), "maximum shear: pixels sideways per pixel up"),
     "augment.elastic": Field(0.0, from_zero(),
-        "deviation in pixels of displacements on a smooth random field"),
+        "standard deviation in pixels of a smooth random displacement field"),
     "augment.crop": Field(0, integer(0),
-        "at most so many whole pixels along each axis, the border filled by reflection"),
-    "augment.flip": Field(False, boolean(), "mirrored left to right half of the time"),
+        "maximum shift along each axis in whole pixels; reflection fills the border"),
+    "augment.flip": Field(False, boolean(), "mirror left to right with probability 1/2"),
     "augment.cutout": Field(0, integer(0),
-        "side in pixels of a square blacked out at a random place; 0: none"),
-    "model.name": Field("cnn", choice("cnn", "airbench"),
-        "cnn or airbench, see mnist_jax/models/cnn.py and mnist_jax/models/airbench.py"),
+        "side in pixels of a black square at a random position; 0: none"),
+
+    "model.name": Field("cnn", choice("cnn", "airbench"), "network; see mnist_jax/models"),
     "model.widths": Field((32, 64), each(integer(1)),
-        "channels of each convolution or block; every one halves the image"),
-    "model.kernel": Field(3, integer(1), "side of the convolutions in pixels"),
-    "model.depth": Field(2, integer(1), "airbench: convolutions a block"),
+        "channels of each convolution or block; each halves the image"),
+    "model.kernel": Field(3, integer(1), "kernel size of the convolutions"),
+    "model.depth": Field(2, integer(1), "airbench: convolutions per block"),
     "model.residual": Field(False, boolean(),
-        "airbench: the first convolution's output is added to the last's"),
-    "model.whitening": Field(True, boolean(), "airbench: patches of 2 x 2 pixels are whitened first"),
-    "model.dense": Field(256, integer(1), "cnn: width of the dense layer before the last"),
-    "model.activation": Field("relu", choice("relu", "gelu", "silu"), "relu, gelu or silu"),
-    "model.pooling": Field("average", choice("average", "max"), "average or max"),
-    "model.norm": Field("none", choice("none", "batch", "group"),
-        "after each convolution: none, batch or group"),
-    "model.dropout": Field(0.0, fraction(), "rate before each dense layer"),
+        "airbench: add the first convolution's output to the last's, in each block"),
+    "model.whitening": Field(True, boolean(), "airbench: whiten patches of 2 x 2 pixels first"),
+    "model.dense": Field(256, integer(1), "cnn: width of the hidden dense layer"),
+    "model.activation": Field("relu", choice("relu", "gelu", "silu"), "activation function"),
+    "model.pooling": Field("average", choice("average", "max"), "pooling"),
+    "model.norm": Field("none", choice("none", "batch", "group"), "normalization after each convolution"),
+    "model.dropout": Field(0.0, fraction(), "dropout rate before each dense layer"),
+
     "optimizer.name": Field("sgd", choice("sgd", "adam", "adamw", "adadelta", "lamb", "lion", "muon"),
-        "sgd, adam, adamw, adadelta, lamb, lion or muon"),
-    "optimizer.learning_rate": Field(0.1, above_zero(), "the schedule's peak"),
-    "optimizer.momentum": Field(0.9, fraction(), "sgd and muon"),
-    "optimizer.nesterov": Field(True, boolean(), "sgd and muon"),
-    "optimizer.b1": Field(0.9, fraction(), "adam, adamw, lamb and lion; muon, of biases and norms"),
-    "optimizer.b2": Field(0.999, fraction(), "the same"),
-    "optimizer.eps": Field(1e-8, above_zero(), "adam, adamw, adadelta, lamb and muon"),
-    "optimizer.rho": Field(0.9, fraction(), "adadelta"),
-    "optimizer.newton_schulz": Field(5, integer(1), "muon: iterations that make an update orthogonal"),
+        "update rule"),
+    "optimizer.learning_rate": Field(0.1, above_zero(), "peak of the schedule"),
+    "optimizer.momentum": Field(0.9, fraction(), "sgd, muon: momentum"),
+    "optimizer.nesterov": Field(True, boolean(), "sgd, muon: Nesterov momentum"),
+    "optimizer.b1": Field(0.9, fraction(),
+        "adam, adamw, lamb, lion: first decay rate; muon: that of biases and norms"),
+    "optimizer.b2": Field(0.999, fraction(), "second decay rate of the same optimizers"),
+    "optimizer.eps": Field(1e-8, above_zero(),
+        "adam, adamw, adadelta, lamb, muon: added to denominators"),
+    "optimizer.rho": Field(0.9, fraction(), "adadelta: decay rate"),
+    "optimizer.newton_schulz": Field(5, integer(1),
+        "muon: iterations that orthogonalize an update", earlier=5),
     "optimizer.weight_decay": Field(0.0, from_zero(),
-        "on kernels, never on biases and norms; adam has none: use adamw"),
+        "of kernels, not of biases and norms; must be 0 with adam: use adamw"),
     "optimizer.skip_nonfinite": Field(0, integer(0),
-        "so many updates in a row are left out; 0: the first ends the run"),
-    "optimizer.clip_norm": Field(0.0, from_zero(),
-        "gradients longer than this are shortened to it; 0.0: not clipped"),
+        "non-finite updates to skip in a row; 0: the first ends the run", earlier=0),
+    "optimizer.clip_norm": Field(0.0, from_zero(), "maximum gradient norm; 0.0: no clipping"),
+
     "schedule.name": Field("one_cycle", choice("constant", "cosine", "one_cycle", "step", "linear"),
-        "constant, cosine, one_cycle, step or linear"),
-    "schedule.unit": Field("epochs", choice("epochs", "steps"), "of warmup and boundaries: epochs or steps"),
-    "schedule.warmup": Field(2.0, from_zero(), "rise from 0 to the peak; one_cycle rises along a cosine"),
+        "shape after warmup"),
+    "schedule.unit": Field("epochs", choice("epochs", "steps"), "unit of warmup and boundaries"),
+    "schedule.warmup": Field(2.0, from_zero(),
+        "length of the rise from 0 to the peak: linear, for one_cycle a cosine"),
     "schedule.end_factor": Field(0.0, fraction(include_one=True),
         "cosine, one_cycle, linear: last learning rate / peak"),
     "schedule.boundaries": Field((5.0,), each(above_zero()),
-        "step: where the learning rate is multiplied by `factor`"),
-    "schedule.factor": Field(0.1, above_zero(), "step"),
-    "train.batch_size": Field(128, integer(1), "examples a step"),
+        "step: when the learning rate is multiplied by factor"),
+    "schedule.factor": Field(0.1, above_zero(), "step: the factor"),
+
+    "train.batch_size": Field(128, integer(1), "examples per step"),
     "train.epochs": Field(10, integer(1), "passes over the training split"),
-    "train.steps": Field(0, integer(0), "length of the run in steps instead; 0: as many as `epochs` takes"),
-    "train.label_smoothing": Field(0.0, fraction(), "share of a label's mass spread over all classes"),
+    "train.steps": Field(0, integer(0), "length of the run in steps; 0: by epochs"),
+    "train.label_smoothing": Field(0.0, fraction(), "label mass that is spread over all classes"),
     "train.ema_decay": Field(0.0, fraction(),
-        "moving average of the parameters, evaluated in their place; 0.0: none"),
+        "decay of the moving average of parameters that is evaluated; 0.0: none"),
     "train.steps_per_call": Field(0, integer(0),
-        "most steps in one dispatch to the device; 0: 1 on CPU, 50 elsewhere"),
-    "train.log_every_steps": Field(100, integer(1), "training metrics are averaged over so many steps"),
+        "maximum steps per dispatch to the device; 0: 1 on CPU, 50 elsewhere"),
+    "train.log_every_steps": Field(100, integer(1), "steps over which training metrics are averaged"),
+
     "mesh.data": Field(0, integer(0),
-        "devices that share each batch; 0: all of all processes", identifies=False),
+        "devices that share each batch; 0: all, of all processes", identifies=False, earlier=0),
     "mesh.shard_params": Field(False, boolean(),
-        "parameters and optimizer in shares on the devices, not whole on each", identifies=False),
+        "shard parameters and optimizer state over the devices", identifies=False, earlier=False),
+
     "population.seeds": Field(0, integer(0),
-        "so many seeds, from config.seed on; 0: one model, unless a tuple has values"),
-    "population.seed": Field((), each(integer(0), empty=True), "or these seeds"),
-    "population.learning_rate": Field((), each(above_zero(), empty=True), "of optimizer"),
-    "population.momentum": Field((), each(fraction(), empty=True), "of optimizer"),
-    "population.weight_decay": Field((), each(from_zero(), empty=True), "of optimizer"),
-    "population.label_smoothing": Field((), each(fraction(), empty=True), "of train"),
-    "population.dropout": Field((), each(fraction(), empty=True), "of model"),
+        "number of seeds, from config.seed; 0: one model, unless a tuple has values", earlier=0),
+    "population.seed": Field((), each(integer(0), empty=True), "the seeds themselves", earlier=()),
+    "population.learning_rate": Field((), each(above_zero(), empty=True),
+        "values of optimizer.learning_rate", earlier=()),
+    "population.momentum": Field((), each(fraction(), empty=True),
+        "values of optimizer.momentum", earlier=()),
+    "population.weight_decay": Field((), each(from_zero(), empty=True),
+        "values of optimizer.weight_decay", earlier=()),
+    "population.label_smoothing": Field((), each(fraction(), empty=True),
+        "values of train.label_smoothing", earlier=()),
+    "population.dropout": Field((), each(fraction(), empty=True),
+        "values of model.dropout", earlier=()),
     "population.names": Field((), each(text(required=True), empty=True),
-        "of the members' folders; (): made of their values"),
-    "evaluation.batch_size": Field(1000, integer(1), "examples a forward pass"),
+        "folder names of the members; (): made from their values", earlier=()),
+
+    "evaluation.batch_size": Field(1000, integer(1), "examples per forward pass"),
     "evaluation.shift": Field(0, integer(0),
-        "pixels between nine views whose probabilities are averaged; 0: one view"),
-    "evaluation.flip": Field(False, boolean(),
-        "probabilities are averaged over each image and its mirror image"),
-    "evaluation.every_steps": Field(0, integer(0), "on the validation split; 0: after every epoch"),
+        "shift in pixels of nine views whose probabilities are averaged; 0: one view"),
+    "evaluation.flip": Field(False, boolean(), "average probabilities with those of the mirror image"),
+    "evaluation.every_steps": Field(0, integer(0), "steps between validations; 0: one per epoch"),
+
     "checkpoint.metric": Field("accuracy", choice("accuracy", "loss", "macro_f1"),
-        "on validation, chooses the best: accuracy, loss or macro_f1"),
-    "checkpoint.keep": Field(2, integer(1), "latest checkpoints kept, beside the best"),
-    "checkpoint.every_steps": Field(0, integer(0), "further checkpoints between evaluations; 0: none"),
+        "validation metric that picks the best"),
+    "checkpoint.keep": Field(2, integer(1), "latest checkpoints to keep"),
+    "checkpoint.every_steps": Field(0, integer(0),
+        "steps between checkpoints beside those of evaluations; 0: none"),
+
     "wandb.mode": Field("auto", choice("auto", "online", "offline", "disabled"),
-        "online, offline (into the workdir), disabled; auto: online where a key is", identifies=False),
+        "auto: online with a key, else offline", identifies=False),
     "wandb.project": Field("mnist_digit_classification", text(required=True),
-        "the project", identifies=False),
-    "wandb.entity": Field("", text(), 'the user or team; "": the account\'s default', identifies=False),
-    "wandb.group": Field("", text(), "runs that belong together", identifies=False),
-    "wandb.name": Field("", text(), 'the run\'s name; "": W&B makes one up', identifies=False),
-    "wandb.notes": Field("", text(), "a text about the run", identifies=False),
-    "wandb.tags": Field((), each(text(required=True), empty=True), "of the run", identifies=False),
+        "project", identifies=False),
+    "wandb.entity": Field("", text(), 'user or team; "": the default of the account', identifies=False),
+    "wandb.group": Field("", text(), "group of runs", identifies=False),
+    "wandb.name": Field("", text(), 'name of the run; "": chosen by W&B', identifies=False),
+    "wandb.notes": Field("", text(), "description of the run", identifies=False),
+    "wandb.tags": Field((), each(text(required=True), empty=True), "tags of the run", identifies=False),
     "wandb.wait": Field(2.0, from_zero(),
-        "seconds the end of a run waits for uploads, which go on behind it after that", identifies=False),
+        "seconds to wait at the end for uploads, which then continue in the background", identifies=False),
 }
 # fmt: on
 
 
 def default_config() -> ml_collections.ConfigDict:
-    """Every field with its default."""
+    """Every field with its default; locked, so that fields cannot be added."""
     config = ml_collections.ConfigDict()
     for name, field in FIELDS.items():
         group, _, key = name.rpartition(".")
@@ -191,7 +217,7 @@ def default_config() -> ml_collections.ConfigDict:
 
 
 def unknown_field(name: str) -> str:
-    """One line about a field that does not exist, with the nearest that does."""
+    """One line about a field that does not exist, with the most similar field that does."""
     near = difflib.get_close_matches(name, FIELDS, n=1) or [
         known for known in FIELDS if known.rsplit(".", 1)[-1] == name.rsplit(".", 1)[-1]
     ]

@@ -1,63 +1,86 @@
-"""Whether two configs are the same run."""
+"""What identifies a run: whether two configs are those of the same run, and which fields decide it."""
 
 import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from mnist_jax.config.fields import FIELDS, default_config, flatten
+from mnist_jax.config.fields import FIELDS, IN_EVERY_RECORD, flatten
 from mnist_jax.system.errors import UserError
 
-_PLACES = frozenset(name for name, field in FIELDS.items() if not field.identifies)
+_INCIDENTAL = frozenset(name for name, field in FIELDS.items() if not field.identifies)
+
+
+def _earlier_values() -> dict[str, Any]:
+    """The values, nested, of fields that are newer than the oldest records."""
+    values: dict[str, Any] = {}
+    for name, field in FIELDS.items():
+        if field.earlier is not IN_EVERY_RECORD:
+            group, _, key = name.rpartition(".")
+            (values.setdefault(group, {}) if group else values)[key] = field.earlier
+    return values
+
+
+_EARLIER = _earlier_values()
 
 
 def completed(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The config of a record, with the fields that came after it was written."""
-    whole = default_config().to_dict()
-    for key, value in config.items():
-        whole[key] = {**whole.get(key, {}), **value} if isinstance(value, Mapping) else value
+    """The config of a record, with the fields that are newer than the record."""
+    whole = {**_EARLIER, **config}
+    for name, values in _EARLIER.items():
+        if isinstance(values, dict) and isinstance(whole[name], Mapping):
+            whole[name] = {**values, **whole[name]}
     return whole
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Fields that make two configs different runs: name -> (old, new), without where things lie."""
+    """The identifying fields in which two configs differ.
+
+    Returns:
+        Dotted name -> (old, new). Empty for configs of the same run.
+    """
     before, after = (dict(flatten(json.loads(json.dumps(completed(config))))) for config in (old, new))
     return {
         name: (before.get(name), after.get(name))
         for name in sorted(before.keys() | after.keys())
-        if name not in _PLACES and before.get(name) != after.get(name)
+        if name not in _INCIDENTAL and before.get(name) != after.get(name)
     }
 
 
 def identity(fields: Iterable[str]) -> list[str]:
-    """Of fields by dotted name those that make a run what it is: not where things lie, nor W&B's."""
-    return [name for name in fields if name not in _PLACES]
+    """Those of the dotted names that identify a run: no paths, nothing of W&B."""
+    return [name for name in fields if name not in _INCIDENTAL]
 
 
 def shareable(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields by dotted name, without where things lie on one machine and in one account."""
-    return {name: value for name, value in flatten(config) if name not in _PLACES}
+    """The identifying fields by dotted name, without what belongs to one machine or account."""
+    return {name: value for name, value in flatten(config) if name not in _INCIDENTAL}
 
 
 def same_run_key(config: Mapping[str, Any]) -> frozenset[tuple[str, Any]]:
-    """Equal for configs that are the same run, as `differences` has it; for many of them at once."""
+    """A key that is equal for configs without `differences`; faster than these for many configs."""
     fields = shareable(completed(config))
     return frozenset((name, tuple(v) if isinstance(v, list) else v) for name, v in fields.items())
 
 
 def require_same(old: Mapping[str, Any], new: Mapping[str, Any], where: object) -> None:
-    """Raises UserError, with the fields that differ, unless two configs are the same run.
+    """Refuses a config that is not that of the run in a folder.
 
-    where: the folder that holds the run of the old config.
+    Args:
+        old: the config of the run.
+        new: the config that is asked for.
+        where: the folder, for the message.
+
+    Raises:
+        UserError: one line with the fields that differ.
     """
-    changed = differences(old, new)
-    if changed:
-        told = [
-            f"config.{name} was {_shortened(was)}, now {_shortened(now)}"
-            for name, (was, now) in changed.items()
-        ]
-        fields = ", ".join(told)
+    changes = [
+        f"config.{name} was {_shortened(was)}, now {_shortened(now)}"
+        for name, (was, now) in differences(old, new).items()
+    ]
+    if changes:
         raise UserError(
-            f"{where} holds a run of another config ({fields}); give another --workdir or --resume=force"
+            f"{where} holds a run of another config ({', '.join(changes)}); "
+            "use another --workdir or --resume=force"
         )
 
 

@@ -1,4 +1,4 @@
-"""Many models in one run: who the members of `config.population` are."""
+"""Populations, many models in one run: the members that `config.population` describes."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from mnist_jax.config.fields import flatten
 from mnist_jax.config.variants import Member, changed, members_of, named
 from mnist_jax.system.errors import UserError
 
-# What members may differ in, by the tuple of config.population: numbers, which a program takes as arguments.
+# Tuple of config.population -> the field that it varies, a number that programs take as an argument.
 VARIED = {
     "learning_rate": "optimizer.learning_rate",
     "momentum": "optimizer.momentum",
@@ -21,14 +21,15 @@ VARIED = {
 
 
 def is_population(config: ml_collections.FrozenConfigDict) -> bool:
-    """Whether a config asks for many models."""
+    """Whether a config describes many models."""
     return bool(config.population.seeds) or any(len(config.population[name]) for name in VARIED)
 
 
 def members_in(config: ml_collections.FrozenConfigDict) -> list[Member]:
-    """The members that `config.population` asks for, each with the config of a model alone.
+    """Makes the members of `config.population`, each with the config of a single model.
 
-    Raises UserError: tuples of different lengths, values that may not be, or names that are not as many.
+    Raises:
+        UserError: tuples differ in length, names are not one per member, or a config is not valid.
     """
     asked = config.population
     given = {name: asked[name] for name in VARIED if len(asked[name])}
@@ -39,7 +40,7 @@ def members_in(config: ml_collections.FrozenConfigDict) -> list[Member]:
             + ", ".join(f"{name} has {length}" for name, length in lengths.items())
         )
     if asked.seeds and "seed" in given:
-        raise UserError("config.population has both seeds and seed; give how many, or which")
+        raise UserError("config.population has both seeds and seed; use one of the two: how many, or which")
     settings: list[dict[str, Any]] = [
         {VARIED[name]: values[k] for name, values in given.items()}
         for k in range(max(lengths.values(), default=1))
@@ -59,13 +60,15 @@ def members_in(config: ml_collections.FrozenConfigDict) -> list[Member]:
 
 
 def grouped(base: ml_collections.ConfigDict, members: Sequence[Member]) -> list[Member]:
-    """Members that differ only in what a population may differ in, put into populations.
+    """Puts members that differ only in `VARIED` fields into populations, population_0 and so on.
 
-    The others stay as they are. Populations are named population_0 and so on.
-    Raises UserError: the base config is a population already.
+    Other members stay as they are.
+
+    Raises:
+        UserError: the base config is a population already.
     """
     if is_population(base):
-        raise UserError("--vmap makes populations itself; leave out config.population")
+        raise UserError("--vmap makes populations itself; remove config.population")
     groups: dict[str, list[Member]] = {}
     for member in members:
         fields = dict(flatten(member.config.to_dict()))
@@ -91,7 +94,7 @@ def grouped(base: ml_collections.ConfigDict, members: Sequence[Member]) -> list[
 
 
 def require_one_model(config: ml_collections.FrozenConfigDict, workdir: object) -> None:
-    """Raises UserError where a workdir holds a population, which is no model to ask."""
+    """Raises UserError where a workdir holds a population instead of a single model."""
     if is_population(config):
         raise UserError(
             f"{workdir} holds a population of models; give the folder of one of them, such as "

@@ -1,15 +1,18 @@
 """The table of config fields as configs/default.py, as docs/config.md, and as text for `--help`."""
 
+import re
 import textwrap
 from collections.abc import Iterator
 
-from mnist_jax.config.fields import FIELDS, GROUPS
+from mnist_jax.config.fields import FIELDS, GROUPS, Field, unknown_field
+from mnist_jax.system.errors import UserError
 
-_HEAD = '''"""Every field of a run, with its default: MNIST, a small CNN, SGD with a one-cycle schedule.
+_DEFAULT_HEAD = '''\
+"""Every field of a run, with its default: MNIST, a small CNN, SGD with a one-cycle schedule.
 
-Copy this file to make a config of your own, or import it as the others do and change a few lines. Any field
-can be changed on the command line as well: `--config.train.batch_size=256`. `make docs` writes this file from
-the table in mnist_jax/config/fields.py.
+To make a config of your own, copy this file, or import it as the other files of this folder do and change a
+few lines. Each field is also a flag, such as `--config.train.batch_size=256`. This file is written from the
+table in mnist_jax/config/fields.py by `make docs`; docs/config.md adds what each field must be.
 """
 
 import ml_collections
@@ -18,47 +21,64 @@ import ml_collections
 def get_config() -> ml_collections.ConfigDict:
 '''
 
+_PAGE_HEAD = """# Config fields
+
+Every field of a config, its default, and what its value must be. Change a field on the command line, with
+`--config.FIELD=VALUE`, or in a config file that imports [configs/default.py](../configs/default.py).
+
+A workdir belongs to one config. Fields marked with \\* may change when its run is resumed: they are paths,
+change rounding alone, or belong to Weights & Biases.
+
+This page is written from `mnist_jax/config/fields.py` by `make docs`.
+"""
+
 
 def render_default() -> str:
-    """configs/default.py."""
-    lines = []
+    """Returns the text of configs/default.py."""
+    blocks = []
     for group, names in _groups():
-        lines.append("")
-        if group:
-            lines += textwrap.wrap(_sentence(group), 106, initial_indent="    # ", subsequent_indent="    # ")
-        lines.append(f"    config{'.' + group if group else ''} = ml_collections.ConfigDict()")
+        target = f"config.{group}" if group else "config"
+        lines = _as_comment(GROUPS[group]) if group else []
+        lines.append(f"    {target} = ml_collections.ConfigDict()")
         lines += [
-            f"    config.{name} = {_literal(FIELDS[name].default)}  # {FIELDS[name].help}" for name in names
+            f"    config.{name} = {_literal(FIELDS[name].default)}  # {_comment(FIELDS[name])}"
+            for name in names
         ]
-    return _HEAD + "\n".join(lines[1:]) + "\n\n    return config.lock()\n"
+        blocks.append("\n".join(lines))
+    return _DEFAULT_HEAD + "\n\n".join([*blocks, "    return config.lock()"]) + "\n"
 
 
 def render_page() -> str:
-    """docs/config.md."""
-    lines = [
-        "# Config fields",
-        "",
-        "Every field of a config. Change one on the command line by `--config.FIELD=VALUE`, or in a file of",
-        "your own; see [configs/default.py](../configs/default.py). Fields marked with * may differ when a",
-        "run is resumed: they say where things are, or change rounding alone.",
-    ]
+    """Returns the text of docs/config.md: a table for each group of fields."""
+    blocks = [_PAGE_HEAD]
     for group, names in _groups():
-        title = group or "run"
-        lines += ["", f"## {title}", "", _sentence(group), ""]
-        lines += ["| field | default | must be | |", "|---|---|---|---|"]
-        for name in names:
-            field = FIELDS[name]
-            mark = "" if field.identifies else " *"
-            cells = (f"`{name}`{mark}", f"`{_literal(field.default)}`", field.rule.expects, field.help)
-            lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    return "\n".join(lines) + "\n"
+        lines = [f"## {group or 'General'}", ""]
+        if group:
+            lines += [_sentence(GROUPS[group]), ""]
+        lines += ["| field | default | must be | meaning |", "|---|---|---|---|", *map(_row, names)]
+        blocks.append("\n".join(lines) + "\n")
+    return "\n".join(blocks)
 
 
 def help_text() -> str:
-    """A line for each field, for `--help`."""
-    return "\n".join(
-        f"  --config.{name}={_literal(field.default)}\n      {field.help}" for name, field in FIELDS.items()
-    )
+    """Returns every field as a flag with its default, its meaning and its rule, by group, for `--help`."""
+    blocks = []
+    for group, names in _groups():
+        title = f"{group}: {GROUPS[group]}" if group else GROUPS[group]
+        blocks.append("\n".join([*textwrap.wrap(title, 100), *map(_flag_help, names)]))
+    return "\n\n".join(blocks) + "\n"
+
+
+def describe_field(name: str) -> str:
+    """Returns one line about a field, by its dotted name: its meaning, default and rule.
+
+    Raises:
+        UserError: there is no such field.
+    """
+    if name not in FIELDS:
+        raise UserError(unknown_field(name))
+    field = FIELDS[name]
+    return f"config.{name}: {field.help} (default {_literal(field.default)}; must be {field.rule.expects})"
 
 
 def _groups() -> Iterator[tuple[str, list[str]]]:
@@ -66,10 +86,32 @@ def _groups() -> Iterator[tuple[str, list[str]]]:
         yield group, [name for name in FIELDS if name.rpartition(".")[0] == group]
 
 
-def _sentence(group: str) -> str:
-    return f"{GROUPS[group][0].upper()}{GROUPS[group][1:]}."
+def _row(name: str) -> str:
+    field = FIELDS[name]
+    mark = "" if field.identifies else " \\*"
+    cells = (f"`{name}`{mark}", f"`{_literal(field.default)}`", field.rule.expects, field.help)
+    return f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |"
+
+
+def _flag_help(name: str) -> str:
+    field = FIELDS[name]
+    about = textwrap.wrap(f"{field.help}; must be {field.rule.expects}", 92)
+    return "\n".join([f"  --config.{name}={_literal(field.default)}", *(f"        {line}" for line in about)])
+
+
+def _comment(field: Field) -> str:
+    choices = " | ".join(field.rule.choices)
+    return f"{choices}: {field.help}" if choices else field.help
+
+
+def _as_comment(text: str) -> list[str]:
+    return textwrap.wrap(_sentence(text), 106, initial_indent="    # ", subsequent_indent="    # ")
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def _literal(value: object) -> str:
-    """A value as Python source, with the quotes that the formatter wants."""
-    return f'"{value}"' if isinstance(value, str) else repr(value)
+    """A default as Python source, as the formatter writes it: "text", 1e-8."""
+    return f'"{value}"' if isinstance(value, str) else re.sub(r"(?<=e-)0+", "", repr(value))

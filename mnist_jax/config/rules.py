@@ -1,4 +1,4 @@
-"""What the value of a config field must be: a test, and the same in words."""
+"""Rules for the value of a config field: each is a test of a value and the same test in words."""
 
 import numbers
 from collections.abc import Callable
@@ -6,10 +6,17 @@ from typing import Any, NamedTuple
 
 
 class Rule(NamedTuple):
-    """What a field may be: a test of its value, and the same in words."""
+    """What the value of a field must be.
+
+    Attributes:
+        accepts: whether a value follows the rule.
+        expects: the rule in words, as they follow "must be".
+        choices: the values that are accepted, where they are few names.
+    """
 
     accepts: Callable[[Any], bool]
     expects: str
+    choices: tuple[str, ...] = ()
 
 
 def integer(minimum: int) -> Rule:
@@ -19,34 +26,32 @@ def integer(minimum: int) -> Rule:
     return Rule(accepts, f"an integer from {minimum} to 2147483647")
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool)
-
-
 def from_zero() -> Rule:
     return Rule(lambda value: _is_number(value) and 0 <= value <= 1e9, "a number from 0 to 1e9")
 
 
 def above_zero() -> Rule:
-    return Rule(lambda value: _is_number(value) and 0 < value <= 1e9, "a number above 0 and up to 1e9")
+    return Rule(
+        lambda value: _is_number(value) and 0 < value <= 1e9, "a number greater than 0 and at most 1e9"
+    )
 
 
 def fraction(*, include_one: bool = False) -> Rule:
     def accepts(value: Any) -> bool:
         return _is_number(value) and (0 <= value < 1 or (include_one and value == 1))
 
-    return Rule(accepts, f"a number from 0 {'to' if include_one else 'up to, not including,'} 1")
+    return Rule(accepts, "a number from 0 to 1" if include_one else "a number of at least 0 and less than 1")
 
 
 def choice(*names: str) -> Rule:
-    return Rule(lambda value: isinstance(value, str) and value in names, "one of " + ", ".join(names))
+    return Rule(lambda value: isinstance(value, str) and value in names, "one of " + ", ".join(names), names)
 
 
 def text(*, required: bool = False) -> Rule:
     def accepts(value: Any) -> bool:
         return isinstance(value, str) and "\0" not in value and bool(value.strip() or not required)
 
-    return Rule(accepts, "a text that is not empty" if required else "a text")
+    return Rule(accepts, "a string that is not empty" if required else "a string")
 
 
 def boolean() -> Rule:
@@ -54,7 +59,13 @@ def boolean() -> Rule:
 
 
 def each(rule: Rule, *, empty: bool = False) -> Rule:
+    """A tuple whose entries all follow a rule."""
+
     def accepts(value: Any) -> bool:
         return isinstance(value, tuple) and (empty or len(value) > 0) and all(map(rule.accepts, value))
 
-    return Rule(accepts, f"a tuple with {'any' if empty else 'one or more'} entries, each {rule.expects}")
+    return Rule(accepts, f"a tuple of {'zero' if empty else 'one'} or more entries, each {rule.expects}")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)

@@ -1,4 +1,4 @@
-"""Checks of a config: each field by its rule, and fields against each other."""
+"""Checks of a config, each field by its rule and fields against each other; a valid config is frozen."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,8 +12,11 @@ from mnist_jax.system.errors import UserError
 def validate(config: ml_collections.ConfigDict) -> ml_collections.FrozenConfigDict:
     """Checks every field of a config, and fields against each other.
 
-    Returns: the config, frozen.
-    Raises UserError: one line that names the field, what it is and what it may be.
+    Returns:
+        The config, frozen.
+
+    Raises:
+        UserError: one line that names the field, what it must be, and its value.
     """
     fields = dict(flatten(config.to_dict()))
     for name in fields:
@@ -23,13 +26,18 @@ def validate(config: ml_collections.ConfigDict) -> ml_collections.FrozenConfigDi
         if name not in fields:
             raise UserError(f"config.{name} is missing; start from configs/default.py, which has every field")
         if not field.rule.accepts(fields[name]):
-            raise UserError(f"config.{name} must be {field.rule.expects} (got {fields[name]!r})")
+            raise UserError(bad_value(name, fields[name]))
     _check_together(config)
     return ml_collections.FrozenConfigDict(config)
 
 
+def bad_value(name: str, value: Any) -> str:
+    """One line about a value that breaks the rule of its field."""
+    return f"config.{name} must be {FIELDS[name].rule.expects} (got {value!r})"
+
+
 def from_record(fields: Mapping[str, Any]) -> ml_collections.ConfigDict:
-    """The config that run.json has; JSON's lists are its tuples."""
+    """The config in run.json as a ConfigDict; lists of JSON become tuples."""
 
     def with_tuples(value: Any) -> Any:
         if isinstance(value, dict):
@@ -40,18 +48,21 @@ def from_record(fields: Mapping[str, Any]) -> ml_collections.ConfigDict:
 
 
 def _check_together(config: ml_collections.ConfigDict) -> None:
-    optimizer, schedule = config.optimizer, config.schedule
+    data, optimizer, schedule = config.data, config.optimizer, config.schedule
     if optimizer.name == "adam" and optimizer.weight_decay > 0:
         raise UserError(
-            f"config.optimizer.weight_decay is {optimizer.weight_decay:g}, but adam has none; "
-            "use --config.optimizer.name=adamw, or 0"
+            f"config.optimizer.weight_decay must be 0 with adam (got {optimizer.weight_decay:g}); "
+            "for weight decay use --config.optimizer.name=adamw"
         )
     if schedule.name == "one_cycle" and schedule.warmup == 0:
-        raise UserError("config.schedule.warmup is 0, but one_cycle has to rise; give it some, or use cosine")
-    if schedule.name == "step" and list(schedule.boundaries) != sorted(set(schedule.boundaries)):
-        raise UserError(f"config.schedule.boundaries is {tuple(schedule.boundaries)}; it has to rise")
-    if len(config.data.mean) != len(config.data.std):
         raise UserError(
-            f"config.data.mean has {len(config.data.mean)} entries and config.data.std "
-            f"{len(config.data.std)}; they need as many as each other"
+            "config.schedule.warmup must be greater than 0 with one_cycle (got 0); "
+            "for no warmup use --config.schedule.name=cosine"
+        )
+    if schedule.name == "step" and list(schedule.boundaries) != sorted(set(schedule.boundaries)):
+        raise UserError(f"config.schedule.boundaries must increase (got {tuple(schedule.boundaries)})")
+    if len(data.mean) != len(data.std):
+        raise UserError(
+            "config.data.mean and config.data.std must have equally many entries "
+            f"(got {len(data.mean)} and {len(data.std)})"
         )

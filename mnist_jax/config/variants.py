@@ -1,4 +1,4 @@
-"""What a sweep is: named changes to a base config, from a file of configs/sweeps/."""
+"""Sweeps: named changes of a base config, from a file such as those of configs/sweeps/."""
 
 import pathlib
 import re
@@ -15,13 +15,19 @@ from mnist_jax.config.validation import validate
 from mnist_jax.system.errors import UserError, one_line
 
 Overrides = Mapping[str, Any]  # field, such as "train.batch_size" -> value
-Sweep = Mapping[str, Overrides]  # by the member's name
+Sweep = Mapping[str, Overrides]  # name of a member -> its changes
 
 _NAME = re.compile(r"[A-Za-z0-9_][\w.,=+-]{0,150}")  # of a folder, on every system
 
 
 class Member(NamedTuple):
-    """One run of a sweep. overrides: what it changes of the base config; config: with them, validated."""
+    """One run of a sweep.
+
+    Attributes:
+        name: also the name of its folder.
+        overrides: its changes of the base config.
+        config: the base config with these changes, validated.
+    """
 
     name: str
     overrides: dict[str, Any]
@@ -29,10 +35,12 @@ class Member(NamedTuple):
 
 
 def named(settings: Iterable[Overrides]) -> Sweep:
-    """Settings named by what they are, such as "learning_rate=0.1,batch_size=64".
+    """Names settings by their values, such as "learning_rate=0.1,batch_size=64".
 
-    For what scikit-learn makes: `ParameterGrid` all combinations, `ParameterSampler` random ones.
-    Raises UserError: two settings come to one name.
+    For settings from scikit-learn: `ParameterGrid` has all combinations, `ParameterSampler` random ones.
+
+    Raises:
+        UserError: two settings have the same name.
     """
     sweep: dict[str, Overrides] = {}
     for setting in settings:
@@ -43,7 +51,7 @@ def named(settings: Iterable[Overrides]) -> Sweep:
 
 
 def over_seeds(sweep: Sweep, seeds: Iterable[int]) -> Sweep:
-    """Every member with each of the seeds, the seeds outermost: a sweep cut short has all settings."""
+    """Every member with each seed. Seeds are outermost: an interrupted sweep has run all settings."""
     return {
         f"{name}-seed_{seed}": {**overrides, "seed": seed}
         for seed in seeds
@@ -52,9 +60,10 @@ def over_seeds(sweep: Sweep, seeds: Iterable[int]) -> Sweep:
 
 
 def load_file(path: str, function: str) -> Any:
-    """A function of a Python file, such as `get_sweep` of those in configs/sweeps/.
+    """Loads a function from a Python file, such as `get_sweep` from one of configs/sweeps/.
 
-    Raises UserError: the file is not there, cannot be run, or lacks the function.
+    Raises:
+        UserError: the file does not exist, raises an exception, or lacks the function.
     """
     if not pathlib.Path(path).is_file():
         raise UserError(f"--sweep={path}: there is no such file; those here are in configs/sweeps/")
@@ -67,9 +76,10 @@ def load_file(path: str, function: str) -> Any:
 
 
 def called(function: Callable[..., Any], *arguments: Any) -> Any:
-    """What a function of a sweep's file returns.
+    """Calls a function of a sweep's file and returns its result.
 
-    Raises UserError: it raised whatever code can raise.
+    Raises:
+        UserError: the function raised an exception.
     """
     try:
         return function(*arguments)
@@ -80,33 +90,38 @@ def called(function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def members_of(base: ml_collections.ConfigDict, sweep: Sweep) -> list[Member]:
-    """The members of a sweep on a base config, each checked before any is run.
+    """Makes the members of a sweep, and validates all of them before any runs.
 
-    Raises UserError: a name or value that cannot be, or two members that are the same run.
+    Raises:
+        UserError: a name is no folder name, a config is not valid, or two members are the same run.
     """
     if not isinstance(sweep, Mapping) or not sweep:
         raise UserError(
-            "a sweep is a dict from names to changes of the config, one or more; see configs/sweeps/"
+            "a sweep is a dict from one or more names to changes of the config; see configs/sweeps/"
         )
     members: dict[Hashable, Member] = {}  # by what makes each of them a run of its own
     for name, overrides in sweep.items():
         if not isinstance(name, str) or not _NAME.fullmatch(name):
-            raise UserError(
-                f"{name!r} cannot name a member of a sweep, which is a folder: letters, digits and .,=+-_ can"
-            )
+            raise UserError(f"{name!r} cannot name a member and its folder; use letters, digits and .,=+-_")
         config = changed(base, overrides, name)
         same = members.setdefault(same_run_key(config.to_dict()), Member(name, dict(overrides), config))
         if same.name != name:
-            raise UserError(f"{same.name} and {name} are the same run; take one of them out of the sweep")
+            raise UserError(f"{same.name} and {name} are the same run; remove one of them from the sweep")
     return list(members.values())
 
 
 def changed(
     base: ml_collections.ConfigDict, overrides: Overrides, name: str
 ) -> ml_collections.FrozenConfigDict:
-    """The base config with changes, validated; name: of the member, for mistakes.
+    """Applies changes to a base config and validates the result.
 
-    Raises UserError: a field that does not exist, or a value that it may not be.
+    Args:
+        base: the config to change; it stays as it is.
+        overrides: dotted name of a field -> its new value.
+        name: the member's name, for error messages.
+
+    Raises:
+        UserError: a field does not exist, or its value is not valid.
     """
     fields = ml_collections.ConfigDict(base.to_dict(), type_safe=False)
     try:
@@ -127,7 +142,7 @@ def flags_of(overrides: Overrides) -> list[str]:
 
 
 def _plain(value: Any) -> Any:
-    """A value as the command line can give it: tuples for lists, Python's numbers for numpy's."""
+    """A value with tuples for lists, and Python's numbers for NumPy's, as the command line gives them."""
     if isinstance(value, list | tuple):
         return tuple(map(_plain, value))
     return value.item() if isinstance(value, np.generic) else value

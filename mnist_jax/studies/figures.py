@@ -73,8 +73,9 @@ def pixel_distribution(dataset: Dataset) -> Figure:
     figure, axes = _axes(height=3.6)
     for number, (name, colour) in enumerate(channels(dataset)):
         told = f"{name}: {shares[number, 0]:.1f}% are 0, {shares[number, -1]:.1f}% are 255"
-        style = {"color": colour, "linestyle": _LINES[number % 3], "label": told}
-        axes.step(range(explore.LEVELS), shares[number], where="mid", **style)
+        style = _LINES[number % 3]
+        levels = range(explore.LEVELS)
+        axes.step(levels, shares[number], where="mid", color=colour, linestyle=style, label=told)
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter("{x:g}")
     axes.set(title="Pixels of train", xlabel="level, 0 to 255", ylabel="share of pixels, %, log scale")

@@ -90,7 +90,7 @@ class Rig:
             return [f"status {ended.status}: {ended.said}"]
         found = [f"printed a traceback: {ended.said}"] if "Traceback" in ended.said else []
         try:
-            return found + differences(place, self.reference)
+            return found + deviations(place, self.reference)
         except UserError as error:
             return [*found, str(error)]
 
@@ -118,7 +118,7 @@ def end(process: subprocess.Popen) -> Ended:
     return Ended(process.returncode, said)
 
 
-def differences(place: Place, reference: Place) -> list[str]:
+def deviations(place: Place, reference: Place) -> list[str]:
     """What a finished run has otherwise than the same run undisturbed.
 
     Raises UserError: one of its files cannot be read.

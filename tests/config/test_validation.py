@@ -1,4 +1,5 @@
 import importlib
+import json
 import pathlib
 
 import ml_collections
@@ -7,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from configs import default
-from mnist_jax.config import validation
 from mnist_jax.config.fields import FIELDS
+from mnist_jax.config.validation import from_record, validate
 from mnist_jax.system.errors import UserError
 
 CONFIGS = [
@@ -19,7 +20,7 @@ CONFIGS = [
 @pytest.mark.parametrize("name", CONFIGS)
 def test_every_config_is_valid_and_says_how_to_run_it(name):
     module = importlib.import_module(f"configs.{name}")
-    validation.validate(module.get_config())
+    validate(module.get_config())
     if name != "default":
         assert f"python main.py --config=configs/{name}.py" in module.__doc__
 
@@ -28,56 +29,62 @@ def test_every_config_is_valid_and_says_how_to_run_it(name):
     ("field", "value", "expected"),
     [
         ("train.batch_size", 0, "config.train.batch_size must be an integer from 1 to 2147483647 (got 0)"),
-        ("train.epochs", -1, "(got -1)"),
+        ("train.epochs", -1, "config.train.epochs must be an integer from 1 to 2147483647 (got -1)"),
         ("dtype", "float64", "one of float32, bfloat16"),
-        ("model.widths", (), "a tuple with one or more entries"),
+        ("model.widths", (), "must be a tuple of one or more entries, each an integer from 1 to"),
         ("model.widths", (8, 0), "each an integer from 1"),
-        ("model.dropout", 1.0, "up to, not including, 1"),
-        ("optimizer.learning_rate", float("nan"), "a number above 0 and up to 1e9"),
-        ("optimizer.learning_rate", float("inf"), "a number above 0 and up to 1e9"),
+        ("model.dropout", 1.0, "a number of at least 0 and less than 1 (got 1.0)"),
+        ("optimizer.learning_rate", float("nan"), "a number greater than 0 and at most 1e9"),
+        ("optimizer.learning_rate", float("inf"), "a number greater than 0 and at most 1e9"),
         ("schedule.warmup", 1e308, "a number from 0 to 1e9"),
-        ("data.name", " ", "a text that is not empty"),
+        ("data.name", " ", "a string that is not empty"),
     ],
 )
-def test_an_impossible_value_is_named_with_what_it_may_be(field, value, expected):
+def test_a_wrong_value_is_reported_with_the_rule_of_its_field(field, value, expected):
     config = default.get_config()
     config.update_from_flattened_dict({field: value})
     with pytest.raises(UserError, match="^[^\n]+$") as caught:
-        validation.validate(config)
+        validate(config)
     assert expected in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("changes", "named"),
+    ("changes", "expected"),
     [
-        ({"optimizer.name": "adam", "optimizer.weight_decay": 0.1}, "config.optimizer.weight_decay"),
-        ({"schedule.warmup": 0.0}, "config.schedule.warmup"),
-        ({"schedule.name": "step", "schedule.boundaries": (5.0, 3.0)}, "config.schedule.boundaries"),
-        ({"data.mean": (0.1, 0.2)}, "config.data.mean"),
+        (
+            {"optimizer.name": "adam", "optimizer.weight_decay": 0.1},
+            "config.optimizer.weight_decay must be 0 with adam (got 0.1); for weight decay use",
+        ),
+        ({"schedule.warmup": 0.0}, "config.schedule.warmup must be greater than 0 with one_cycle (got 0)"),
+        (
+            {"schedule.name": "step", "schedule.boundaries": (5.0, 3.0)},
+            "config.schedule.boundaries must increase (got (5.0, 3.0))",
+        ),
+        ({"data.mean": (0.1, 0.2)}, "must have equally many entries (got 2 and 1)"),
     ],
 )
-def test_fields_that_contradict_each_other(changes, named):
+def test_fields_that_contradict_each_other_are_refused(changes, expected):
     config = default.get_config()
     config.update_from_flattened_dict(changes)
     with pytest.raises(UserError) as caught:
-        validation.validate(config)
-    assert named in str(caught.value)
+        validate(config)
+    assert expected in str(caught.value)
 
 
-def test_an_unknown_field_is_told_with_the_nearest_known():
+def test_an_unknown_field_is_reported_with_the_most_similar():
     config = default.get_config().unlock()
     config.train.batchsize = 3
     with pytest.raises(
         UserError, match=r"config.train.batchsize does not exist; did you mean config.train.batch_size"
     ):
-        validation.validate(config)
+        validate(config)
 
 
-def test_a_missing_field_is_told():
+def test_a_missing_field_is_reported():
     config = default.get_config().unlock()
     del config.train.epochs
     with pytest.raises(UserError, match=r"config.train.epochs is missing"):
-        validation.validate(config)
+        validate(config)
 
 
 anything = st.one_of(
@@ -95,7 +102,7 @@ def test_any_value_is_accepted_or_refused_in_one_line(field, value):
     config = ml_collections.ConfigDict(default.get_config().to_dict(), type_safe=False)
     config.update_from_flattened_dict({field: value})
     try:
-        frozen = validation.validate(config)
+        frozen = validate(config)
     except UserError as refused:
         message = str(refused)
     else:
@@ -103,3 +110,9 @@ def test_any_value_is_accepted_or_refused_in_one_line(field, value):
         message = f"config.{field} is accepted"
     assert "config." in message
     assert "\n" not in message
+
+
+def test_a_config_of_json_is_the_config_again():
+    config = default.get_config()
+    read = from_record(json.loads(json.dumps(config.to_dict())))
+    assert read.to_dict() == config.to_dict()
