@@ -19,7 +19,7 @@ from mnist_jax.system import devices, distributed
 from mnist_jax.system.errors import UserError
 from mnist_jax.system.mesh import make_mesh
 from mnist_jax.system.terminal import tell, warn
-from mnist_jax.training.predict import abstract_model, make_predictor
+from mnist_jax.training.predict import make_predictor, model_template
 
 
 def evaluate_checkpoint(
@@ -43,7 +43,7 @@ def evaluate_checkpoint(
     dataset = data.load(config.data)
     check_same_data(record, dataset, workdir)
     mesh, classes = make_mesh(config), len(dataset.class_names)
-    graphdef, like = abstract_model(config, dataset.image_shape, classes, mesh)
+    graphdef, like = model_template(config, dataset.image_shape, classes, mesh)
     with Checkpoints(workdir / "checkpoints", config.checkpoint.keep, read_only=True) as checkpoints:
         model = checkpoints.restore_model(like, warn, step=step)
     step, predict = int(model.step), make_predictor(config, graphdef, classes, mesh)

@@ -15,7 +15,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 PAGES = {
     "configs/default.py": reference.render_default,
     "docs/config.md": reference.render_page,
-    "docs/run-json.md": record.render_page,
+    "docs/run-json.md": record.render_keys,
 }
 
 

@@ -87,3 +87,14 @@ def test_no_modules_import_each_other_in_a_circle():
         for name in free:
             del left[name]
     assert left == {}
+
+
+def test_no_two_public_names_are_alike():
+    """A command's module is found by its name; its functions have the names that `commands` asks for."""
+    places: dict[str, set[str]] = {}
+    for name, tree in modules().items():
+        if package_of(name) != "cli":
+            for node in tree.body:
+                if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+                    places.setdefault(node.name, set()).add(name)
+    assert {name: where for name, where in places.items() if len(where) > 1} == {}

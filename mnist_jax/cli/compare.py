@@ -50,7 +50,7 @@ def run(options: Options) -> None:
 def show(options: Options, workdirs: list[pathlib.Path]) -> None:
     from mnist_jax.storage.record import plain
     from mnist_jax.studies.compare import as_dict, compare
-    from mnist_jax.studies.compare_page import write_page
+    from mnist_jax.studies.compare_page import write_comparison
     from mnist_jax.studies.finished import load_runs
     from mnist_jax.system.errors import UserError
     from mnist_jax.system.terminal import tell, warn
@@ -65,7 +65,7 @@ def show(options: Options, workdirs: list[pathlib.Path]) -> None:
     parents = [workdir.absolute().parent for workdir in options.workdirs]
     page = options.into or pathlib.Path(os.path.commonpath(parents) if parents else "") / "compare.html"
     try:
-        write_page(page, comparison)
+        write_comparison(page, comparison)
     except OSError as error:
         raise UserError(f"{page} cannot be written: {error.strerror or error}; give --into=FILE") from error
     if not options.json:

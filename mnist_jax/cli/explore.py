@@ -26,7 +26,7 @@ def run(options: Options) -> None:
     from mnist_jax.metrics.predictions import load_predictions
     from mnist_jax.storage.record import read_record
     from mnist_jax.storage.workdir import check_same_data
-    from mnist_jax.studies.explore_page import write_page
+    from mnist_jax.studies.explore_page import write_data_page
 
     config = validate(options.config)
     dataset, predictions = data.load(config.data), None
@@ -40,7 +40,7 @@ def run(options: Options) -> None:
         if not np.array_equal(predictions.labels, dataset.test.labels):
             raise UserError(f"{workdir} was tested on another split than config.data.test")
     try:
-        write_page(path, dataset, config, predictions)
+        write_data_page(path, dataset, config, predictions)
     except OSError as error:
         raise UserError(
             f"{path} cannot be written: {error.strerror or error}; give another --into"

@@ -86,13 +86,13 @@ def answers(
 
     from mnist_jax.data.image_files import decode
     from mnist_jax.serving.classifier import BATCH
-    from mnist_jax.serving.pictures import fit
+    from mnist_jax.serving.pictures import fit_image
 
     while batch := list(itertools.islice(files, BATCH)):
         read: list[tuple[str, np.ndarray, str | None]] = []
         for name, file in batch:
             try:
-                read.append((name, *fit(decode(file), classifier.image_shape, classifier.data_name)))
+                read.append((name, *fit_image(decode(file), classifier.image_shape, classifier.data_name)))
             except UserError as error:
                 broken.append(name)
                 print(f"mnist-jax predict: {name}: {error}", file=sys.stderr)

@@ -28,7 +28,7 @@ def decode_all(folder: pathlib.Path, count: int, read: Read, image_size: int, ti
 
     one_by_one = (image for row in range(count) for image, _ in read(range(row, row + 1)))
     first = next((image for image in one_by_one if image is not None), np.zeros((1, 1, 1), np.uint8))
-    shape = fit(first, image_size).shape
+    shape = fit_square(first, image_size).shape
     images = np.lib.format.open_memmap(folder / "images.npy", "w+", np.uint8, (count, *shape))
     labels = np.zeros(count, np.int32)
 
@@ -37,7 +37,7 @@ def decode_all(folder: pathlib.Path, count: int, read: Read, image_size: int, ti
             labels[row] = label
             if image is None:
                 continue
-            fitted = fit(image, image_size)
+            fitted = fit_square(image, image_size)
             if fitted.shape != shape:
                 raise UserError(
                     f"the images of {title} differ in size ({shape} and {fitted.shape}); fit them to one by "
@@ -59,7 +59,7 @@ def decode_all(folder: pathlib.Path, count: int, read: Read, image_size: int, ti
     return labels
 
 
-def fit(image: np.ndarray, size: int) -> np.ndarray:
+def fit_square(image: np.ndarray, size: int) -> np.ndarray:
     """An image, uint8 (H, W, C), scaled and cropped about its centre to `size` x `size` pixels.
 
     size: 0 leaves it as it is.

@@ -13,9 +13,9 @@ from flax import nnx
 from mnist_jax.models.layers import (
     ACTIVATIONS,
     Conv,
-    add_bias,
     apply_norm,
-    convolve,
+    biased,
+    convolution,
     create_norm,
     dropout,
     patches,
@@ -67,8 +67,8 @@ class Airbench(nnx.Module):
     ) -> jax.Array:
         x = images
         if self.whitening is not None:
-            x = convolve(x, self.whitening.get_value(), self.dtype)
-            x = self.activation(add_bias(x, self.shift.get_value().astype(x.dtype)))
+            x = convolution(x, self.whitening.get_value(), self.dtype)
+            x = self.activation(biased(x, self.shift.get_value().astype(x.dtype)))
         for block in self.blocks:
             x = block(x, train=train)
         return self.output(dropout(x.max(axis=(1, 2)), rate, rngs)).astype(jnp.float32)

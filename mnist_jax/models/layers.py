@@ -56,8 +56,8 @@ class Conv(nnx.Module):
         self.dtype = jnp.dtype(config.dtype)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        x = convolve(x, self.kernel.get_value(), self.dtype)
-        return x if self.bias is None else add_bias(x, self.bias.get_value().astype(x.dtype))
+        x = convolution(x, self.kernel.get_value(), self.dtype)
+        return x if self.bias is None else biased(x, self.bias.get_value().astype(x.dtype))
 
 
 def dropout(x: jax.Array, rate: float | jax.Array, rngs: nnx.Rngs | None) -> jax.Array:
@@ -72,7 +72,7 @@ def dropout(x: jax.Array, rate: float | jax.Array, rngs: nnx.Rngs | None) -> jax
     return jnp.where(kept, x / jnp.asarray(1.0 - rate, x.dtype), jnp.zeros_like(x))
 
 
-def convolve(x: jax.Array, kernel: jax.Array, dtype: jnp.dtype) -> jax.Array:
+def convolution(x: jax.Array, kernel: jax.Array, dtype: jnp.dtype) -> jax.Array:
     """Images (B, H, W, C) under a kernel (h, w, C, D) at each pixel, with zeros around: (B, H, W, D).
 
     dtype: of what is multiplied. The result has `cpu.dtype_between(dtype)`; few channels are multiplied in
@@ -93,7 +93,7 @@ def convolve(x: jax.Array, kernel: jax.Array, dtype: jnp.dtype) -> jax.Array:
     )
 
 
-def add_bias(x: jax.Array, bias: jax.Array) -> jax.Array:
+def biased(x: jax.Array, bias: jax.Array) -> jax.Array:
     """x (..., D) + bias (D,)."""
     return cpu.add_bias(x, bias) if cpu.active() else x + bias
 

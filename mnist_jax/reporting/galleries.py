@@ -18,7 +18,7 @@ def worst_mistakes(predictions: Predictions, count: int) -> np.ndarray:
     return wrong[np.argsort(-confidence, kind="stable")][:count]
 
 
-def samples(size: int, count: int) -> np.ndarray:
+def drawn(size: int, count: int) -> np.ndarray:
     """Examples drawn at random, always the same."""
     return np.sort(np.random.default_rng(0).permutation(size)[:count])
 

@@ -15,7 +15,7 @@ from mnist_jax.data.cache import Arrays
 from mnist_jax.metrics.detailed import Detailed, evaluate_in_detail
 from mnist_jax.metrics.predictions import Predictions
 from mnist_jax.reporting.charts import Axis, Line, axis_of, bar_chart, line_chart
-from mnist_jax.reporting.galleries import gallery, samples, worst_mistakes
+from mnist_jax.reporting.galleries import drawn, gallery, worst_mistakes
 from mnist_jax.reporting.templates import load_template
 from mnist_jax.storage.history import read_metrics, whole_intervals
 from mnist_jax.storage.record import RunRecord, now, plain
@@ -93,7 +93,7 @@ def write_report(workdir: pathlib.Path, name: str, record: Mapping[str, Any], re
         pr=_ranking_chart(results.details, record["data"]["classes"], "pr"),
         reliability=_reliability_chart(results.details.reliability),
         mistakes=pictures(worst_mistakes(results.predictions, _GALLERY)),
-        samples=pictures(samples(len(results.predictions.labels), _GALLERY)),
+        samples=pictures(drawn(len(results.predictions.labels), _GALLERY)),
         config=_config_rows(record["config"]),
     )
     write_whole(workdir / name, page.encode())

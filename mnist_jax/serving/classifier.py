@@ -17,7 +17,7 @@ from mnist_jax.system import devices
 from mnist_jax.system.errors import UserError
 from mnist_jax.system.mesh import make_mesh
 from mnist_jax.system.terminal import warn
-from mnist_jax.training.predict import abstract_model
+from mnist_jax.training.predict import model_template
 from mnist_jax.training.steps import Model, make_classify
 
 BATCH = 256  # images a forward pass: one shape, so one program
@@ -87,7 +87,7 @@ def load_trained(workdir: pathlib.Path, *, step: int | None = None) -> Trained:
     devices.prepare_host()
     try:
         names, shape = tuple(record["data"]["classes"]), tuple(record["data"]["image_shape"])
-        graphdef, like = abstract_model(config, shape, len(names), make_mesh(config))
+        graphdef, like = model_template(config, shape, len(names), make_mesh(config))
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{workdir / 'run.json'} is damaged: its data lack {error}") from error
     if not (workdir / "checkpoints").is_dir():

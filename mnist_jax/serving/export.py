@@ -30,7 +30,9 @@ def export_model(
     Returns: the files. Raises UserError: no run there, no such checkpoint, the folder cannot be written.
     """
     trained = load_trained(workdir, step=step)
-    about = describe(trained, _test_metrics(workdir, trained), chosen=step in (None, _best(trained.record)))
+    about = describe_model(
+        trained, _test_metrics(workdir, trained), chosen=step in (None, _best(trained.record))
+    )
     contents = {
         "model.stablehlo": program(functools.partial(trained.classify, trained.model), trained.image_shape),
         "model.safetensors": weights(trained),
@@ -79,7 +81,7 @@ def _flat(tree: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, jax.
             yield f"{prefix}{key}", value
 
 
-def describe(trained: Trained, metrics: Mapping[str, Any] | None, *, chosen: bool) -> dict[str, Any]:
+def describe_model(trained: Trained, metrics: Mapping[str, Any] | None, *, chosen: bool) -> dict[str, Any]:
     """What config.json says: classes, shape, how the model was made, and its metrics on the test split.
 
     chosen: whether the checkpoint is the best by validation, not one that was asked for.

@@ -6,7 +6,9 @@ from PIL import Image, ImageOps
 from mnist_jax.serving.ink import STYLES, fit_ink
 
 
-def fit(image: Image.Image, shape: tuple[int, int, int], data_name: str) -> tuple[np.ndarray, str | None]:
+def fit_image(
+    image: Image.Image, shape: tuple[int, int, int], data_name: str
+) -> tuple[np.ndarray, str | None]:
     """An image as a model takes it, uint8 (H, W, C) of the shape given, and its ink: "dark" or "light".
 
     Digits are made to look like those of the set of that name, see `ink`. Others are scaled and cropped about

@@ -95,7 +95,7 @@ def describe_environment(dtype: str = "float32") -> dict[str, Any]:
         "cpu": _cpu_model(),
         "cores": os.cpu_count(),
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
-        "accelerator": devices.describe(dtype),
+        "accelerator": devices.describe_devices(dtype),
         "lock_sha256": text_hash(lock) if (lock := _text(ROOT / "requirements.lock")) else None,
         "packages": dict(
             sorted(

@@ -399,7 +399,7 @@ def plain(value: Any) -> Any:
     return value
 
 
-def render_page() -> str:
+def render_keys() -> str:
     """docs/run-json.md: the keys of run.json."""
     lines = [
         "# run.json",

@@ -10,7 +10,7 @@ import numpy as np
 from mnist_jax.config.identity import shareable
 from mnist_jax.metrics.confusion import merit
 from mnist_jax.metrics.significance import Interval, McNemar, holm, mcnemar, paired_bootstrap, welch
-from mnist_jax.studies.finished import Run
+from mnist_jax.studies.finished import FinishedRun
 from mnist_jax.studies.listing import short_names, varying
 from mnist_jax.system.errors import UserError
 
@@ -25,7 +25,7 @@ class Setting(NamedTuple):
 
     name: str
     fields: dict[str, Any]
-    runs: list[Run]
+    runs: list[FinishedRun]
     scores: list[float]
 
     @property
@@ -46,7 +46,7 @@ class ModelPair(NamedTuple):
     p_corrected: float
 
 
-class Pair(NamedTuple):
+class SettingPair(NamedTuple):
     """Two settings, the better first.
 
     difference: of the means of the chosen metric, the first's minus the second's. p, p_corrected: Welch's
@@ -84,7 +84,7 @@ class Comparison(NamedTuple):
     metric: str
     varying: list[str]
     settings: list[Setting]
-    pairs: list[Pair]
+    pairs: list[SettingPair]
     circumstances: dict[str, dict[str, list[str]]]
 
     @property
@@ -93,7 +93,7 @@ class Comparison(NamedTuple):
         return short_names(self.varying)
 
 
-def compare(runs: Sequence[Run], metric: str = "accuracy") -> Comparison:
+def compare(runs: Sequence[FinishedRun], metric: str = "accuracy") -> Comparison:
     """Compares runs of the same test split.
 
     metric: a number of run.json's metrics.test.
@@ -101,7 +101,7 @@ def compare(runs: Sequence[Run], metric: str = "accuracy") -> Comparison:
     """
     configs = [_without_seed(run) for run in runs]
     fields = varying(configs)
-    groups: dict[str, tuple[dict[str, Any], list[Run]]] = {}
+    groups: dict[str, tuple[dict[str, Any], list[FinishedRun]]] = {}
     for run, config in zip(runs, configs, strict=True):
         own = {name: config.get(name) for name in fields}
         groups.setdefault(repr(own), (own, []))[1].append(run)
@@ -143,7 +143,7 @@ def as_dict(comparison: Comparison) -> dict[str, Any]:
     }
 
 
-def _circumstances(runs: Sequence[Run]) -> dict[str, dict[str, list[str]]]:
+def _circumstances(runs: Sequence[FinishedRun]) -> dict[str, dict[str, list[str]]]:
     """What beside the config may be why runs differ."""
 
     def facts(record: dict[str, Any]) -> dict[str, Any]:
@@ -166,7 +166,7 @@ def _best_first(settings: Sequence[Setting], metric: str) -> list[Setting]:
     return sorted(settings, key=lambda setting: merit(metric, setting.mean), reverse=True)
 
 
-def _pairs(settings: Sequence[Setting], metric: str) -> list[Pair]:
+def _pairs(settings: Sequence[Setting], metric: str) -> list[SettingPair]:
     """All pairs of settings; of one setting alone, its runs as if they were settings."""
     if len(settings) == 1:
         (only,) = settings
@@ -184,7 +184,7 @@ def _pairs(settings: Sequence[Setting], metric: str) -> list[Pair]:
     bootstrap = paired_bootstrap(labels, predicted, [(members[i], members[j]) for i, j in places])
     models = _model_pairs([_by_seed(settings[i], settings[j]) for i, j in places])
     return [
-        Pair(
+        SettingPair(
             first=settings[i].name,
             second=settings[j].name,
             difference=settings[i].mean - settings[j].mean,
@@ -198,7 +198,7 @@ def _pairs(settings: Sequence[Setting], metric: str) -> list[Pair]:
     ]
 
 
-def _by_seed(first: Setting, second: Setting) -> list[tuple[Run, Run]]:
+def _by_seed(first: Setting, second: Setting) -> list[tuple[FinishedRun, FinishedRun]]:
     """The runs of two settings that share a seed; all pairs of them where none does, or one has one run."""
     pairs = [(a, b) for a in first.runs for b in second.runs]
     if min(len(first.runs), len(second.runs)) == 1:
@@ -206,7 +206,7 @@ def _by_seed(first: Setting, second: Setting) -> list[tuple[Run, Run]]:
     return [(a, b) for a, b in pairs if a.seed == b.seed] or pairs
 
 
-def _model_pairs(pairs: Sequence[Sequence[tuple[Run, Run]]]) -> list[list[ModelPair]]:
+def _model_pairs(pairs: Sequence[Sequence[tuple[FinishedRun, FinishedRun]]]) -> list[list[ModelPair]]:
     """McNemar's tests of all pairs of models of each pair of settings, corrected over all of them."""
     tests = [[mcnemar(_right(a), _right(b)) for a, b in group] for group in pairs]
     corrected = iter(holm([test.p for group in tests for test in group]))
@@ -216,11 +216,11 @@ def _model_pairs(pairs: Sequence[Sequence[tuple[Run, Run]]]) -> list[list[ModelP
     ]
 
 
-def _right(run: Run) -> np.ndarray:
+def _right(run: FinishedRun) -> np.ndarray:
     return run.predictions.predicted == run.predictions.labels
 
 
-def _score(run: Run, metric: str) -> float:
+def _score(run: FinishedRun, metric: str) -> float:
     scores = run.record["metrics"]["test"]
     numbers = {name for name, value in scores.items() if isinstance(value, (int, float))}
     if metric not in scores or not (metric in numbers or scores[metric] is None):
@@ -230,11 +230,11 @@ def _score(run: Run, metric: str) -> float:
     return float(scores[metric])
 
 
-def _without_seed(run: Run) -> dict[str, Any]:
+def _without_seed(run: FinishedRun) -> dict[str, Any]:
     return {name: value for name, value in shareable(run.record["config"]).items() if name != "seed"}
 
 
-def _name(group: Sequence[Run]) -> str:
+def _name(group: Sequence[FinishedRun]) -> str:
     """What the folders' names have in common, without the seed."""
     parents = [run.workdir.absolute().parent.name for run in group]
     without = [re.sub(r"[-_.,]*seed[-_=]*\d+$", "", run.name) for run in group]

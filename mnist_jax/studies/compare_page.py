@@ -15,7 +15,7 @@ from mnist_jax.reporting.templates import load_template
 from mnist_jax.storage.history import read_metrics, whole_intervals
 from mnist_jax.storage.record import now
 from mnist_jax.studies.compare import Comparison, Setting
-from mnist_jax.studies.finished import Run
+from mnist_jax.studies.finished import FinishedRun
 from mnist_jax.system.files import write_whole
 
 _COLOURS = 10  # settings in a chart: the best
@@ -23,7 +23,7 @@ _CLASSES = 40  # up to which a confusion matrix can be read
 _NOT_SHARES = frozenset({"loss", "brier", "cohen_kappa", "matthews"})
 
 
-def write_page(path: pathlib.Path, comparison: Comparison) -> None:
+def write_comparison(path: pathlib.Path, comparison: Comparison) -> None:
     """Writes the page, whole or not at all."""
     settings = comparison.settings
     classes = settings[0].runs[0].record["data"]["classes"]
@@ -106,7 +106,7 @@ def _learning_curves(settings: Sequence[Setting]) -> list[tuple[str, str]]:
 
 
 def _line(
-    run: Run,
+    run: FinishedRun,
     rows: Sequence[Mapping[str, Any]],
     split: str,
     value: Callable[[Mapping[str, Any]], Any],

@@ -22,7 +22,7 @@ class Place(NamedTuple):
     label: int
 
 
-class Pair(NamedTuple):
+class ImagePair(NamedTuple):
     """Two examples and their distance, see `distance`."""
 
     first: Place
@@ -98,7 +98,7 @@ def distance(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.sqrt(np.mean((np.asarray(first, float) - second) ** 2, axis=(-3, -2, -1)))
 
 
-def mean_distances(means: np.ndarray) -> np.ndarray:
+def distances_of_means(means: np.ndarray) -> np.ndarray:
     """Distances between the mean images of classes, float64 (K, K)."""
     return distance(means[:, None], means[None])
 
@@ -124,7 +124,7 @@ def duplicates(dataset: Dataset) -> list[list[Place]]:
     return sorted(copies, key=lambda group: (len({place.role for place in group}), len(group)), reverse=True)
 
 
-def closest_pairs(dataset: Dataset, role: str = "test") -> list[Pair]:
+def closest_pairs(dataset: Dataset, role: str = "test") -> list[ImagePair]:
     """Each example of a split with the training example that is most like it, the closest pairs first.
 
     Copies across splits that are not the same to the bit, as CIFAR-10 has them
@@ -136,7 +136,7 @@ def closest_pairs(dataset: Dataset, role: str = "test") -> list[Pair]:
     nearest, _ = pairwise_distances_argmin_min(_flat(split.images), _flat(train.images))
     distances = distance(split.images, train.images[nearest])  # exact, where those are rounded
     return [
-        Pair(
+        ImagePair(
             Place(role, row, int(split.labels[row])),
             Place("train", int(nearest[row]), int(train.labels[nearest[row]])),
             float(distances[row]),
@@ -149,7 +149,7 @@ def _flat(images: np.ndarray) -> np.ndarray:
     return images.reshape(len(images), -1).astype(np.float32)
 
 
-def doubtful_labels(predictions: Predictions) -> np.ndarray:
+def doubtful(predictions: Predictions) -> np.ndarray:
     """The examples of a split, those first whose label the model believes least.
 
     The model must not have been trained on them. Ranked by the probability of the given label, the

@@ -30,7 +30,7 @@ class Section(NamedTuple):
     figures: Sequence[Figure] = ()
 
 
-def write_page(
+def write_data_page(
     path: pathlib.Path,
     dataset: Dataset,
     config: ml_collections.FrozenConfigDict,
@@ -124,7 +124,7 @@ def _duplicates(dataset: Dataset) -> Section:
     groups = explore.duplicates(dataset)
     if not groups:
         return Section("Duplicates", "No two examples have the same pixels.")
-    pairs = [explore.Pair(group[0], group[1], 0.0) for group in groups[:_PAIRS]]
+    pairs = [explore.ImagePair(group[0], group[1], 0.0) for group in groups[:_PAIRS]]
     shown = figures.pairs(dataset, pairs, "Examples with the same pixels")
     text = f"{sum(map(len, groups)):,} examples have the same pixels as another, in {len(groups):,} groups."
     return Section("Duplicates", text, duplicate_rows(groups), [shown])

@@ -15,7 +15,7 @@ from mnist_jax.data import ROLES, Dataset
 from mnist_jax.data.cache import Arrays
 from mnist_jax.metrics.predictions import Predictions
 from mnist_jax.studies import explore
-from mnist_jax.studies.explore import Pair, Place
+from mnist_jax.studies.explore import ImagePair, Place
 
 # Okabe and Ito's colours, https://jfly.uni-koeln.de/color/, in an order that prints as different greys.
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7")
@@ -112,7 +112,7 @@ def variety(dataset: Dataset, label: int, mean: np.ndarray, *, columns: int = 12
 
 def mean_distances(dataset: Dataset, means: np.ndarray) -> Figure:
     """Distances between the mean images of classes, float (K, H, W, C)."""
-    distances = explore.mean_distances(means)
+    distances = explore.distances_of_means(means)
     names, small = _names(dataset), len(dataset.class_names) <= _CLASSES
     figure, axes = _axes(height=6.2, width=7.2)
     image = axes.imshow(distances, cmap="cividis")
@@ -127,7 +127,7 @@ def mean_distances(dataset: Dataset, means: np.ndarray) -> Figure:
     return figure
 
 
-def pairs(dataset: Dataset, found: Sequence[Pair], title: str) -> Figure:
+def pairs(dataset: Dataset, found: Sequence[ImagePair], title: str) -> Figure:
     """Pairs of images, one above the other."""
     names = _names(dataset)
     return _grid(
@@ -138,7 +138,7 @@ def pairs(dataset: Dataset, found: Sequence[Pair], title: str) -> Figure:
     )
 
 
-def nearest_distances(found: Sequence[Pair]) -> Figure:
+def nearest_distances(found: Sequence[ImagePair]) -> Figure:
     """How far test examples are from the nearest training example."""
     figure, axes = _axes(height=3.2)
     axes.hist([pair.distance for pair in found], bins=80, color=_COLOURS[0])
@@ -152,7 +152,7 @@ def nearest_distances(found: Sequence[Pair]) -> Figure:
 
 def doubtful_labels(dataset: Dataset, predictions: Predictions, *, count: int = 24) -> Figure:
     """Test examples whose label a model believes least."""
-    rows = explore.doubtful_labels(predictions)[:count]
+    rows = explore.doubtful(predictions)[:count]
     names, shares, predicted = _names(dataset), predictions.probabilities, predictions.predicted
     return _gallery(
         dataset.test.images[rows],

@@ -12,7 +12,7 @@ from mnist_jax.storage.record import read_record
 from mnist_jax.system.errors import UserError
 
 
-class Run(NamedTuple):
+class FinishedRun(NamedTuple):
     """A finished run. name: its folder's. record: run.json. predictions: of the test split."""
 
     name: str
@@ -25,14 +25,14 @@ class Run(NamedTuple):
         return self.record["config"]["seed"]
 
 
-def load_runs(workdirs: Iterable[pathlib.Path], warn: Callable[[str], None]) -> list[Run]:
+def load_runs(workdirs: Iterable[pathlib.Path], warn: Callable[[str], None]) -> list[FinishedRun]:
     """The finished runs of these folders; warn: told of each that is left out.
 
     A population is its ensemble and its members.
     Files and folders without a run, such as a sweep's own, are passed over.
     Raises UserError: none is left, or they are of different data or test splits.
     """
-    runs: dict[Hashable, Run] = {}  # by config and seed
+    runs: dict[Hashable, FinishedRun] = {}  # by config and seed
     waiting = list(workdirs)
     while waiting:
         workdir = waiting.pop(0)
@@ -48,7 +48,7 @@ def load_runs(workdirs: Iterable[pathlib.Path], warn: Callable[[str], None]) -> 
         if members := record.get("population"):
             name += "-ensemble"
             waiting = [*(workdir / member["member"] for member in members), *waiting]
-        run = Run(name, workdir, record, predictions)
+        run = FinishedRun(name, workdir, record, predictions)
         _require_comparable(next(iter(runs.values()), run), run)
         same = runs.setdefault(same_run_key(record["config"]), run)
         if same is not run:  # it would count twice, and make what is seen look surer than it is
@@ -70,10 +70,10 @@ def _finished(workdir: pathlib.Path) -> dict[str, Any]:
     return record
 
 
-def _require_comparable(first: Run, run: Run) -> None:
+def _require_comparable(first: FinishedRun, run: FinishedRun) -> None:
     """Raises UserError where two runs were not tested on the same examples of the same data."""
 
-    def facts(one: Run) -> dict[str, Any]:
+    def facts(one: FinishedRun) -> dict[str, Any]:
         data = one.record["data"]
         return {
             "data": f"{data['name']} ({data['fingerprint'][:12]})",

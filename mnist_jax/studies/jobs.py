@@ -27,7 +27,7 @@ _NAME = "mnist-jax train: "  # before its errors
 _POLL = 0.2  # seconds
 
 
-class Outcome(NamedTuple):
+class TaskOutcome(NamedTuple):
     """How a task ended. status: finished, failed or stopped. reason: of a failure, in a line.
 
     record: the run.json of a finished one. seconds: that it took now; 0 where it was finished before.
@@ -50,7 +50,7 @@ class Task:
         self._stop: int | None = None
         self._changing = threading.Lock()
 
-    def run(self, environment: dict[str, str]) -> Outcome:
+    def run(self, environment: dict[str, str]) -> TaskOutcome:
         """Runs it to its end, in the calling thread, on whose cores it computes."""
         started = time.monotonic()
         try:
@@ -59,17 +59,17 @@ class Task:
             while status is None or (status == 2 and is_held(self.workdir)):  # another may come between
                 self._wait_for_another()
                 if record := self._finished():
-                    return Outcome("finished", "", record, 0.0)
+                    return TaskOutcome("finished", "", record, 0.0)
                 status = self._run(environment)
             record = self._finished() if status == 0 else None
         except (OSError, UserError) as error:
-            return Outcome("failed", str(error), None, time.monotonic() - started)
+            return TaskOutcome("failed", str(error), None, time.monotonic() - started)
         seconds = time.monotonic() - started
         if record:
-            return Outcome("finished", "", record, seconds)
+            return TaskOutcome("finished", "", record, seconds)
         if self._stop is not None:
-            return Outcome("stopped", "", None, seconds)
-        return Outcome("failed", self._reason(status), None, seconds)
+            return TaskOutcome("stopped", "", None, seconds)
+        return TaskOutcome("failed", self._reason(status), None, seconds)
 
     def stop(self, signum: int = signal.SIGTERM) -> None:
         """Asks it to end with the step in flight saved, or not to begin."""
@@ -155,7 +155,7 @@ class Slots:
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown(cancel_futures=True)
 
-    def submit(self, task: Task) -> "concurrent.futures.Future[Outcome]":
+    def submit(self, task: Task) -> "concurrent.futures.Future[TaskOutcome]":
         """Runs a task as soon as a slot is free."""
         return self._pool.submit(lambda: task.run(self._environments[self._mine.slot]))
 

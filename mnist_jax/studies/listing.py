@@ -16,7 +16,7 @@ from mnist_jax.system.errors import UserError
 _INSIDE_A_RUN = frozenset({"checkpoints", "wandb", "export"})
 
 
-class Run(NamedTuple):
+class ListedRun(NamedTuple):
     """A run in a list. status: as in run.json, "killed", or "damaged", with the reason in `note`.
 
     started: ISO 8601. commit: its first letters, with a star where the code was changed since. accuracy,
@@ -49,19 +49,19 @@ def find_runs(folders: Iterable[pathlib.Path]) -> Iterator[pathlib.Path]:
                 yield pathlib.Path(path)
 
 
-def read_run(workdir: pathlib.Path) -> Run:
+def read_run(workdir: pathlib.Path) -> ListedRun:
     """What a list shows of a run; one whose run.json cannot be read is "damaged"."""
     try:
         record = read_record(workdir)
     except UserError as error:
-        return Run(workdir, "damaged", str(error).removeprefix(f"{workdir}{os.sep}"))
+        return ListedRun(workdir, "damaged", str(error).removeprefix(f"{workdir}{os.sep}"))
     status = record["status"]
     if status == "running":
         with contextlib.suppress(OSError):  # then run.json is believed
             status = "running" if is_held(workdir) else "killed"
     test = (record.get("metrics") or {}).get("test", {})
     code = record["code"]
-    return Run(
+    return ListedRun(
         workdir,
         status,
         (record.get("exit_reason") or "") if status in ("failed", "interrupted") else "",

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 from rich.progress import BarColumn, Progress, TextColumn
 
-from mnist_jax.studies.jobs import Outcome, Task
+from mnist_jax.studies.jobs import Task, TaskOutcome
 from mnist_jax.system.terminal import Terminal
 
 
@@ -48,7 +48,7 @@ class SweepProgress:
             names = ", ".join(tasks) or "ending"
             self._bar.update(self._task, completed=done, description=names, left=self.time_left(done))
 
-    def ended(self, name: str, outcome: Outcome) -> None:
+    def ended(self, name: str, outcome: TaskOutcome) -> None:
         """Says how a member ended."""
         self._running.pop(name, None)
         self._ended += 1

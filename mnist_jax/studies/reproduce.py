@@ -18,7 +18,7 @@ from mnist_jax.system import devices
 from mnist_jax.system.errors import UserError
 from mnist_jax.system.mesh import make_mesh
 from mnist_jax.train import train_and_evaluate
-from mnist_jax.training.predict import abstract_model
+from mnist_jax.training.predict import model_template
 
 _UNKNOWN = "unknown"  # changes of a tree that were made into an image, where git cannot tell them
 
@@ -31,7 +31,7 @@ class Difference(NamedTuple):
     now: str
 
 
-class Outcome(NamedTuple):
+class Reproduction(NamedTuple):
     """How a reproduction came out.
 
     identical: parameters and metrics to the bit. metrics: name -> (then, now) of test metrics that differ.
@@ -86,7 +86,7 @@ def _changes(code: Mapping[str, Any]) -> str | None:
     return "none" if code["dirty"] is False else None
 
 
-def run_again(workdir: pathlib.Path, config: ml_collections.ConfigDict, into: pathlib.Path) -> Outcome:
+def run_again(workdir: pathlib.Path, config: ml_collections.ConfigDict, into: pathlib.Path) -> Reproduction:
     """Trains the config in the folder `into`; returns how that run compares with the one in `workdir`.
 
     Raises UserError: the run in `workdir` did not finish or was forced, `into` holds a run, other data.
@@ -114,7 +114,7 @@ def run_again(workdir: pathlib.Path, config: ml_collections.ConfigDict, into: pa
     differing = {key: (then.get(key), now.get(key)) for key in then | now if then.get(key) != now.get(key)}
     gaps = [np.inf if old is None or new is None else abs(new - old) for old, new in differing.values()]
     same_bits = record["params_sha256"] == again["params_sha256"]
-    return Outcome(
+    return Reproduction(
         identical=same_bits and record["metrics"] == again["metrics"],
         metrics=differing,
         largest=max(gaps, default=0.0),
@@ -131,7 +131,7 @@ def _parameter_gap(
 ) -> float | None:
     if is_population(config):
         return None
-    _, like = abstract_model(config, dataset.image_shape, len(dataset.class_names), make_mesh(config))
+    _, like = model_template(config, dataset.image_shape, len(dataset.class_names), make_mesh(config))
     params = []
     for folder in (workdir, into):
         with Checkpoints(folder / "checkpoints", config.checkpoint.keep, read_only=True) as checkpoints:

@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Sequence
 
 from mnist_jax.config.variants import Member, flags_of
-from mnist_jax.studies.jobs import Outcome, Slots, Task
+from mnist_jax.studies.jobs import Slots, Task, TaskOutcome
 from mnist_jax.studies.progress import SweepProgress
 from mnist_jax.system.interrupts import Interrupts
 from mnist_jax.system.terminal import warn
@@ -26,7 +26,7 @@ def run_sweep(members: Sequence[Member], workdir: pathlib.Path, flags: Sequence[
     with Slots(jobs) as slots, SweepProgress(len(tasks)) as progress, Interrupts() as interrupts:
         interrupts.deferred = True
         futures = {slots.submit(task): name for name, task in tasks.items()}
-        outcomes: dict[str, Outcome] = {}
+        outcomes: dict[str, TaskOutcome] = {}
         pending = set(futures)
         try:
             while pending:
@@ -54,7 +54,7 @@ def run_sweep(members: Sequence[Member], workdir: pathlib.Path, flags: Sequence[
     return not failed
 
 
-def _failures(name: str, outcome: Outcome) -> list[str]:
+def _failures(name: str, outcome: TaskOutcome) -> list[str]:
     """A member that failed, or those of a population that did."""
     if outcome.record is None:
         return [name]

@@ -15,7 +15,7 @@ from mnist_jax.config.variants import Overrides, called, changed, flags_of
 from mnist_jax.metrics.confusion import LOWER_IS_BETTER
 from mnist_jax.storage.record import plain
 from mnist_jax.storage.workdir import locked
-from mnist_jax.studies.jobs import Outcome, Slots, Task
+from mnist_jax.studies.jobs import Slots, Task, TaskOutcome
 from mnist_jax.studies.progress import SweepProgress
 from mnist_jax.system.errors import UserError
 from mnist_jax.system.interrupts import Interrupts
@@ -76,7 +76,7 @@ def run_search(
         _take_up(study)
         ended = _ended(study)
         progress.before(ended)
-        running: dict[concurrent.futures.Future[Outcome], _Running] = {}
+        running: dict[concurrent.futures.Future[TaskOutcome], _Running] = {}
         try:
             while ended < trials:
                 while len(running) < min(jobs, trials - ended):
@@ -177,7 +177,7 @@ def _judge(one: _Running, metric: str) -> None:
         one.task.stop()
 
 
-def _tell(study: optuna.Study, one: _Running, outcome: Outcome, metric: str) -> Outcome:
+def _tell(study: optuna.Study, one: _Running, outcome: TaskOutcome, metric: str) -> TaskOutcome:
     """Tells the study how a trial ended; returns that for the person at the terminal."""
     if outcome.record is not None:
         study.tell(one.trial, outcome.record["metrics"]["validation"][metric])

@@ -87,7 +87,7 @@ def fits_on_device(nbytes: int) -> bool:
     return nbytes <= limit / 4
 
 
-def describe(dtype: str = "float32") -> dict[str, object]:
+def describe_devices(dtype: str = "float32") -> dict[str, object]:
     """The accelerator of a run in `dtype`, and what of the host decides its bits, for the record."""
     device = jax.devices()[0]
     return {

@@ -17,7 +17,7 @@ from mnist_jax.system.mesh import place, replicated
 from mnist_jax.training.steps import Model, make_predict
 
 
-def abstract_model(
+def model_template(
     config: ml_collections.FrozenConfigDict, image_shape: tuple[int, int, int], classes: int, mesh: Mesh
 ) -> tuple[nnx.GraphDef[Any], Model]:
     """The graphdef of a model of images (H, W, C), and its arrays as `jax.ShapeDtypeStruct`, whole on each

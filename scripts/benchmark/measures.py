@@ -23,7 +23,7 @@ from mnist_jax.metrics import detailed
 from mnist_jax.serving import export
 from mnist_jax.system.errors import UserError
 from mnist_jax.system.mesh import make_mesh
-from mnist_jax.training.predict import abstract_model
+from mnist_jax.training.predict import model_template
 from mnist_jax.training.steps import make_classify
 from mnist_jax.training.trainer import Trainer
 
@@ -124,7 +124,7 @@ def evaluation(config: ml_collections.FrozenConfigDict, repeats: int) -> dict[st
     size = config.evaluation.batch_size
     batches = [dataset.test.images[start:][:size] for start in range(0, len(dataset.test.labels), size)]
     [model] = trainer.state.best
-    graphdef, _ = abstract_model(config, dataset.image_shape, len(dataset.class_names), trainer.mesh)
+    graphdef, _ = model_template(config, dataset.image_shape, len(dataset.class_names), trainer.mesh)
     classify = functools.partial(make_classify(config, graphdef), model.params, model.model_state)
     program = export.program(classify, dataset.image_shape)
     exported = jax.export.deserialize(bytearray(program))

@@ -12,7 +12,7 @@ from conftest import run_command
 from PIL import Image
 
 from mnist_jax.serving.classifier import load_classifier
-from mnist_jax.serving.pictures import fit
+from mnist_jax.serving.pictures import fit_image
 
 pytestmark = pytest.mark.whole
 
@@ -38,7 +38,7 @@ def test_a_folder_as_json(tiny_run, images):
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert [line["file"] for line in lines] == sorted(map(str, images.iterdir()))
     classifier = load_classifier(tiny_run)
-    fitted = [fit(Image.open(line["file"]), classifier.image_shape, "digits")[0] for line in lines]
+    fitted = [fit_image(Image.open(line["file"]), classifier.image_shape, "digits")[0] for line in lines]
     expected = classifier.probabilities(np.stack(fitted)).max(axis=1)
     np.testing.assert_allclose([line["probability"] for line in lines], expected, atol=1e-6)
     assert np.mean([line["label"] == line["file"][-5] for line in lines]) > 0.5  # after two epochs

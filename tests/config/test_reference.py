@@ -12,7 +12,7 @@ from mnist_jax.system.errors import UserError
     [
         ("configs/default.py", reference.render_default),
         ("docs/config.md", reference.render_page),
-        ("docs/run-json.md", record.render_page),
+        ("docs/run-json.md", record.render_keys),
     ],
 )
 def test_generated_files_are_up_to_date(path, render):

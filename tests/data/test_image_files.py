@@ -64,8 +64,8 @@ def modes():
 @pytest.mark.parametrize("mode", modes())
 def test_the_same_digit_whatever_the_mode(mode):
     image, form = modes()[mode]
-    expected, _ = pictures.fit(Image.fromarray(seven(64)), (28, 28, 1), "mnist")
-    fitted, ink = pictures.fit(image_files.decode(file(image, form)), (28, 28, 1), "mnist")
+    expected, _ = pictures.fit_image(Image.fromarray(seven(64)), (28, 28, 1), "mnist")
+    fitted, ink = pictures.fit_image(image_files.decode(file(image, form)), (28, 28, 1), "mnist")
     assert fitted.shape == (28, 28, 1)
     assert np.abs(fitted.astype(int) - expected).mean() < 12
     assert ink == ("dark" if mode == "transparent" else "light")
@@ -76,8 +76,8 @@ def test_paper_with_a_transparent_margin_goes_on_more_paper(paper):
     drawn = np.interp(seven(100), (0, 255), (paper, 255 - paper)).astype(np.uint8)
     card = Image.new("RGBA", (160, 160), (0, 0, 0, 0))
     card.paste(Image.fromarray(drawn).convert("RGBA"), (30, 30))
-    fitted, ink = pictures.fit(image_files.decode(file(card)), (28, 28, 1), "mnist")
-    expected, _ = pictures.fit(Image.fromarray(seven(100)), (28, 28, 1), "mnist")
+    fitted, ink = pictures.fit_image(image_files.decode(file(card)), (28, 28, 1), "mnist")
+    expected, _ = pictures.fit_image(Image.fromarray(seven(100)), (28, 28, 1), "mnist")
     assert ink == ("dark" if paper > 127 else "light")
     assert np.abs(fitted.astype(int) - expected).mean() < 12
 
@@ -85,10 +85,10 @@ def test_paper_with_a_transparent_margin_goes_on_more_paper(paper):
 def test_other_sets_are_scaled_and_cropped_about_the_middle():
     wide = np.zeros((40, 120, 3), np.uint8)
     wide[:, 10:110] = (200, 100, 50)
-    fitted, ink = pictures.fit(Image.fromarray(wide), (8, 8, 3), "cifar10")
+    fitted, ink = pictures.fit_image(Image.fromarray(wide), (8, 8, 3), "cifar10")
     np.testing.assert_array_equal(fitted, np.broadcast_to((200, 100, 50), (8, 8, 3)))
     assert ink is None
-    grey, _ = pictures.fit(Image.fromarray(wide), (8, 8, 1), "fashion_mnist")
+    grey, _ = pictures.fit_image(Image.fromarray(wide), (8, 8, 1), "fashion_mnist")
     assert grey.shape == (8, 8, 1)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from mnist_jax.metrics.predictions import predictions_of, save_predictions
 from mnist_jax.storage.record import SCHEMA
-from mnist_jax.studies.finished import Run
+from mnist_jax.studies.finished import FinishedRun
 
 CLASSES, EXAMPLES = 3, 400
 LABELS = np.arange(EXAMPLES, dtype=np.int32) % CLASSES
@@ -54,10 +54,10 @@ def run_of(folder, name, *, right, seed=0, rng=None, **fields):
     ]
     (workdir / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     save_predictions(workdir / "predictions.npz", predictions, 3)
-    return Run(name, workdir, record, predictions)
+    return FinishedRun(name, workdir, record, predictions)
 
 
-def three_settings(folder: pathlib.Path) -> list[Run]:
+def three_settings(folder: pathlib.Path) -> list[FinishedRun]:
     """Two settings of three seeds each, which differ clearly, and a third with one seed."""
     made = [
         run_of(folder, f"{name}-seed_{seed}", right=right, seed=seed, rng=10 * k + seed, batch_size=size)

@@ -112,7 +112,7 @@ def test_a_convolution_by_patches_is_a_convolution(kernel, channels):
 def test_a_bias_is_added_and_its_gradient_is_the_sum_over_pixels(shape):
     x, weights = jax.random.normal(jax.random.key(6), (2, *shape))
     bias = jax.random.normal(jax.random.key(7), shape[-1:])
-    y, backward = jax.vjp(layers.add_bias, x, bias)
+    y, backward = jax.vjp(layers.biased, x, bias)
     np.testing.assert_array_equal(y, x + bias)
     x_gradient, bias_gradient = backward(weights)
     np.testing.assert_array_equal(x_gradient, weights)

@@ -17,7 +17,7 @@ from PIL import Image
 
 from mnist_jax.serving.classifier import Classifier, load_classifier
 from mnist_jax.serving.demo import MAX_BYTES, serve
-from mnist_jax.serving.pictures import fit
+from mnist_jax.serving.pictures import fit_image
 from mnist_jax.system.errors import UserError
 
 pytestmark = pytest.mark.whole
@@ -64,7 +64,7 @@ def digit(number=0) -> Image.Image:
 def test_an_image_has_the_answer_that_the_model_gives(server, classifier):
     status, content = ask(server, "POST", "/answer", png(digit()))
     found = json.loads(content)
-    pixels, ink = fit(digit(), classifier.image_shape, "digits")
+    pixels, ink = fit_image(digit(), classifier.image_shape, "digits")
     assert status == 200
     assert found["ink"] == ink == "light"
     np.testing.assert_allclose(found["probabilities"], classifier.probabilities(pixels[None])[0], atol=1e-6)

@@ -9,7 +9,7 @@ from made_runs import LABELS, run_of, three_settings, warned
 from mnist_jax.metrics.significance import holm, mcnemar, welch
 from mnist_jax.storage.record import plain
 from mnist_jax.studies.compare import as_dict, compare
-from mnist_jax.studies.compare_page import write_page
+from mnist_jax.studies.compare_page import write_comparison
 from mnist_jax.studies.finished import load_runs
 from mnist_jax.system.errors import UserError
 
@@ -128,7 +128,7 @@ def test_all_of_it_can_be_written_as_json(runs):
 
 
 def test_the_page_shows_it(runs, tmp_path, browser):
-    write_page(tmp_path / "compare.html", compare(runs))
+    write_comparison(tmp_path / "compare.html", compare(runs))
     page = browser.new_page(viewport={"width": 390, "height": 800})
     asked = []
     page.on("request", lambda request: asked.append(request.url))
@@ -145,7 +145,7 @@ def test_the_page_shows_it(runs, tmp_path, browser):
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_the_page_of_few_runs(runs, tmp_path, count):
-    write_page(tmp_path / "page.html", compare(runs[:count]))
+    write_comparison(tmp_path / "page.html", compare(runs[:count]))
     text = (tmp_path / "page.html").read_text()
     assert ("Which differences are real" in text) == (count > 1)
     assert ("Confusions: small-seed_0 minus small-seed_1" in text) == (count > 1)

@@ -81,7 +81,7 @@ def test_the_nearest_to_the_mean_come_first(dataset):
     assert sorted(rows) == np.flatnonzero(dataset.train.labels == 3).tolist()
     gaps = np.sqrt(((dataset.train.images[rows].astype(float) - means[3]) ** 2).mean(axis=(1, 2, 3)))
     assert (np.diff(gaps) >= 0).all()
-    distances = explore.mean_distances(means)
+    distances = explore.distances_of_means(means)
     assert distances[3, 3] == 0
     np.testing.assert_allclose(distances, distances.T)
     assert distances[1, 2] == pytest.approx(np.sqrt(((means[1] - means[2]) ** 2).mean()))
@@ -125,7 +125,7 @@ def test_a_wrong_label_is_the_most_doubtful():
     labels = np.array([0, 1, 2, 0, 1, 2])
     logits = 5.0 * np.eye(3)[[0, 1, 2, 0, 2, 2]]  # of the fifth the model says 2
     logits[3] /= 4
-    found = explore.doubtful_labels(predictions_from(logits, labels))
+    found = explore.doubtful(predictions_from(logits, labels))
     assert found[:2].tolist() == [4, 3]
 
 

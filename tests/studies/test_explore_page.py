@@ -14,7 +14,7 @@ from test_explore import splits
 from configs import default
 from mnist_jax.config.validation import validate
 from mnist_jax.studies.explore import Place
-from mnist_jax.studies.explore_page import duplicate_rows, write_page
+from mnist_jax.studies.explore_page import duplicate_rows, write_data_page
 
 pytestmark = pytest.mark.whole
 
@@ -78,7 +78,7 @@ def test_odd_sets_have_a_page(tmp_path, channels):
     noise = np.random.default_rng(0).integers(0, 256, (6, 5, 4, channels), np.uint8)
     dataset = splits(train=noise[:1], validation=noise[1:3], test=np.concatenate([noise[3:], noise[:1]]))
     dataset = dataset._replace(class_names=("<b>a</b>", "$\\frac$"))
-    write_page(tmp_path / "page.html", dataset, validate(default.get_config()))
+    write_data_page(tmp_path / "page.html", dataset, validate(default.get_config()))
     text = (tmp_path / "page.html").read_text()
     assert "<b>a</b>" not in text
     assert "2 examples have the same pixels as another, in 1 groups" in text

@@ -50,7 +50,7 @@ def test_a_grid_has_each_image_in_its_place(dataset):
 def test_distances_are_written_in_their_cells(dataset):
     means, _ = explore.class_statistics(dataset.train, 10)
     axes = figures.mean_distances(dataset, means).axes[0]
-    expected = explore.mean_distances(means)
+    expected = explore.distances_of_means(means)
     np.testing.assert_array_equal(axes.images[0].get_array(), expected)
     assert [text.get_text() for text in axes.texts] == [f"{value:.0f}" for value in expected.ravel()]
 

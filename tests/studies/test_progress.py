@@ -1,6 +1,6 @@
 import pytest
 
-from mnist_jax.studies.jobs import Outcome
+from mnist_jax.studies.jobs import TaskOutcome
 from mnist_jax.studies.progress import SweepProgress
 
 RECORD = {"metrics": {"test": {"accuracy": 0.98765}}}
@@ -25,11 +25,11 @@ def progress():
 
 def test_a_line_tells_how_each_ended_and_how_long_the_rest_takes(progress, capsys):
     with progress:
-        progress.ended("a", Outcome("finished", "", RECORD, 0.0))
+        progress.ended("a", TaskOutcome("finished", "", RECORD, 0.0))
         progress.clock.now = 100.0
         progress.running({"c": Half()})
-        progress.ended("b", Outcome("finished", "", RECORD, 100.0))
-        progress.ended("c", Outcome("failed", "the loss is nan", None, 50.0))
+        progress.ended("b", TaskOutcome("finished", "", RECORD, 100.0))
+        progress.ended("c", TaskOutcome("failed", "the loss is nan", None, 50.0))
     lines = capsys.readouterr().out.splitlines()
     assert lines == [
         "[1/5] a  test accuracy 0.9877  finished before",
@@ -42,6 +42,6 @@ def test_a_line_tells_how_each_ended_and_how_long_the_rest_takes(progress, capsy
 def test_members_that_ended_before_took_no_time(progress):
     progress.before(3)
     progress.clock.now = 4000.0
-    progress.ended("d", Outcome("finished", "", RECORD, 4000.0))
+    progress.ended("d", TaskOutcome("finished", "", RECORD, 4000.0))
     assert progress.time_left(4) == "1 h 06 min left"
     assert progress.time_left(5) == ""

@@ -9,7 +9,7 @@ from conftest import TINY
 
 from configs import digits
 from mnist_jax.studies import search
-from mnist_jax.studies.jobs import Outcome
+from mnist_jax.studies.jobs import TaskOutcome
 from mnist_jax.system.errors import UserError
 
 pytestmark = pytest.mark.whole
@@ -39,12 +39,12 @@ class FakeTask:
     def run(self, environment):
         for _ in range(20):
             if self.stopped:
-                return Outcome("stopped", "", None, 1.0)
+                return TaskOutcome("stopped", "", None, 1.0)
             time.sleep(0.01)
         if self.score < 0.2:
-            return Outcome("failed", "it is too low", None, 1.0)
+            return TaskOutcome("failed", "it is too low", None, 1.0)
         record = {"metrics": {"validation": {"loss": 1 - self.score}, "test": {"accuracy": self.score}}}
-        return Outcome("finished", "", record, 1.0)
+        return TaskOutcome("finished", "", record, 1.0)
 
 
 @pytest.fixture

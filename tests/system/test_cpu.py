@@ -69,7 +69,7 @@ def test_without_onednn_a_convolution_rounds_its_result_once(monkeypatch, channe
     monkeypatch.setattr(cpu, "why_no_onednn", lambda: "it is not there")
     x = jax.random.normal(jax.random.key(4), (2, 6, 6, channels), jnp.bfloat16)
     kernel = jax.random.normal(jax.random.key(5), (3, 3, channels, 16), jnp.bfloat16)
-    y = layers.convolve(x, kernel, jnp.dtype(jnp.bfloat16))
+    y = layers.convolution(x, kernel, jnp.dtype(jnp.bfloat16))
     assert y.dtype == jnp.bfloat16
     x, kernel, y = (np.asarray(one, np.float64) for one in (x, kernel, y))
     expected, magnitude = convolved(x, kernel), convolved(abs(x), abs(kernel))

@@ -53,7 +53,7 @@ def test_what_fits_on_the_device(nbytes, fits):
     assert devices.fits_on_device(nbytes) is fits
 
 
-@pytest.mark.skipif(devices.describe()["platform"] != "cpu", reason="this machine has an accelerator")
+@pytest.mark.skipif(devices.describe_devices()["platform"] != "cpu", reason="this machine has an accelerator")
 @pytest.mark.parametrize("platforms", ["cuda,cpu", "cuda", "tpu"])
 def test_an_accelerator_that_was_asked_for_and_does_not_start_is_told(tmp_path, platforms):
     done = run_main(*TINY, f"--workdir={tmp_path / 'run'}", env={**os.environ, "JAX_PLATFORMS": platforms})

@@ -109,7 +109,7 @@ def test_layers_take_it_for_bfloat16_alone_and_where_the_batch_is_known(monkeypa
 
     def program(dtype, shape):
         exported = jax.export.export(
-            jax.jit(lambda x: layers.convolve(x, kernel, jnp.dtype(dtype))),
+            jax.jit(lambda x: layers.convolution(x, kernel, jnp.dtype(dtype))),
             disabled_checks=[jax.export.DisabledSafetyCheck.custom_call(onednn.TARGET)],
         )
         return exported(jax.ShapeDtypeStruct(shape, jnp.float32)).mlir_module()

@@ -8,7 +8,7 @@ from mnist_jax.data.cache import Arrays
 from mnist_jax.metrics.predictions import predictions_of
 from mnist_jax.models import create_model
 from mnist_jax.system.mesh import make_mesh
-from mnist_jax.training.predict import abstract_model, make_predictor
+from mnist_jax.training.predict import make_predictor, model_template
 from mnist_jax.training.steps import Model, make_classify
 
 pytestmark = pytest.mark.whole
@@ -47,7 +47,7 @@ def test_the_abstract_model_has_the_names_shapes_and_dtypes_of_one_that_is_made(
     tiny_config.model.name, tiny_config.model.norm = name, "batch"
     config = validate(tiny_config)
     graphdef, params, model_state = create_model(config, ARRAYS.images, 10, jax.random.key(0))
-    like_graphdef, like = abstract_model(config, (8, 8, 1), 10, make_mesh(config))
+    like_graphdef, like = model_template(config, (8, 8, 1), 10, make_mesh(config))
     assert like_graphdef == graphdef
 
     def facts(tree):

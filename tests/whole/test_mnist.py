@@ -13,7 +13,7 @@ from whole_runs import wait_for_step
 from mnist_jax import data
 from mnist_jax.config.validation import from_record, validate
 from mnist_jax.serving.classifier import load_classifier
-from mnist_jax.serving.pictures import fit
+from mnist_jax.serving.pictures import fit_image
 
 pytestmark = pytest.mark.whole
 
@@ -100,6 +100,6 @@ def photographed(pixels):
 def test_pictures_of_its_test_images_are_recognized(workdir, examples, change):
     classifier = load_classifier(workdir)
     images, labels = examples
-    fitted = [fit(change(pixels), classifier.image_shape, classifier.data_name)[0] for pixels in images]
+    fitted = [fit_image(change(pixels), classifier.image_shape, classifier.data_name)[0] for pixels in images]
     found = classifier.probabilities(np.stack(fitted)).argmax(axis=1)
     assert np.mean(found == labels) >= 0.97
