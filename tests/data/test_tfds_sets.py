@@ -148,7 +148,7 @@ def test_the_fingerprint_follows_the_content(prepared, tmp_path):
 def test_a_prepared_set_is_read_without_tensorflow(prepared):
     program = f"""
 import sys
-sys.path[:0] = {[str(pathlib.Path(__file__).parent), str(ROOT)]}
+sys.path[:0] = {[str(ROOT), *(str(ROOT / "tests" / name) for name in ("", "data", "helpers"))]}
 import test_tfds_sets
 from mnist_jax import data
 config = test_tfds_sets.config_of("tiny_pictures", test_tfds_sets.pathlib.Path({str(prepared)!r}))

@@ -1,4 +1,3 @@
-import pathlib
 import signal
 import subprocess
 import sys
@@ -25,9 +24,9 @@ def _forked(monkeypatch):
     """test_runner.py starts Python itself."""
 
     def popen(command, *, stdin, stdout, stderr, env, process_group):
-        assert (command[0], stdin, process_group) == (sys.executable, subprocess.DEVNULL, 0)
-        main = pathlib.Path(command[1]).relative_to(launcher.ROOT)
-        return launcher.start([main, *command[2:]], stdout=stdout, stderr=stderr, env=env, new_session=True)
+        assert (command[:2], stdin, process_group) == ([sys.executable, "-P"], subprocess.DEVNULL, 0)
+        env = {name: value for name, value in env.items() if name != "PYTHONPATH"}  # which forks have
+        return launcher.start(command[2:], stdout=stdout, stderr=stderr, env=env, new_session=True)
 
     launcher._server()  # only the main thread can start it
     given = SimpleNamespace(Popen=popen, DEVNULL=subprocess.DEVNULL, STDOUT=subprocess.STDOUT)
@@ -74,6 +73,7 @@ def test_a_stopped_task_is_saved_and_one_that_waits_does_not_begin(config, tmp_p
     with Slots(1) as free:
         futures = [free.submit(task) for task in (first, second)]
         while not first.rows():
+            assert not futures[0].done()
             time.sleep(0.1)
         for task in (first, second):
             task.stop()
@@ -88,6 +88,7 @@ def test_a_killed_task_is_told(config, tmp_path):
     with Slots(1) as free:
         future = free.submit(task)
         while not task.rows():
+            assert not future.done()
             time.sleep(0.1)
         task._process.send_signal(signal.SIGKILL)
         outcome = future.result(timeout=60)
