@@ -34,7 +34,7 @@ def evaluate_checkpoint(
     config, workdir = validate(config), pathlib.Path(workdir)
     record = previous_run(workdir, config, force=False)
     if record is None:
-        raise UserError(f"{workdir} holds no run to evaluate; train first, without --mode=evaluate")
+        raise UserError(f"{workdir} holds no run to evaluate; train first")
     require_one_model(config, workdir)
     require_current(record, workdir)
     if distributed.count() > 1:

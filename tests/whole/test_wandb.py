@@ -223,13 +223,39 @@ def test_the_best_checkpoint_is_a_model_artifact(logged):
     metadata = json.loads(artifact.metadata)
     assert metadata["test/accuracy"] == record["metrics"]["test"]["accuracy"]
     assert metadata["step"] == record["best"]["step"]
-    checkpoint = workdir / "checkpoints" / str(record["best"]["step"])
-    expected = {
-        str(path.relative_to(checkpoint)): path.read_bytes()
-        for path in checkpoint.rglob("*")
-        if path.is_file()
-    }
-    assert {name: path.read_bytes() for name, path in artifact_files(artifact).items()} == expected
+    assert contents(artifact) == files_of(workdir / "checkpoints" / str(record["steps"]))
+
+
+def test_the_model_of_an_earlier_step_is_in_the_last_checkpoint(logged, tmp_path):
+    shutil.copytree(logged[0], tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("wandb", "38"))
+    (tmp_path / "wandb").mkdir()
+    record = record_of(tmp_path)
+    del record["record_sha256"]
+    record["best"]["step"] = 38
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    program = """
+import pathlib, sys
+from mnist_jax.reporting.wandb.log import WandbRun
+run = WandbRun(pathlib.Path(sys.argv[1]))
+for _ in run.stage_images():
+    pass
+run.log_results()
+run.finish(failed=False)
+"""
+    environment = {**os.environ, **_settings(tmp_path / "wandb")}
+    subprocess.run([sys.executable, "-c", program, str(tmp_path)], cwd=ROOT, env=environment, check=True)
+    (records,) = segments(tmp_path)
+    (artifact,) = (entry for entry in only(records, "artifact") if entry.type == "model")
+    assert json.loads(artifact.metadata)["step"] == 38
+    assert contents(artifact) == files_of(tmp_path / "checkpoints" / "75")
+
+
+def contents(artifact):
+    return {name: path.read_bytes() for name, path in artifact_files(artifact).items()}
+
+
+def files_of(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_the_key_is_nowhere(logged):

@@ -120,7 +120,7 @@ class WandbRun:
         self._run.log_artifact(self._predictions)
 
         model = wandb.Artifact(f"model-{self._run.id}", type="model", metadata={**summary, **best})
-        model.add_dir(str(self._workdir / "checkpoints" / str(best["step"])))
+        model.add_dir(str(self._workdir / "checkpoints" / str(record["steps"])))  # which has the best
         self._run.log_artifact(model, aliases=["best", "latest"])
 
     def finish(self, *, failed: bool) -> None:
