@@ -159,14 +159,12 @@ def damage(rig: Rig, rng: random.Random, cases: int) -> Iterator[Case]:
         told = (
             only_one and ended.status == 2 and ended.said.count("\n") <= 2 and "Traceback" not in ended.said
         )
-        if told:
+        if told or (finished and "the one before is taken" in ended.said):  # whose best may be another
             found = []
         elif finished:
             found = rig.evaluates_otherwise(place, ended)
         else:
             found = [one for one in rig.wrong(place, ended) if not one.startswith("left ")]
-            if "it cannot be the best" in ended.said:  # which was told
-                found = [one for one in found if not one.startswith(("best is", "metrics is"))]
             if "rows up to step" in ended.said:  # the history is damaged, and that was told
                 found = [one for one in found if not one.startswith("the history")]
         kind = f"{where}, {'evaluated again' if finished else 'gone on with'}"

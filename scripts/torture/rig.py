@@ -161,12 +161,11 @@ def _gaps(rows: list[Row], steps: int) -> list[str]:
 def _names(place: Place) -> set[str]:
     """What is in the workdir of a finished run, but for patches of the code, and among its checkpoints.
 
-    Of those, only the last and the best have to be there, and any other step may be.
+    Of those, only the last has to be there, and any other step may be.
     """
     record = read_record(place.workdir)
-    steps = {str(record["steps"]), str(record["best"]["step"])}
     checkpoints = {path.name for path in place.workdir.glob("checkpoints/*")}
-    found = {name for name in checkpoints if name in steps or not name.isdigit()}
+    found = {name for name in checkpoints if name == str(record["steps"]) or not name.isdigit()}
     top = {path.name for path in place.workdir.iterdir() if path.suffix != ".patch"}
     return top | {f"checkpoints/{name}" for name in found}
 
