@@ -19,7 +19,7 @@ from mnist_jax.system import devices, distributed
 from mnist_jax.system.errors import UserError
 from mnist_jax.system.mesh import make_mesh
 from mnist_jax.system.terminal import tell, warn
-from mnist_jax.training.predict import make_predictor, model_template
+from mnist_jax.training.predictor import make_predictor, model_template
 
 
 def evaluate_checkpoint(

@@ -17,7 +17,7 @@ from mnist_jax.system import devices
 from mnist_jax.system.errors import UserError
 from mnist_jax.system.mesh import make_mesh
 from mnist_jax.system.terminal import warn
-from mnist_jax.training.predict import model_template
+from mnist_jax.training.predictor import model_template
 from mnist_jax.training.steps import Model, make_classify
 
 BATCH = 256  # images a forward pass: one shape, so one program

@@ -18,7 +18,7 @@ from mnist_jax.system import devices
 from mnist_jax.system.errors import UserError
 from mnist_jax.system.mesh import make_mesh
 from mnist_jax.train import train_and_evaluate
-from mnist_jax.training.predict import model_template
+from mnist_jax.training.predictor import model_template
 
 _UNKNOWN = "unknown"  # changes of a tree that were made into an image, where git cannot tell them
 

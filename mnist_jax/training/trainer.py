@@ -22,7 +22,7 @@ from mnist_jax.system.mesh import make_mesh, place, state_shardings, whole
 from mnist_jax.training import steps
 from mnist_jax.training.optimizers import create_optimizer, create_schedule
 from mnist_jax.training.plan import make_plan
-from mnist_jax.training.predict import make_predictor
+from mnist_jax.training.predictor import make_predictor
 from mnist_jax.training.steps import Model, State, States, TrainState
 
 PyTree = Any

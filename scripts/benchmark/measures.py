@@ -23,7 +23,7 @@ from mnist_jax.metrics import detailed
 from mnist_jax.serving import export
 from mnist_jax.system.errors import UserError
 from mnist_jax.system.mesh import make_mesh
-from mnist_jax.training.predict import model_template
+from mnist_jax.training.predictor import model_template
 from mnist_jax.training.steps import make_classify
 from mnist_jax.training.trainer import Trainer
 

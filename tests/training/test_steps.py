@@ -152,7 +152,7 @@ def test_the_moving_average_forgets_the_start(tiny_config):
             lambda old, new, d=decay: d * old + (1 - d) * np.asarray(new), expected, state.params
         )
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), state.ema, expected)
-    assert state.evaluated_params is state.ema
+    assert state.model.params is state.ema
 
 
 def test_predictions_are_log_probabilities_of_the_normalized_images(tiny_config):

@@ -182,9 +182,16 @@ def test_others_of_a_tpu_slice_that_do_not_come(monkeypatch):
         distributed.start(None, None, None)
 
 
-def test_flags_that_belong_together_and_what_one_process_does_alone(tmp_path):
+def test_flags_that_belong_together():
     with pytest.raises(UserError, match="belong together"):
         distributed.start("127.0.0.1:1", None, 0)
-    statuses, outputs = end(start_two(*TINY, "--config.population.seeds=2", f"--workdir={tmp_path / 'pop'}"))
-    assert statuses == [2, 2]
-    assert "a population is trained by one process" in outputs[0][1]
+
+
+@pytest.mark.long
+def test_a_member_of_a_population_has_the_bits_of_a_job_of_its_own(together, tmp_path):
+    statuses, outputs = end(start_two(*LONGER, "--config.population.seeds=2", f"--workdir={tmp_path}"))
+    assert statuses == [0, 0], outputs
+    member, alone = record_of(tmp_path / "seed=0"), record_of(together[0])
+    assert member["params_sha256"] == alone["params_sha256"]
+    assert member["metrics"] == alone["metrics"]
+    assert record_of(tmp_path)["status"] == record_of(tmp_path / "seed=1")["status"] == "finished"

@@ -8,7 +8,7 @@ from mnist_jax.data.cache import Arrays
 from mnist_jax.metrics.predictions import predictions_of
 from mnist_jax.models import create_model
 from mnist_jax.system.mesh import make_mesh
-from mnist_jax.training.predict import make_predictor, model_template
+from mnist_jax.training.predictor import make_predictor, model_template
 from mnist_jax.training.steps import Model, make_classify
 
 pytestmark = pytest.mark.whole
