@@ -36,7 +36,7 @@ test-all: $(VENV)/.test
 # What depends most on the CPU, compiled as for one with AVX2 alone.
 test-avx2: $(VENV)/.test
 	XLA_FLAGS="$$XLA_FLAGS --xla_cpu_max_isa=AVX2" $(PYTEST) $(addprefix tests/,$(addsuffix .py,serving/test_export \
-		system/test_mesh system/test_cpu system/test_onednn training/test_population \
+		system/test_mesh system/test_cpu system/test_onednn training/test_trainer \
 		whole/test_distributed whole/test_population_run))
 
 # Lint, types, and the tests that start no whole run.

@@ -243,7 +243,10 @@ def test_a_stopped_run_saves_its_step_and_goes_on_to_the_same_bits(uninterrupted
     assert_same_run(tmp_path, uninterrupted)
 
 
-@pytest.mark.parametrize("flag", ["--config.dtype=bfloat16", "--config.train.steps_per_call=4"])
+@pytest.mark.parametrize(
+    "flag",
+    ["--config.dtype=bfloat16", pytest.param("--config.train.steps_per_call=4", marks=pytest.mark.long)],
+)
 def test_other_programs_are_stopped_and_go_on_to_the_same_bits_too(request, run_once, tmp_path, flag):
     flags = (*LONGER, flag)
     if "bfloat16" in flag:
