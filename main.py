@@ -6,6 +6,7 @@ The same command again resumes a stopped run. Exit status: 0 done; 2 an error in
 workdir; 130, 143 or 129 stopped by Ctrl-C, SIGTERM or a closed terminal, with the step in flight saved.
 """
 
+import importlib
 import sys
 
 from mnist_jax.cli import evaluate, train
@@ -30,4 +31,8 @@ def run(options: Options) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(execute("main.py", sys.modules[__name__], sys.argv[1:]))
+    import __main__
+
+    # Under cProfile that module is cProfile's.
+    command = __main__ if hasattr(__main__, "add_flags") else importlib.import_module("main")
+    sys.exit(execute("main.py", command, sys.argv[1:]))
