@@ -20,6 +20,7 @@ from mnist_jax.system.files import text_hash
 
 PyTree = Any
 State = Any  # a NamedTuple with the fields `train` and `best`
+Metadata = Any  # what Orbax has of a checkpoint: its arrays and the notes
 Model = Any  # a NamedTuple with the fields `step`, `params` and `model_state`
 
 _SEAL = "sha256"  # of the notes, which Orbax keeps as plain JSON
@@ -115,10 +116,11 @@ class Checkpoints:
         """
         for step in reversed(self.steps):
             try:
-                notes = self._notes(step)
+                metadata = self._metadata(step)
+                notes = self._notes(step, metadata)
                 if not force:
                     require_same(notes["config"], config.to_dict(), self._folder.parent)
-                return type(like)(**self._load(step, like._asdict())), notes
+                return type(like)(**self._load(step, metadata, like._asdict())), notes
             except _Unreadable as error:
                 warn(f"{error}; the one before is taken")
         if self.steps:
@@ -138,14 +140,15 @@ class Checkpoints:
         """
         for latest in reversed(self.steps):
             try:
-                best = self._notes(latest)["best"]
+                metadata = self._metadata(latest)
+                best = self._notes(latest, metadata)["best"]
                 if step is None and best is None:
                     raise UserError(
                         f"no checkpoint in {self._folder} was validated yet; name one by --checkpoint=STEP: "
                         f"{_listed(self.steps)}"
                     )
                 if step is None or (best is not None and best["step"] == step):
-                    return self._load(latest, {"best": like})["best"]
+                    return self._load(latest, metadata, {"best": like})["best"]
                 break
             except _Unreadable as error:
                 warn(f"{error}; the one before is taken")
@@ -159,25 +162,27 @@ class Checkpoints:
         Raises:
           UserError: they cannot be read.
         """
-        return self._load(step, {"train": {"params": like.params}})["train"]["params"]
+        wanted = {"train": {"params": like.params}}
+        return self._load(step, self._metadata(step), wanted)["train"]["params"]
 
     def _restore_trained(self, step: int, like: Model) -> Model:
         """The model that the training was at after a step."""
         if step not in self.steps:
             raise UserError(f"--checkpoint={step} is not in {self._folder}, which has: {_listed(self.steps)}")
-        params = "ema" if self._metadata(step, "train").get("ema") else "params"
+        metadata = self._metadata(step)
+        params = "ema" if self._arrays(step, metadata, "train").get("ema") else "params"
         wanted = {"step": like.step, params: like.params, "model_state": like.model_state}
-        found = self._load(step, {"train": wanted})["train"]
+        found = self._load(step, metadata, {"train": wanted})["train"]
         return type(like)(*(found[name] for name in wanted))
 
-    def _load(self, step: int, like: Mapping[str, PyTree]) -> dict[str, PyTree]:
+    def _load(self, step: int, metadata: Metadata, like: Mapping[str, PyTree]) -> dict[str, PyTree]:
         """Parts of a checkpoint, with the shapes, dtypes and, where `like` has them, devices wanted.
 
         Raises:
           _Unreadable: its files are damaged.
           UserError: it has other arrays.
         """
-        if not all(_has(self._metadata(step, part), tree) for part, tree in like.items()):
+        if not all(_has(self._arrays(step, metadata, part), tree) for part, tree in like.items()):
             raise UserError(
                 f"checkpoint {self._folder / str(step)} has other parameters or optimizer state than the "
                 "config asks for; a change of these needs a new --workdir"
@@ -193,19 +198,21 @@ class Checkpoints:
         except Exception as error:
             raise self._unreadable(step, error) from error
 
-    def _metadata(self, step: int, part: str) -> PyTree:
-        """What arrays a part of a checkpoint has."""
+    def _metadata(self, step: int) -> Metadata:
         try:
-            saved = self._checkpointer.checkpointables_metadata(step).metadata.get(part)
+            return self._checkpointer.checkpointables_metadata(step)
         except Exception as error:
             raise self._unreadable(step, error) from error
-        if saved is None:
-            raise self._unreadable(step, ValueError(f"{part} is damaged or missing"))
-        return saved
 
-    def _notes(self, step: int) -> dict[str, Any]:
+    def _arrays(self, step: int, metadata: Metadata, part: str) -> PyTree:
+        """What arrays a part of a checkpoint has."""
+        if (arrays := metadata.metadata.get(part)) is None:
+            raise self._unreadable(step, ValueError(f"{part} is damaged or missing"))
+        return arrays
+
+    def _notes(self, step: int, metadata: Metadata) -> dict[str, Any]:
+        notes = metadata.custom_metadata
         try:
-            notes = self._checkpointer.checkpointables_metadata(step).custom_metadata
             if _intact(notes) and isinstance(notes["config"], dict) and isinstance(notes["progress"], dict):
                 return notes
         except Exception as error:
