@@ -9,7 +9,7 @@ import json
 import math
 import pathlib
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import (
     TYPE_CHECKING,
     Annotated,
@@ -352,16 +352,6 @@ class RunRecord:
         if line := cpu.notice(config.dtype):
             told.append(line)
         return told
-
-    @contextlib.contextmanager
-    def outcome(self) -> Iterator[None]:
-        """Records how the block ended: finished, interrupted or failed, and why."""
-        try:
-            yield
-        except BaseException as error:
-            self.end(error)
-            raise
-        self.end()
 
     def end(self, error: BaseException | None = None) -> None:
         """Records the end: finished, or interrupted or failed by an error."""
