@@ -252,23 +252,22 @@ class Ensemble(Run):
         step: int,
         checkpoints: Checkpoints,
         workdir: pathlib.Path,
-        previous: Sequence[dict[str, Any] | None],
+        members: Sequence[tuple[Member, dict[str, Any] | None]],
     ):
         """See `Run`.
 
-        workdir: where all processes write checkpoints. previous: the records in the folders of the members.
+        workdir: where all processes write checkpoints. members: each with the record in its folder, if any.
         """
         super().__init__(config, folder, dataset, trainer, record, notes, step=step, checkpoints=checkpoints)
-        self._workdir, self._step, self._previous = workdir, step, previous
-        self._asked = [_named(member, workdir) for member in members_in(config)]
-        self._noted = notes.get("members") or [{}] * len(self._asked)
+        self._workdir, self._step, self._asked = workdir, step, members
+        self._noted = notes.get("members") or [{}] * len(members)
         self._members: list[Run] = []
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> "Ensemble":
         super().__enter__()
         try:
-            for member, previous, notes in zip(self._asked, self._previous, self._noted, strict=True):
+            for (member, previous), notes in zip(self._asked, self._noted, strict=True):
                 self._members.append(self._stack.enter_context(self._open(member, previous, notes)))
         except BaseException as error:
             self.__exit__(type(error), error, error.__traceback__)
@@ -391,18 +390,17 @@ def open_run(
     Raises:
       UserError: the folder of a member holds another run.
     """
-    previous = []
+    members = []
     if is_population(config):
-        previous = [
-            previous_run(workdir / member.name, _named(member, workdir).config, force=force)
-            for member in members_in(config)
-        ]
+        for member in members_in(config):
+            named = _named(member, workdir)
+            members.append((named, previous_run(workdir / member.name, named.config, force=force)))
     for warning in record.begin(config, dataset, step=step, parameters=trainer.parameters):
         warn(warning)
     given = (config, own, dataset, trainer, record, notes)
-    if not is_population(config):
+    if not members:
         return Run(*given, step=step, checkpoints=checkpoints)
-    return Ensemble(*given, step=step, checkpoints=checkpoints, workdir=workdir, previous=previous)
+    return Ensemble(*given, step=step, checkpoints=checkpoints, workdir=workdir, members=members)
 
 
 def _named(member: Member, workdir: pathlib.Path) -> Member:
