@@ -6,11 +6,10 @@ The same command again resumes a stopped run. Exit status: 0 done; 2 an error in
 workdir; 130, 143 or 129 stopped by Ctrl-C, SIGTERM or a closed terminal, with the step in flight saved.
 """
 
-import importlib
 import sys
 
 from mnist_jax.cli import evaluate, train
-from mnist_jax.cli.commands import execute
+from mnist_jax.cli.commands import Command, execute
 from mnist_jax.cli.parsing import Options, Parser, one_of
 
 
@@ -23,7 +22,7 @@ def add_flags(parser: Parser) -> None:
         metavar="train|evaluate",
         help="evaluate: a checkpoint of the workdir, on test; default: %(default)s",
     )
-    evaluate.add_checkpoint(parser)
+    parser.add_checkpoint()
 
 
 def run(options: Options) -> None:
@@ -31,8 +30,4 @@ def run(options: Options) -> None:
 
 
 if __name__ == "__main__":
-    import __main__
-
-    # Under cProfile that module is cProfile's.
-    command = __main__ if hasattr(__main__, "add_flags") else importlib.import_module("main")
-    sys.exit(execute("main.py", command, sys.argv[1:]))
+    sys.exit(execute("main.py", Command(__doc__, add_flags, run), sys.argv[1:]))

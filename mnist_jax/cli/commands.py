@@ -3,7 +3,8 @@
 import difflib
 import importlib
 import sys
-from types import ModuleType
+from collections.abc import Callable
+from typing import NamedTuple
 
 from mnist_jax.cli import exits, parsing
 from mnist_jax.system.errors import UserError
@@ -24,6 +25,14 @@ COMMANDS = {
 NAME = "mnist-jax"
 
 
+class Command(NamedTuple):
+    """A command: its help, what adds its flags, and what runs it and returns the exit status, 0 if None."""
+
+    help: str | None
+    add_flags: Callable[[parsing.Parser], None]
+    run: Callable[[parsing.Options], int | None]
+
+
 def main(argv: list[str] | None = None) -> int:
     """Runs `mnist-jax COMMAND FLAGS`.
 
@@ -41,15 +50,17 @@ def main(argv: list[str] | None = None) -> int:
         return exits.status_of(NAME, _print_version)
     if argv[0] not in COMMANDS:
         return exits.status_of(NAME, lambda: _refuse(argv[0]))
-    return execute(f"{NAME} {argv[0]}", importlib.import_module(f"mnist_jax.cli.{argv[0]}"), argv[1:])
+    module = importlib.import_module(f"mnist_jax.cli.{argv[0]}")
+    command = Command(module.__doc__, module.add_flags, module.run)
+    return execute(f"{NAME} {argv[0]}", command, argv[1:])
 
 
-def execute(name: str, command: ModuleType, argv: list[str]) -> int:
+def execute(name: str, command: Command, argv: list[str]) -> int:
     """Parses the flags of a command and runs it.
 
     Args:
         name: How the user calls it, for its errors.
-        command: A module with a docstring, `add_flags(parser)` and `run(options)`.
+        command: What it is.
         argv: Its flags and arguments.
 
     Returns:
@@ -58,7 +69,7 @@ def execute(name: str, command: ModuleType, argv: list[str]) -> int:
     options = parsing.Options(verbosity=0)
 
     def program() -> int | None:
-        parser = parsing.Parser(name, command.__doc__ or "")
+        parser = parsing.Parser(name, command.help or "")
         command.add_flags(parser)
         parser.parse(argv, options)
         _set_verbosity(options.verbosity)

@@ -6,19 +6,12 @@ Exit status: 0 done; 2 an error in the command, config, data or workdir; 130, 14
 """
 
 from mnist_jax.cli import job
-from mnist_jax.cli.parsing import Options, Parser, integer
+from mnist_jax.cli.parsing import Options, Parser
 
 
 def add_flags(parser: Parser) -> None:
     job.add_flags(parser)
-    add_checkpoint(parser)
-
-
-def add_checkpoint(parser: Parser) -> None:
-    """Adds the step to evaluate."""
-    parser.add_argument(
-        "--checkpoint", type=integer(0), metavar="STEP", help="the one to evaluate; default: the best"
-    )
+    parser.add_checkpoint()
 
 
 def run(options: Options) -> None:

@@ -62,6 +62,10 @@ class Parser(argparse.ArgumentParser):
     def add_run(self) -> None:
         """Adds `--workdir` and `--checkpoint`, which name a trained model."""
         self.add_argument("--workdir", type=pathlib.Path, required=True, help="the folder of the run")
+        self.add_checkpoint()
+
+    def add_checkpoint(self) -> None:
+        """Adds `--checkpoint`, the step of a model."""
         self.add_argument(
             "--checkpoint", type=integer(0), metavar="STEP", help="default: the best by validation"
         )
