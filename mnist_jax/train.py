@@ -89,8 +89,9 @@ def _train(
     trainer = Trainer(configs, dataset)
     plan = trainer.plan
     with Checkpoints(workdir / "checkpoints", config.checkpoint.keep) as checkpoints:
-        packed, notes = checkpoints.restore_latest(trainer.packed(trainer.state), config, warn, force=force)
-        state, start = trainer.unpacked(packed), int(np.max(packed.train.step))
+        packed, notes = checkpoints.restore_latest(trainer.template, config, warn, force=force)
+        state = trainer.unpacked(packed) if notes else trainer.initial()
+        start = int(np.max(state.train[0].step))
         check_not_past(start, plan.total_steps, workdir)
         distributed.require_together(workdir, start)
         run = open_run(

@@ -1,6 +1,6 @@
 """The Flax NNX models, used functionally: a static graphdef beside pytrees of params and model state."""
 
-from collections.abc import Callable
+import functools
 from typing import Any
 
 import jax
@@ -11,26 +11,24 @@ from flax import nnx
 from mnist_jax.data.pixels import normalize, to_float
 from mnist_jax.models.airbench import Airbench
 from mnist_jax.models.cnn import CNN
-from mnist_jax.system import devices
 
 PyTree = Any
 
 MODELS = {"cnn": CNN, "airbench": Airbench}
-_EXAMPLES = 5000  # from which a model may start; see `airbench.patch_whitening`
 
 
 def create_model(
-    config: ml_collections.FrozenConfigDict, images: np.ndarray, num_classes: int, key: jax.Array
+    config: ml_collections.FrozenConfigDict, images: jax.Array, num_classes: int, key: jax.Array
 ) -> tuple[nnx.GraphDef[Any], PyTree, PyTree]:
-    """A freshly initialized model as (graphdef, params, model_state).
+    """A freshly initialized model as (graphdef, params, model_state), to be traced.
 
-    images: uint8 (N, H, W, C), those of the training split. `params` and `model_state` (running statistics of
-    batch norm, fixed weights) are nested dicts of float32 arrays.
+    images: uint8 (N, H, W, C) of the training split, from which a model may start. `params` and `model_state`
+    (running statistics of batch norm, fixed weights) are nested dicts of float32 arrays.
     """
-    # One program for the compile cache instead of one for each operation.
-    create = jax.jit(_creator(config, num_classes), compiler_options=devices.options_of_what_runs_once())
-    graphdef, params, rest = create(key, jax.numpy.asarray(images[:_EXAMPLES]))
-    return graphdef, nnx.to_pure_dict(params), nnx.to_pure_dict(rest)
+    examples = normalize(to_float(images), config)
+    model = MODELS[config.model.name](config, examples, num_classes, rngs=nnx.Rngs(params=key))
+    graphdef, params, *rest = nnx.split(model, nnx.Param, ...)
+    return graphdef, nnx.to_pure_dict(params), nnx.to_pure_dict(rest[0])
 
 
 def abstract_model(
@@ -38,20 +36,8 @@ def abstract_model(
 ) -> tuple[nnx.GraphDef[Any], PyTree, PyTree]:
     """What `create_model` gives of images (H, W, C), with `jax.ShapeDtypeStruct` in the place of arrays."""
     images = jax.ShapeDtypeStruct((1, *image_shape), np.uint8)
-    graphdef, params, rest = jax.eval_shape(_creator(config, num_classes), jax.random.key(0), images)
-    return graphdef, nnx.to_pure_dict(params), nnx.to_pure_dict(rest)
-
-
-def _creator(config: ml_collections.FrozenConfigDict, num_classes: int) -> Callable[..., Any]:
-    def create(
-        key: jax.Array, images: jax.Array
-    ) -> tuple[nnx.GraphDef[Any], nnx.State[Any, Any], nnx.State[Any, Any]]:
-        examples = normalize(to_float(images), config)
-        model = MODELS[config.model.name](config, examples, num_classes, rngs=nnx.Rngs(params=key))
-        graphdef, params, *rest = nnx.split(model, nnx.Param, ...)
-        return graphdef, params, rest[0]
-
-    return create
+    create = functools.partial(create_model, config, num_classes=num_classes)
+    return jax.eval_shape(lambda key, images: create(images=images, key=key), jax.random.key(0), images)
 
 
 def apply_model(

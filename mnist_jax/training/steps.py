@@ -65,27 +65,28 @@ class States(NamedTuple):
     best: tuple[Model, ...]
 
 
-def create_state(
-    config: ml_collections.FrozenConfigDict,
-    images: np.ndarray,
-    num_classes: int,
-    optimizer: optax.GradientTransformation,
-) -> tuple[nnx.GraphDef[Any], TrainState]:
-    """The model's graphdef, and the state before the first step, a pure function of config and data.
+def make_create_state(
+    config: ml_collections.FrozenConfigDict, num_classes: int, optimizer: optax.GradientTransformation
+) -> Callable[[jax.Array, np.ndarray], tuple[nnx.GraphDef[Any], TrainState]]:
+    """A jitted `(key, images) -> (graphdef, state)`: the state before the first step.
 
-    images: uint8 (N, H, W, C), those of the training split.
+    key: of the run's seed. images: uint8 (N, H, W, C) of the training split, from which a model may start.
     """
-    init_key, key = jax.random.split(jax.random.key(config.seed))
-    graphdef, params, model_state = create_model(config, images, num_classes, init_key)
-    state = TrainState(
-        step=jnp.zeros((), jnp.int32),
-        key=jax.random.key_data(key),
-        params=params,
-        model_state=model_state,
-        opt_state=jax.jit(optimizer.init)(params),
-        ema=jax.tree.map(jnp.copy, params) if config.train.ema_decay else {},
-    )
-    return graphdef, state
+
+    def create(key: jax.Array, images: jax.Array) -> tuple[nnx.GraphDef[Any], TrainState]:
+        init_key, key = jax.random.split(key)
+        graphdef, params, model_state = create_model(config, images, num_classes, init_key)
+        state = TrainState(
+            step=jnp.zeros((), jnp.int32),
+            key=jax.random.key_data(key),
+            params=params,
+            model_state=model_state,
+            opt_state=optimizer.init(params),
+            ema=params if config.train.ema_decay else {},
+        )
+        return graphdef, state
+
+    return jax.jit(create, compiler_options=devices.options_of_what_runs_once())
 
 
 def make_train_chunk(

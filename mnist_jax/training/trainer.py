@@ -27,6 +27,8 @@ from mnist_jax.training.steps import Model, State, States, TrainState
 
 PyTree = Any
 
+_EXAMPLES = 5000  # of the training split, from which a model may start; see `airbench.patch_whitening`
+
 
 class Trainer:
     """Trains P models, which differ in numbers alone, see `config.population.VARIED`.
@@ -35,7 +37,8 @@ class Trainer:
     than `vmap`, whose grouped convolutions have no fast form; elsewhere all at once by `vmap`. So `States`
     has P trees, or one whose arrays have P as their first axis.
 
-    plan: see `training.plan`. mesh: the devices that share each batch. state: before the first step.
+    plan: see `training.plan`. mesh: the devices that share each batch. template: the `State` of a checkpoint,
+    with `jax.ShapeDtypeStruct` in the place of arrays.
     """
 
     def __init__(
@@ -61,29 +64,34 @@ class Trainer:
         self._configs, self._dataset = configs, dataset
         self.mesh = make_mesh(config)
         self.plan = make_plan(config, len(dataset.train.labels))
-        optimizer, _ = self._optimizer(config)
-        created = [
-            steps.create_state(one, dataset.train.images, len(dataset.class_names), optimizer)
-            for one in configs
-        ]
-        graphdef, states = created[0][0], [state for _, state in created]
         self._together = len(configs) > 1 and (not cpu.active() if together is None else together)
         self._varied = _varied(configs)
         if self._together:
-            states = [jax.tree.map(lambda *leaves: np.stack(leaves), *states)]
             self._varied = [jax.tree.map(lambda *values: np.stack(values), *self._varied)]
-        shardings = self._shardings(states[0])
-        self.state = States(
-            tuple(place(one, shardings) for one in states),
-            tuple(place(one.model, shardings.model) for one in states),
-        )
+        optimizer, _ = self._optimizer(config)
+        self._create = steps.make_create_state(config, len(dataset.class_names), optimizer)
+        graphdef, alone = jax.eval_shape(self._create, jax.random.key(0), self._examples)
+        self.template = self._abstract(alone, (len(configs),) if len(configs) > 1 else ())
+        self._like = self._abstract(alone, (len(configs),) if self._together else ()).train
+        shardings = jax.tree.map(lambda leaf: leaf.sharding, self._like)
         self._chunk = steps.compiled(self._train_chunk(graphdef), self.mesh, shardings)
         self._predict = make_predictor(config, graphdef, len(dataset.class_names), self.mesh)
 
     @property
     def parameters(self) -> int:
         """How many numbers the parameters of all models are."""
-        return sum(leaf.size for one in self.state.train for leaf in jax.tree.leaves(one.params))
+        return sum(leaf.size for leaf in jax.tree.leaves(self.template.train.params))
+
+    def initial(self) -> States:
+        """The state before the first step."""
+        states = [self._create(jax.random.key(one.seed), self._examples)[1] for one in self._configs]
+        if self._together:
+            states = [jax.tree.map(lambda *leaves: np.stack(leaves), *states)]
+        shardings = jax.tree.map(lambda leaf: leaf.sharding, self._like)
+        return States(
+            tuple(place(one, shardings) for one in states),
+            tuple(place(one.model, shardings.model) for one in states),
+        )
 
     def batches(self, step: int) -> Iterator[tuple[int, tuple[Rows, ...]]]:
         """The step that each chunk ends with, and its rows, from the step after `step` on."""
@@ -138,7 +146,7 @@ class Trainer:
 
     def unpacked(self, packed: State) -> States:
         """The state that `packed` gave."""
-        if len(self.state.train) == 1:
+        if self._together or len(self._configs) == 1:
             return States((packed.train,), (packed.best,))
         alone = [_member(packed, index) for index in range(len(self._configs))]
         return States(tuple(one.train for one in alone), tuple(one.best for one in alone))
@@ -150,8 +158,8 @@ class Trainer:
     def lowered(self) -> tuple[jax.stages.Lowered, int]:
         """The program of one step, and how often it runs for a step of all models."""
         batch = np.zeros((len(self._configs), 1, self._configs[0].train.batch_size), np.int32)
-        program = self._chunk.lower(self.state.train[0], self._rows(batch)[0], self._varied[0])
-        return program, len(self.state.train)
+        program = self._chunk.lower(self._like, self._rows(batch)[0], self._varied[0])
+        return program, len(self._varied)
 
     def _rows(self, indices: np.ndarray) -> tuple[Rows, ...]:
         """Indices (P, S, B) as rows for each tree of the state."""
@@ -161,8 +169,20 @@ class Trainer:
     def _feed(self) -> Callable[[np.ndarray], Rows]:
         return make_feed(self._dataset.train, self._configs[0].data.placement, self.mesh)
 
+    @property
+    def _examples(self) -> np.ndarray:
+        return self._dataset.train.images[:_EXAMPLES]
+
     def _shardings(self, state: PyTree) -> PyTree:
         return state_shardings(self.mesh, state, shard_params=self._configs[0].mesh.shard_params)
+
+    def _abstract(self, alone: TrainState, leading: tuple[int, ...]) -> State:
+        """A state with further leading axes and its shardings; `jax.ShapeDtypeStruct` throughout."""
+        train = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((*leading, *leaf.shape), leaf.dtype), alone)
+        state = State(train, train.model)
+        return jax.tree.map(
+            lambda leaf, sharding: leaf.update(sharding=sharding), state, self._shardings(state)
+        )
 
     def _optimizer(self, config: Any) -> tuple[Any, Any]:
         schedule = create_schedule(config, self.plan.steps_per_epoch, self.plan.total_steps)

@@ -120,17 +120,18 @@ def evaluation(config: ml_collections.FrozenConfigDict, repeats: int) -> dict[st
     """Images a second of the forward pass over the test split, as it is and exported, and of all metrics."""
     dataset = data.load(config.data)
     trainer = Trainer([config], dataset)
-    [predictions] = trainer.predict(dataset.test, trainer.state.best)
+    best = trainer.initial().best
+    [predictions] = trainer.predict(dataset.test, best)
     size = config.evaluation.batch_size
     batches = [dataset.test.images[start:][:size] for start in range(0, len(dataset.test.labels), size)]
-    [model] = trainer.state.best
+    [model] = best
     graphdef, _ = model_template(config, dataset.image_shape, len(dataset.class_names), trainer.mesh)
     classify = functools.partial(make_classify(config, graphdef), model.params, model.model_state)
     program = export.program(classify, dataset.image_shape)
     exported = jax.export.deserialize(bytearray(program))
     call = jax.jit(exported.call)
     work = {
-        "predictions": lambda: trainer.predict(dataset.test, trainer.state.best),
+        "predictions": lambda: trainer.predict(dataset.test, best),
         "predictions, exported": lambda: [np.asarray(call(batch)) for batch in batches],
         "metrics, curves and intervals": lambda: detailed.evaluate_in_detail(predictions),
     }
@@ -149,7 +150,7 @@ def population(
         asked.train.steps = steps * (repeats + 2)
         frozen = ml_collections.FrozenConfigDict(asked)
         trainer = Trainer([one.config for one in members_in(frozen)] if size > 1 else [frozen], dataset)
-        states, batches, done = trainer.state, trainer.batches(0), 0
+        states, batches, done = trainer.initial(), trainer.batches(0), 0
 
         def train() -> int:
             nonlocal states, done

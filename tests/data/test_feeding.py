@@ -24,14 +24,18 @@ def test_device_and_host_placement_train_to_the_same_bits(tiny_config):
     config = validate(tiny_config)
     schedule = optimizers.create_schedule(config, 10, 100)
     optimizer = optimizers.create_optimizer(config, schedule)
-    graphdef, _ = steps.create_state(config, np.zeros((1, 8, 8, 1), np.uint8), 10, optimizer)
+    graphdef, _ = steps.make_create_state(config, 10, optimizer)(
+        jax.random.key(config.seed), np.zeros((1, 8, 8, 1), np.uint8)
+    )
     mesh = make_mesh(config)
     train_chunk = steps.compiled(
         steps.make_train_chunk(config, graphdef, optimizer, schedule), mesh, replicated(mesh)
     )
 
     def train(placement):
-        _, state = steps.create_state(config, np.zeros((1, 8, 8, 1), np.uint8), 10, optimizer)
+        _, state = steps.make_create_state(config, 10, optimizer)(
+            jax.random.key(config.seed), np.zeros((1, 8, 8, 1), np.uint8)
+        )
         # As after a step, or the second would be compiled anew.
         state = place(state, state_shardings(mesh, state, shard_params=False))
         chunks = [(start, chunk) for start in range(0, 12, chunk)]

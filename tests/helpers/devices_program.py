@@ -52,7 +52,7 @@ def train(changes: dict, count: int, change=lambda state: state, steps: int = 6)
     config = validate(config)
     dataset = data.load(config.data)
     trainer = Trainer([config], dataset)
-    states, metrics = trainer.state, []
+    states, metrics = trainer.initial(), []
     states = states._replace(train=tuple(map(change, states.train)))
     for step, rows in trainer.batches(0):
         states, of_chunk = trainer.step(states, rows)

@@ -31,7 +31,7 @@ def created(config):
     if config.optimizer.name not in _created:
         optimizer = optimizers.create_optimizer(config, optimizers.create_schedule(config, 10, 100))
         images = np.zeros((1, 8, 8, 1), np.uint8)
-        train = steps.create_state(config, images, 10, optimizer)[1]
+        train = steps.make_create_state(config, 10, optimizer)(jax.random.key(config.seed), images)[1]
         _created[config.optimizer.name] = steps.State(train, train.model)
     return _created[config.optimizer.name]
 

@@ -31,7 +31,9 @@ def setup(config, **changes):
     config = validate(config)
     schedule = optimizers.create_schedule(config, 10, 100)
     optimizer = optimizers.create_optimizer(config, schedule)
-    graphdef, state = steps.create_state(config, np.zeros((1, 8, 8, 1), np.uint8), 10, optimizer)
+    graphdef, state = steps.make_create_state(config, 10, optimizer)(
+        jax.random.key(config.seed), np.zeros((1, 8, 8, 1), np.uint8)
+    )
     mesh = make_mesh(config)
     # As after a step, or the second would be compiled anew.
     state = place(state, state_shardings(mesh, state, shard_params=False))

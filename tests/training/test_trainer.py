@@ -71,7 +71,7 @@ def test_any_valid_config_is_built_or_refused_in_one_line(changed):
         assert "\n" not in refused
         return
     state, metrics = trainer.lowered()[0].out_info
-    assert jax.tree.map(np.shape, state) == jax.tree.map(np.shape, trainer.state.train[0])
+    assert jax.tree.map(np.shape, state) == jax.tree.map(np.shape, trainer.template.train)
     assert all(values.shape == (1, 1) for values in metrics.values())
 
 
@@ -99,7 +99,7 @@ def population_of(config, **fields):
 
 def some_steps(trainer, count, change=lambda state: state):
     """Parameters of each model after some steps, and the metrics of each step, (P,)."""
-    own = jax.tree.map(jnp.copy, trainer.state)  # a step overwrites it
+    own = jax.tree.map(jnp.copy, trainer.initial())  # a step overwrites it
     states, metrics = own._replace(train=tuple(map(change, own.train))), []
     for _, rows in itertools.islice(trainer.batches(0), count):
         states, parts = trainer.step(states, rows)
@@ -146,7 +146,9 @@ def test_a_member_is_what_it_would_be_alone(tiny_config, name, rates, changes):
     for together in (False, True):
         trainer = Trainer(configs, dataset, together=together)
         jax.tree.map(
-            np.testing.assert_array_equal, trainer.members(trainer.state)[1], alone.packed(alone.state)
+            np.testing.assert_array_equal,
+            trainer.members(trainer.initial())[1],
+            alone.packed(alone.initial()),
         )
         params, metrics = some_steps(trainer, 4)
         found = params[1:], [{key: values[1:] for key, values in step.items()} for step in metrics]
@@ -168,7 +170,7 @@ def test_a_chunk_of_steps_is_those_steps(tiny_config):
     configs, dataset = population_of(tiny_config, seeds=2)
     chunks = Trainer(configs, dataset, together=True)
     ((step, rows),) = itertools.islice(chunks.batches(0), 1)
-    states, (metrics,) = chunks.step(chunks.state, rows)
+    states, (metrics,) = chunks.step(chunks.initial(), rows)
     assert metrics["loss"].shape == (2, step)
     expected, almost = some_steps(one_by_one, step)[0], some_steps(one_by_one, step, disturbed)[0]
     assert_rounding_alone([one.train.params for one in chunks.members(states)], expected, almost)
@@ -179,8 +181,9 @@ def test_the_better_models_are_kept_and_come_back_from_a_checkpoint(tiny_config,
     tiny_config.train.ema_decay = 0.9
     configs, dataset = population_of(tiny_config, seeds=2)
     trainer = Trainer(configs, dataset, together=together)
-    before = trainer.members(jax.tree.map(jnp.copy, trainer.state))
-    moved = trainer.state._replace(train=jax.tree.map(lambda leaf: leaf + 1, trainer.state.train))
+    initial = trainer.initial()
+    before = trainer.members(jax.tree.map(jnp.copy, initial))
+    moved = initial._replace(train=jax.tree.map(lambda leaf: leaf + 1, initial.train))
     kept = trainer.keep_best(moved, [True, False])
     first, second = trainer.members(kept)
     jax.tree.map(np.testing.assert_array_equal, first.best, first.train.model)
@@ -191,4 +194,14 @@ def test_the_better_models_are_kept_and_come_back_from_a_checkpoint(tiny_config,
     other = Trainer(configs, dataset, together=not together)
     restored = other.members(other.unpacked(packed))
     jax.tree.map(np.testing.assert_array_equal, restored, [first, second])
-    assert jax.tree.structure(packed) == jax.tree.structure(other.packed(other.state))
+
+
+@pytest.mark.parametrize(("seeds", "together"), [(1, None), (3, False), (3, True)])
+def test_the_template_is_the_initial_state_without_its_numbers(tiny_config, seeds, together):
+    tiny_config.optimizer.name, tiny_config.train.ema_decay = "adamw", 0.9
+    trainer = Trainer(*population_of(tiny_config, seeds=seeds), together=together)
+
+    def facts(state):
+        return jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype, leaf.sharding), state)
+
+    assert facts(trainer.template) == facts(trainer.packed(trainer.initial()))

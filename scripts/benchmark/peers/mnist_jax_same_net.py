@@ -43,7 +43,7 @@ config = validate(config)
 arrays = Arrays(*worker.examples())
 dataset = Dataset("random", "1", "", tuple("0123456789"), arrays, arrays, arrays)
 trainer = Trainer([config], dataset)
-states = trainer.state
+states = trainer.initial()
 feed = make_feed(arrays, config.data.placement, trainer.mesh)
 order = functools.partial(batch_indices, 0, batch_size=args.batch, size=len(arrays.labels))
 
