@@ -13,6 +13,7 @@ from flax import nnx
 from mnist_jax.models.layers import (
     ACTIVATIONS,
     Conv,
+    activation_dtype,
     apply_norm,
     biased,
     convolution,
@@ -21,7 +22,6 @@ from mnist_jax.models.layers import (
     patches,
     pool,
 )
-from mnist_jax.system import cpu
 
 
 class Fixed(nnx.Variable[jax.Array]):
@@ -54,8 +54,7 @@ class Airbench(nnx.Module):
             channels = features
         self.blocks = nnx.List(blocks)
         self.activation, self.dtype = ACTIVATIONS[config.model.activation], jnp.dtype(config.dtype)
-        between = cpu.dtype_between(self.dtype)
-        self.output = nnx.Linear(channels, num_classes, dtype=between, rngs=rngs)
+        self.output = nnx.Linear(channels, num_classes, dtype=activation_dtype(config), rngs=rngs)
 
     def __call__(
         self,

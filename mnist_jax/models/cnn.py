@@ -1,12 +1,23 @@
 """The default network: a few convolutions, then two dense layers."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import ml_collections
 from flax import nnx
 
-from mnist_jax.models.layers import ACTIVATIONS, Conv, apply_norm, create_norm, dropout, pool
-from mnist_jax.system import cpu
+from mnist_jax.models.layers import (
+    ACTIVATIONS,
+    Conv,
+    activation_dtype,
+    apply_norm,
+    create_dense,
+    create_norm,
+    dropout,
+    in_parts,
+    pool,
+)
 
 
 class CNN(nnx.Module):
@@ -24,7 +35,7 @@ class CNN(nnx.Module):
         *,
         rngs: nnx.Rngs,
     ):
-        model, between = config.model, cpu.dtype_between(jnp.dtype(config.dtype))
+        model = config.model
         height, width, channels = examples.shape[1:]
         convs, norms = [], []
         for features in model.widths:
@@ -32,16 +43,8 @@ class CNN(nnx.Module):
             norms.append(create_norm(config, features, rngs=rngs))
             height, width, channels = max(height // 2, 1), max(width // 2, 1), features
         self.convs, self.norms = nnx.List(convs), nnx.List(norms)
-        # Outputs first: the gradient of its input is then a product of two matrices as they lie in memory.
-        self.dense = nnx.Einsum(
-            "bi,oi->bo",
-            (model.dense, height * width * channels),
-            (model.dense,),
-            kernel_init=nnx.initializers.he_normal(in_axis=1, out_axis=0),
-            dtype=between,
-            rngs=rngs,
-        )
-        self.output = nnx.Linear(model.dense, num_classes, dtype=between, rngs=rngs)
+        self.dense = create_dense(config, height * width * channels, model.dense, rngs=rngs)
+        self.output = nnx.Linear(model.dense, num_classes, dtype=activation_dtype(config), rngs=rngs)
         self.pooling, self.activation = model.pooling, ACTIVATIONS[model.activation]
         self.across_batch = model.norm == "batch"
 
@@ -53,9 +56,8 @@ class CNN(nnx.Module):
         rate: float | jax.Array = 0.0,
         rngs: nnx.Rngs | None = None,
     ) -> jax.Array:
-        count = 1 if train and self.across_batch else cpu.batch_parts(images.shape[0])
-        parts = jnp.array_split(images, count) if count > 1 else [images]
-        x = jnp.concatenate([self._features(part, train=train) for part in parts])
+        features = functools.partial(self._features, train=train)
+        x = features(images) if train and self.across_batch else in_parts(features, images)
         x = dropout(x, rate, rngs)
         x = self.activation(self.dense(x))
         x = dropout(x, rate, rngs)

@@ -43,6 +43,36 @@ def convolve_patches(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return (matrix @ kernel.reshape(-1, features)).reshape(*x.shape[:-1], features)
 
 
+def activation_dtype(config: ml_collections.FrozenConfigDict) -> jnp.dtype:
+    """The dtype of what is between convolutions in `config.dtype`; see `cpu.dtype_between`."""
+    return cpu.dtype_between(jnp.dtype(config.dtype))
+
+
+def in_parts(function: Callable[[jax.Array], jax.Array], images: jax.Array) -> jax.Array:
+    """A function of each image of a batch (B, ...), of as many parts of the batch as is fastest."""
+    count = cpu.batch_parts(images.shape[0])
+    if count == 1:
+        return function(images)
+    return jnp.concatenate([function(part) for part in jnp.array_split(images, count)])
+
+
+def create_dense(
+    config: ml_collections.FrozenConfigDict, inputs: int, features: int, *, rngs: nnx.Rngs
+) -> nnx.Einsum:
+    """A dense layer of many inputs.
+
+    Outputs first: the gradient of its input is then a product of two matrices as they lie in memory.
+    """
+    return nnx.Einsum(
+        "bi,oi->bo",
+        (features, inputs),
+        (features,),
+        kernel_init=nnx.initializers.he_normal(in_axis=1, out_axis=0),
+        dtype=activation_dtype(config),
+        rngs=rngs,
+    )
+
+
 class Conv(nnx.Module):
     """A convolution with `config.model.kernel` that keeps the size of images (B, H, W, C)."""
 
@@ -102,7 +132,7 @@ def create_norm(
     config: ml_collections.FrozenConfigDict, features: int, *, rngs: nnx.Rngs
 ) -> Callable[..., jax.Array]:
     """The layer that `config.model.norm` names; one that changes nothing for "none"."""
-    between = cpu.dtype_between(jnp.dtype(config.dtype))
+    between = activation_dtype(config)
     if config.model.norm == "batch":
         return nnx.BatchNorm(features, momentum=0.9, dtype=between, rngs=rngs)
     if config.model.norm == "group":
