@@ -47,6 +47,8 @@ lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	MYPYPATH=scripts/benchmark $(BIN)/mypy scripts/benchmark scripts/reference.py
+	MYPYPATH=scripts/torture $(BIN)/mypy scripts/torture
 	$(BIN)/hadolint Dockerfile.gpu
 	$(BIN)/shellcheck scripts/*.sh scripts/slurm.sbatch .ci/run
 

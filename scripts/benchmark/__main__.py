@@ -101,7 +101,7 @@ def leaving_memory() -> Iterator[None]:
             os.environ[name] = before
 
 
-def measure_throughput(arguments: argparse.Namespace) -> tuple[dict, list[Row]]:
+def measure_throughput(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[Row]]:
     programs = throughput.installed(peers=arguments.peers)
     found = throughput.throughput(
         programs,
@@ -146,7 +146,7 @@ def measure_throughput(arguments: argparse.Namespace) -> tuple[dict, list[Row]]:
     }, [("program", "images/s", "range", "mnist_jax / it", "host memory"), *rows]
 
 
-def measure_accuracy(arguments: argparse.Namespace) -> tuple[dict, list[Row]]:
+def measure_accuracy(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[Row]]:
     seeds = {str(seed): [f"--config.seed={seed}"] for seed in range(arguments.repeats)}
     run_flags = config_flags(arguments, "--config.wandb.mode=disabled")
     measures.runs(run_flags, {"warm": seeds["0"]}, 1)
@@ -173,7 +173,7 @@ def measure_accuracy(arguments: argparse.Namespace) -> tuple[dict, list[Row]]:
     }, [(f"seeds 0 to {len(seeds) - 1}", "", "range"), *rows]
 
 
-def measure_startup(arguments: argparse.Namespace) -> tuple[dict, list[Row]]:
+def measure_startup(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[Row]]:
     short = ("--config.train.steps=20", "--config.schedule.unit=steps", "--config.schedule.warmup=2")
     run_flags = config_flags(arguments, *short, "--config.wandb.mode=disabled")
     found = measures.startup(run_flags, arguments.repeats)
@@ -181,15 +181,15 @@ def measure_startup(arguments: argparse.Namespace) -> tuple[dict, list[Row]]:
     return as_json(found), [("until the end of", "seconds", "range"), *rows]
 
 
-def measure_input(arguments: argparse.Namespace) -> tuple[dict, list[Row]]:
+def measure_input(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[Row]]:
     return rates(measures.input_pipeline(read_config(arguments), arguments.repeats))
 
 
-def measure_evaluation(arguments: argparse.Namespace) -> tuple[dict, list[Row]]:
+def measure_evaluation(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[Row]]:
     return rates(measures.evaluation(read_config(arguments), arguments.repeats))
 
 
-def measure_population(arguments: argparse.Namespace) -> tuple[dict, list[Row]]:
+def measure_population(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[Row]]:
     found = measures.population(read_config(arguments), (1, 4, 16), arguments.steps, arguments.repeats)
     rows = [
         (
@@ -204,7 +204,7 @@ def measure_population(arguments: argparse.Namespace) -> tuple[dict, list[Row]]:
     return {str(size): one._asdict() for size, one in found.items()}, [header, *rows]
 
 
-def measure_tracking(arguments: argparse.Namespace) -> tuple[dict, list[Row]]:
+def measure_tracking(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[Row]]:
     modes = {mode: [f"--config.wandb.mode={mode}"] for mode in ("disabled", "offline")}
     runs = measures.runs(config_flags(arguments), modes, arguments.repeats + 1)
     seconds = {mode: [wall for wall, _ in runs[mode][1:]] for mode in modes}  # the first warms
@@ -226,7 +226,7 @@ def read_config(arguments: argparse.Namespace) -> ml_collections.FrozenConfigDic
     return validate(config.fields)
 
 
-def rates(found: dict[str, measures.Timing]) -> tuple[dict, list[Row]]:
+def rates(found: dict[str, measures.Timing]) -> tuple[dict[str, Any], list[Row]]:
     rows = [(name, *shown(one, "{:,.0f}")) for name, one in found.items()]
     return as_json(found), [("", "images/s", "range"), *rows]
 

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -69,7 +69,7 @@ class Rig:
         """To be run in ROOT, in the place's environment."""
         return [sys.executable, "main.py", *self.flags, f"--workdir={place.workdir}", *more]
 
-    def start(self, place: Place, *more: str, **given) -> subprocess.Popen:
+    def start(self, place: Place, *more: str, **given: Any) -> "subprocess.Popen[str]":
         given = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, **given}
         return subprocess.Popen(
             self.command(place, *more),
@@ -109,7 +109,7 @@ class Rig:
             shutil.rmtree(place.caches, ignore_errors=True)
 
 
-def end(process: subprocess.Popen) -> Ended:
+def end(process: "subprocess.Popen[str]") -> Ended:
     try:
         said = process.communicate(timeout=_SLOWEST)[1] or ""
     except subprocess.TimeoutExpired:

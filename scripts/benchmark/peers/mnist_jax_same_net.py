@@ -28,7 +28,7 @@ args = parser.parse_args()
 if args.plain:
     steps_per_call = 1
     cpu.active = devices.on_gpu = lambda: False
-    devices.compiler_options = dict
+    devices.compiler_options = dict  # type: ignore[assignment]
 else:
     steps_per_call = devices.steps_per_call(0)
     devices.prepare_host()
