@@ -5,8 +5,8 @@
     find . -name '*.png' | mnist-jax predict --workdir=runs/mnist --json -
 
 IMAGE is a file, a folder with all below it, a pattern, or -: standard input has an image, or a name per line.
-PNG, JPEG, GIF, BMP and WebP of any size; digits dark on light or light on dark, drawn, scanned or
-photographed.
+PNG, JPEG, TIFF, WebP and all other still images that Pillow reads, of any size; digits dark on light or light
+on dark, drawn, scanned or photographed.
 Exit status: 0 done; 1 an image could not be read, and the others were; 2 an error in the command.
 """
 
@@ -62,7 +62,8 @@ def run(options: Options) -> int:
 
 def named_files(names: list[str]) -> Iterator[tuple[str, str | io.BytesIO]]:
     """Name and content, or path, of each image."""
-    from mnist_jax.data.image_files import find, is_image
+    from mnist_jax.data.image_files import find
+    from mnist_jax.data.opening import is_image
 
     for name in names:
         if name != "-":
@@ -84,15 +85,14 @@ def answers(
     """What is on each image, in order; one that cannot be read is told, noted in `broken` and passed over."""
     import numpy as np
 
-    from mnist_jax.data.image_files import decode
     from mnist_jax.serving.classifier import BATCH
-    from mnist_jax.serving.pictures import fit_image
+    from mnist_jax.serving.pictures import read_image
 
     while batch := list(itertools.islice(files, BATCH)):
         read: list[tuple[str, np.ndarray, str | None]] = []
         for name, file in batch:
             try:
-                read.append((name, *fit_image(decode(file), classifier.image_shape, classifier.data_name)))
+                read.append((name, *read_image(file, classifier)))
             except UserError as error:
                 broken.append(name)
                 print(f"mnist-jax predict: {name}: {error}", file=sys.stderr)

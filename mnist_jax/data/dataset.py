@@ -10,8 +10,9 @@ import numpy as np
 from mnist_jax.data.cache import Arrays, content_hash
 from mnist_jax.data.canonical import canonical_set
 from mnist_jax.data.folders import image_folder
+from mnist_jax.data.rendering import Rendering
 from mnist_jax.data.sources import Source, digits
-from mnist_jax.data.splits import plain_ranges, ranges_by_tfds
+from mnist_jax.data.splits import split_ranges
 from mnist_jax.data.tfds_sets import tfds_set
 from mnist_jax.system.errors import UserError
 
@@ -23,7 +24,7 @@ class Dataset(NamedTuple):
     """A data set as a run uses it.
 
     name: with its version, such as "mnist/3.0.1". fingerprint: sha256 of the decoded examples of every
-    split used; the same on every machine.
+    split used; the same on every machine. rendering: how image files became its pixels, if it is of such.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Dataset(NamedTuple):
     train: Arrays
     validation: Arrays
     test: Arrays
+    rendering: Rendering | None = None
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -64,6 +66,7 @@ def load(config: ml_collections.FrozenConfigDict) -> Dataset:
         fingerprint=content_hash(np.frombuffer("".join(read[split][1] for split in used).encode(), np.uint8)),
         class_names=source.class_names,
         **{role: _select(arrays, ranges[role]) for role in ROLES},
+        rendering=source.rendering(),
     )
 
 
@@ -71,9 +74,7 @@ def _ranges(config: ml_collections.FrozenConfigDict, role: str, source: Source) 
     """The split expression of a role as (split, from, to) over the source's own splits."""
     expression = config[role]
     try:
-        ranges = plain_ranges(expression, source.lengths)
-        if ranges is None:
-            ranges = ranges_by_tfds(expression, source.lengths)
+        ranges = split_ranges(expression, source.lengths)
     except Exception as error:  # TFDS raises whatever its parser meets
         available = ", ".join(f"{name} ({n:,} examples)" for name, n in source.lengths.items())
         raise UserError(

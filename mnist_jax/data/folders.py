@@ -20,8 +20,11 @@ import numpy as np
 
 from mnist_jax.data.cache import Arrays, datasets_folder, load_or_build
 from mnist_jax.data.decoding import decode_all
+from mnist_jax.data.rendering import Facts, Rendering, choose_rendering, load_or_choose
 from mnist_jax.data.sources import Source
+from mnist_jax.data.splits import split_ranges
 from mnist_jax.system.errors import UserError
+from mnist_jax.system.terminal import tell
 
 _LAYOUT = "images lie at train/CLASS/IMAGE and test/CLASS/IMAGE"
 _NAMED = 3  # files or classes that a message names
@@ -52,18 +55,29 @@ def image_folder(config: ml_collections.FrozenConfigDict) -> Source:
     examples = [example for split in splits.values() for example in split]
     version = _sha256([(example.name, example.size) for example in examples])[:8]
     name = f"folder/{root.name}/{version}"
-    made_from = _sha256((str(root), config.image_size, examples))[:16]
-    cache = datasets_folder(config) / "folder" / f"{root.name}-{made_from}"
-    channels = functools.cache(lambda: _channels(root, examples))
+    lengths = {split: sum(map(len, by_class.values())) for split, by_class in found.items()}
+    cache = datasets_folder(config) / "folder"
+
+    @functools.cache
+    def rendering() -> Rendering:
+        ranges = split_ranges(config.train, lengths)
+        training = [example for split, start, stop in ranges for example in splits[split][start:stop]]
+        made_from = _sha256((str(root), training, examples))[:16]
+        chosen = load_or_choose(
+            cache / f"{root.name}-{made_from}.json", lambda: _choose(root, training, examples)
+        )
+        if notice := chosen.notice():
+            tell(f"{name}: {notice}")
+        return chosen
 
     def build(split: str, folder: pathlib.Path) -> None:
-        _decode(root, splits[split], channels(), config.image_size, folder, f"{name} {split}")
+        _decode(root, splits[split], rendering(), config.image_size, folder, f"{name} {split}")
 
     def read(split: str) -> tuple[Arrays, str]:
-        return load_or_build(cache / split, functools.partial(build, split))
+        made_from = _sha256((str(root), config.image_size, examples, rendering()))[:16]
+        return load_or_build(cache / f"{root.name}-{made_from}" / split, functools.partial(build, split))
 
-    lengths = {split: sum(map(len, by_class.values())) for split, by_class in found.items()}
-    return Source(name, version, tuple(classes), lengths, read)
+    return Source(name, version, tuple(classes), lengths, read, rendering)
 
 
 def stratified(
@@ -167,32 +181,33 @@ def _sha256(listing: object) -> str:
     return hashlib.sha256(ascii(listing).encode()).hexdigest()
 
 
-def _channels(root: pathlib.Path, examples: Sequence[Example]) -> int:
-    """1 where all images are grey, 3 otherwise.
+def _choose(root: pathlib.Path, training: Sequence[Example], examples: Sequence[Example]) -> Rendering:
+    """How the images of a set become pixels.
 
-    Raises UserError: some files are no images.
+    training: those of `examples` that decide it. Raises UserError: some files are no images.
     """
-    from mnist_jax.data.image_files import is_grey
+    from mnist_jax.data.image_files import survey
 
     broken: set[str] = set()
 
-    def grey(example: Example) -> bool:
+    def facts(example: Example) -> tuple[Example, Facts | None]:
         try:
-            return is_grey(str(root / example.name))
+            return example, survey(str(root / example.name))
         except UserError as error:
             broken.add(f"{root / example.name}: {error}")
-            return True
+            return example, None
 
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        all_grey = all(list(pool.map(grey, examples)))
+        found = dict(pool.map(facts, examples))
     _require_whole(broken)
-    return 1 if all_grey else 3
+    read = {example: one for example, one in found.items() if one}
+    return choose_rendering([read[example] for example in training if example in read], list(read.values()))
 
 
 def _decode(
     root: pathlib.Path,
     examples: Sequence[Example],
-    channels: int,
+    rendering: Rendering,
     image_size: int,
     folder: pathlib.Path,
     title: str,
@@ -203,14 +218,15 @@ def _decode(
     """
     from mnist_jax.data.image_files import ENOUGH, decode
 
-    enough, mode = max(ENOUGH, image_size) if image_size else None, "L" if channels == 1 else "RGB"
+    enough, mode = max(ENOUGH, image_size) if image_size else None, "L" if rendering.channels == 1 else "RGB"
     broken: set[str] = set()
 
     def read(rows: range) -> Iterator[tuple[np.ndarray | None, int]]:
         for example in examples[rows.start : rows.stop]:
             try:
-                pixels = np.asarray(decode(str(root / example.name), enough=enough).convert(mode))
-                yield pixels.reshape(*pixels.shape[:2], channels), example.label
+                image = decode(str(root / example.name), rendering, enough=enough)
+                pixels = np.asarray(image.convert(mode))
+                yield pixels.reshape(*pixels.shape[:2], rendering.channels), example.label
             except UserError as error:
                 broken.add(f"{root / example.name}: {error}")
                 yield None, example.label

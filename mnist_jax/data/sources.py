@@ -8,13 +8,15 @@ import ml_collections
 import numpy as np
 
 from mnist_jax.data.cache import Arrays, content_hash
+from mnist_jax.data.rendering import Rendering
 
 
 class Source(NamedTuple):
     """A data set before its splits are chosen.
 
     name: with its version, such as "mnist/3.0.1". lengths: split name -> examples.
-    read: split name -> its arrays and their sha256.
+    read: split name -> its arrays and their sha256. rendering: how image files became its pixels; None where
+    it is of none.
     """
 
     name: str
@@ -22,6 +24,7 @@ class Source(NamedTuple):
     class_names: tuple[str, ...]
     lengths: Mapping[str, int]
     read: Callable[[str], tuple[Arrays, str]]
+    rendering: Callable[[], Rendering | None] = lambda: None
 
 
 def digits(config: ml_collections.FrozenConfigDict) -> Source:

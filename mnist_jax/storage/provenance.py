@@ -81,6 +81,7 @@ def describe_data(dataset: Dataset, config: Any) -> dict[str, Any]:
             }
             for role in ROLES
         },
+        **({"rendering": dataset.rendering._asdict()} if dataset.rendering else {}),
     }
 
 

@@ -66,6 +66,25 @@ class _Split(TypedDict):
     class_counts: Annotated[list[int], _key("how many of each class")]
 
 
+class _Rendering(TypedDict):
+    channels: Annotated[int, _key("1 where all images are grey, else 3")]
+    integer: Annotated[
+        list[float] | None,
+        _key(
+            "of images with more than 8 bits: levels from the first number up to the second become 0 to 255, "
+            "others are cut off; null where the training split has none: those of 16 bits"
+        ),
+    ]
+    real: Annotated[list[float] | None, _key("the same of floating-point images; null: from 0 to 1")]
+    ground: Annotated[
+        int,
+        _key("the level under transparent parts: white (255), or what fewer training images vanish on"),
+    ]
+    clipped: Annotated[int, _key("images with levels outside of that range")]
+    reduced: Annotated[int, _key("images with 16 bits a colour, of which the upper 8 are read")]
+    first_frames: Annotated[int, _key("images with several frames or pages, of which the first is read")]
+
+
 class _Data(TypedDict):
     name: Annotated[str, _key("with the version, such as `mnist/3.0.1`")]
     version: NotRequired[Annotated[str, _key("of the data set")]]
@@ -73,6 +92,9 @@ class _Data(TypedDict):
     classes: Annotated[list[str], _key("names, by label")]
     image_shape: Annotated[list[int], _key("height, width, channels")]
     splits: Annotated[dict[str, _Split], _key("by role: train, validation, test")]
+    rendering: NotRequired[
+        Annotated[_Rendering, _key("of a set of image files: how they became 8-bit pixels, in `predict` too")]
+    ]
 
 
 class _Environment(TypedDict):
@@ -404,6 +426,7 @@ def render_keys() -> str:
         ("code", _Code),
         ("data", _Data),
         ("data.splits", _Split),
+        ("data.rendering", _Rendering),
         ("environment", _Environment),
         ("processes", _Process),
         ("best", _Best),
