@@ -1,56 +1,25 @@
 """Image files of any kind as a model takes them."""
 
-import glob
 import io
-import os
-from collections.abc import Iterable, Iterator
 
 import numpy as np
 from PIL import Image, ImageCms, ImageOps
 
 from mnist_jax.data.opening import FORMATS, has_frames, is_deep, is_grey, is_reduced, opened
-from mnist_jax.data.rendering import Facts, Rendering, find_levels, find_vanishing, to_8_bits
-from mnist_jax.system.errors import UserError
+from mnist_jax.data.rendering import (
+    Facts,
+    Rendering,
+    choose_rendering,
+    find_levels,
+    find_vanishing,
+    to_8_bits,
+)
 
 # In lower case, of all kinds that can be read here.
 SUFFIXES = tuple(sorted(suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS))
 ENOUGH = 512  # pixels a side, more than most models here take
 
 _ONE_COLOUR = 25  # deviation of levels, of 255, below which all that is visible is ink
-
-
-def find(names: Iterable[str]) -> Iterator[str]:
-    """The files that names mean: files as they are, of folders all images below, of globs what they match.
-
-    Raises UserError: a folder without images, a glob that matches nothing.
-    """
-    for name in names:
-        if os.path.isdir(name):
-            found = images_below(name)
-            missing = f"{name} has no image in it of a kind that can be read"
-        elif not os.path.exists(name) and glob.has_magic(name):
-            found = sorted(path for path in glob.iglob(name, recursive=True) if os.path.isfile(path))
-            missing = f"{name} matches no file"
-        else:
-            found, missing = [name], ""
-        if not found:
-            raise UserError(missing)
-        yield from found
-
-
-def images_below(folder: str) -> list[str]:
-    """The image files of a folder and of all folders in it, in order; hidden files are passed over.
-
-    Links to folders are followed, but no folder is entered twice.
-    """
-    found, entered = [], set()
-    for place, folders, names in os.walk(folder, followlinks=True):
-        if (real := os.path.realpath(place)) in entered:
-            folders.clear()
-            continue
-        entered.add(real)
-        found += [os.path.join(place, name) for name in names if is_image_name(name)]
-    return sorted(found)
 
 
 def is_image_name(name: str) -> bool:
@@ -90,6 +59,12 @@ def survey(file: str | io.BytesIO) -> Facts:
         transparent = image.has_transparency_data and not levels
         vanishes = find_vanishing(_shrunk(image.convert("RGBA"), ENOUGH)) if transparent else None
         return Facts(grey, levels, vanishes, reduced, frames)
+
+
+def own_rendering(file: str | io.BytesIO) -> Rendering:
+    """The rendering that a file would have as a set of its own."""
+    facts = [survey(file)]
+    return choose_rendering(facts, facts)
 
 
 def _plain(image: Image.Image, rendering: Rendering, *, grey: bool) -> Image.Image:

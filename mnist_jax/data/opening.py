@@ -29,6 +29,7 @@ _OPENED = tuple(name for name in FORMATS if name in Image.OPEN)
 _IN_FRAMES = ("AVIF", "DCX", "GIF", "PNG", "TIFF", "WEBP")  # others have layers, thumbnails or depth
 _MOST = 2**28  # bytes of a decoded image
 
+HEIC_SUFFIXES = (".heic", ".heif", ".hif")
 HEIC_REMEDY = "HEIC needs pillow-heif: pip install '.[heic]'"
 _HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 

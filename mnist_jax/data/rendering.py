@@ -70,6 +70,19 @@ class Rendering(NamedTuple):
     reduced: int = 0
     first_frames: int = 0
 
+    def require_range(self, levels: Levels | None) -> None:
+        """Refuses levels that have no meaning, because the set has none of their kind to scale them by.
+
+        Raises UserError.
+        """
+        if levels and getattr(self, levels.kind) is None and _outside(levels, None):
+            low, high = _DEFAULTS[levels.kind]
+            raise UserError(
+                f"its levels must be from {low:g} to {high - (levels.kind == 'integer'):g} (got "
+                f"{levels.lowest:g} to {levels.highest:g}), since the training split has no {levels.kind} "
+                "ones; save it with 8 bits"
+            )
+
     def notice(self) -> str:
         """What is done to pictures that are not plain 8 bits, in a line; "" where there are none."""
         ranges = [
@@ -195,11 +208,8 @@ def _scaled(block: np.ndarray, rendering: Rendering) -> np.ndarray:
     known = getattr(rendering, kind)
     low, high = known or _DEFAULTS[kind]
     values = np.nan_to_num(block.astype(np.float64), nan=low, posinf=high, neginf=low)
-    if not known and _outside(Levels(kind, values.min(), values.max()), None):
-        raise UserError(
-            f"its levels must be from {low:g} to {high - (kind == 'integer'):g} (got {values.min():g} to "
-            f"{values.max():g}), since the training split has no {kind} ones; save it with 8 bits"
-        )
+    if not known:
+        rendering.require_range(Levels(kind, values.min(), values.max()))
     return np.clip((values - low) * (256 / (high - low)), 0, 255).astype(np.uint8)
 
 

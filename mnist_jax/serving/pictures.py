@@ -5,8 +5,7 @@ import io
 import numpy as np
 from PIL import Image, ImageOps
 
-from mnist_jax.data.image_files import ENOUGH, decode, survey
-from mnist_jax.data.rendering import choose_rendering
+from mnist_jax.data.image_files import ENOUGH, decode, own_rendering
 from mnist_jax.serving.classifier import Classifier
 from mnist_jax.serving.ink import STYLES, fit_ink
 
@@ -20,8 +19,7 @@ def read_image(file: str | io.BytesIO, classifier: Classifier) -> tuple[np.ndarr
     """
     rendering, shape = classifier.rendering, classifier.image_shape
     if _by_ink(shape, classifier.data_name):
-        facts = [survey(file)]
-        rendering = choose_rendering(facts, facts)._replace(ground=None)
+        rendering = own_rendering(file)._replace(ground=None)
     image = decode(file, rendering, enough=max(ENOUGH, *shape[:2]))
     return fit_image(image, shape, classifier.data_name)
 

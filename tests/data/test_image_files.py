@@ -43,22 +43,3 @@ def test_photographs_are_upright(orientation, turn):
 def test_what_cannot_be_read_is_told(content, told):
     with pytest.raises(UserError, match=told):
         image_files.decode(io.BytesIO(content))
-
-
-def test_files_are_found_by_name_folder_and_pattern(tmp_path):
-    for name in ("b.PNG", "a.jpg", "deep/c.webp", "d.tif", "e.jfif", "notes.txt"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-
-    def found(*names):
-        paths = image_files.find([str(tmp_path / name) for name in names])
-        return [path.removeprefix(f"{tmp_path}/") for path in paths]
-
-    assert found("") == ["a.jpg", "b.PNG", "d.tif", "deep/c.webp", "e.jfif"]
-    assert found("b.PNG", "gone.png", "**/*.webp") == ["b.PNG", "gone.png", "deep/c.webp"]
-    (tmp_path / "[1].png").touch()
-    assert found("[1].png") == ["[1].png"]
-    for name, told in (("x*", "matches no file"), ("empty", "has no image in it of a kind that can be read")):
-        (tmp_path / "empty").mkdir(exist_ok=True)
-        with pytest.raises(UserError, match=told):
-            found(name)
