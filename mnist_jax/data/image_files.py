@@ -56,9 +56,11 @@ def survey(file: str | io.BytesIO) -> Facts:
     with opened(file) as image:
         grey, reduced, frames = is_grey(image), is_reduced(image), has_frames(image)
         levels = find_levels(image) if is_deep(image) else None
-        transparent = image.has_transparency_data and not levels
-        vanishes = find_vanishing(_shrunk(image.convert("RGBA"), ENOUGH)) if transparent else None
-        return Facts(grey, levels, vanishes, reduced, frames)
+        facts = Facts(grey, levels, None, reduced, frames)
+        if not image.has_transparency_data:
+            return facts
+        visible = to_8_bits(image, choose_rendering([facts], [facts])) if levels else image
+        return facts._replace(vanishes=find_vanishing(_shrunk(visible.convert("RGBA"), ENOUGH)))
 
 
 def own_rendering(file: str | io.BytesIO) -> Rendering:

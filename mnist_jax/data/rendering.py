@@ -58,6 +58,7 @@ class Rendering(NamedTuple):
             the training split has none: it is that of 16 bits, or from 0 to 1, and others are refused.
         ground: the level under transparent parts; None: as the ink of each picture needs.
         clipped: pictures with levels outside of the range.
+        transparent: pictures that have transparent parts.
         reduced: pictures with 16 bits a colour, of which the upper 8 are read.
         first_frames: pictures with several frames or pages, of which the first is read.
     """
@@ -67,6 +68,7 @@ class Rendering(NamedTuple):
     real: Sequence[float] | None = None
     ground: int | None = GROUNDS[0]
     clipped: int = 0
+    transparent: int = 0
     reduced: int = 0
     first_frames: int = 0
 
@@ -86,21 +88,21 @@ class Rendering(NamedTuple):
     def notice(self) -> str:
         """What is done to pictures that are not plain 8 bits, in a line; "" where there are none."""
         ranges = [
-            f"{kind} levels from {low:g} to {high:g} become 0 to 256"
+            f"{kind} levels from {low:g} up to {high:g} become 0 to 255"
             for kind, (low, high) in (("integer", self.integer or (0, 0)), ("real", self.real or (0, 0)))
             if high > low
         ]
         counts = [
-            f"{count:,} {what}"
+            f"{what}: {count:,}"
             for count, what in (
-                (self.clipped, "exceed that range and are cut off"),
-                (self.reduced, "have 16 bits a colour, of which 8 are read"),
-                (self.first_frames, "have several frames, of which the first is read"),
+                (self.clipped, "cut off at that range"),
+                (self.transparent, f"with transparent parts, which become level {self.ground}"),
+                (self.reduced, "with 16 bits a colour, of which 8 are read"),
+                (self.first_frames, "with several frames or pages, of which the first is read"),
             )
             if count
         ]
-        ground = [] if self.ground == GROUNDS[0] else [f"what is transparent is put on level {self.ground}"]
-        return "; ".join([*ranges, *counts, *ground])
+        return "; ".join([*ranges, *counts])
 
 
 def choose_rendering(training: Iterable[Facts], used: Iterable[Facts]) -> Rendering:
@@ -122,6 +124,7 @@ def choose_rendering(training: Iterable[Facts], used: Iterable[Facts]) -> Render
         ranges["real"],
         GROUNDS[int(vanished.argmin())],
         clipped=sum(_outside(one.levels, ranges[one.levels.kind]) for one in used if one.levels),
+        transparent=sum(one.vanishes is not None for one in used),
         reduced=sum(one.reduced for one in used),
         first_frames=sum(one.frames for one in used),
     )

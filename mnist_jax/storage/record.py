@@ -81,6 +81,7 @@ class _Rendering(TypedDict):
         _key("the level under transparent parts: white (255), or what fewer training images vanish on"),
     ]
     clipped: Annotated[int, _key("images with levels outside of that range")]
+    transparent: Annotated[int, _key("images with transparent parts")]
     reduced: Annotated[int, _key("images with 16 bits a colour, of which the upper 8 are read")]
     first_frames: Annotated[int, _key("images with several frames or pages, of which the first is read")]
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from drawn import seven
 from PIL import Image
-from written import encoded
+from written import black_alone, encoded
 
 from mnist_jax.data import image_files
 from mnist_jax.system.errors import UserError
@@ -43,3 +43,19 @@ def test_photographs_are_upright(orientation, turn):
 def test_what_cannot_be_read_is_told(content, told):
     with pytest.raises(UserError, match=told):
         image_files.decode(io.BytesIO(content))
+
+
+def test_colours_of_ink_follow_their_profile():
+    """The profile sees black ink alone; without one, cyan is cyan."""
+    cyan = Image.new("CMYK", (8, 8), (255, 0, 0, 0))
+    for form in ("TIFF", "JPEG"):
+        assert image_files.decode(encoded(cyan, form)).getpixel((3, 3)) == (0, 255, 255)
+        with_profile = encoded(cyan, form, icc_profile=black_alone())
+        assert image_files.decode(with_profile).getpixel((3, 3)) == (255, 255, 255)
+
+
+def test_lab_becomes_srgb():
+    """sRGB's red has L 53, a 80 and b 67: https://en.wikipedia.org/wiki/SRGB."""
+    red = Image.new("LAB", (8, 8), (round(53.2 * 2.55), 128 + 80, 128 + 67))
+    found = image_files.decode(encoded(red, "TIFF")).getpixel((3, 3))
+    assert np.abs(np.subtract(found, (255, 0, 0))).max() <= 20

@@ -70,17 +70,24 @@ def tiff(
 def png(pixels: np.ndarray, **chunks: bytes) -> io.BytesIO:
     """A PNG, uint16 (H, W, C), of the colours that C means; chunks: further ones, such as tRNS."""
     height, width, colours = pixels.shape
-    kind = {1: 0, 2: 4, 3: 2, 4: 6}[colours]
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+    return _png((width, height, 16, {1: 0, 2: 4, 3: 2, 4: 6}[colours]), rows, **chunks)
+
+
+def low_png(levels: list[int], bits: int, *, transparent: int) -> io.BytesIO:
+    """A grey PNG of one row, with 1, 2 or 4 bits a pixel, one of whose levels is transparent."""
+    row = "".join(f"{level:0{bits}b}" for level in levels).ljust(16, "0")
+    packed = b"\0" + int(row, 2).to_bytes(2, "big")[: -(-len(levels) * bits // 8)]
+    return _png((len(levels), 1, bits, 0), packed, tRNS=struct.pack(">H", transparent))
+
+
+def _png(head: tuple[int, int, int, int], rows: bytes, **chunks: bytes) -> io.BytesIO:
+    """head: width, height, bits and kind of colours."""
     content = {
-        "IHDR": struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0),
-        **chunks,
-        "IDAT": zlib.compress(rows),
-        "IEND": b"",
-    }
+        "IHDR": struct.pack(">IIBBBBB", *head, 0, 0, 0), **chunks, "IDAT": zlib.compress(rows), "IEND": b""
+    }  # fmt: skip
     parts = [
-        struct.pack(">I", len(data))
-        + name.encode()
+        struct.pack(">I4s", len(data), name.encode())
         + data
         + struct.pack(">I", zlib.crc32(name.encode() + data))
         for name, data in content.items()
