@@ -14,6 +14,7 @@ from mnist_jax.data.rendering import (
     find_vanishing,
     to_8_bits,
 )
+from mnist_jax.system.errors import UserError
 
 # In lower case, of all kinds that can be read here.
 SUFFIXES = tuple(sorted(suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS))
@@ -76,11 +77,21 @@ def _plain(image: Image.Image, rendering: Rendering, *, grey: bool) -> Image.Ima
     mode = "RGBA" if image.has_transparency_data else "L" if grey else "RGB"
     profile = image.info.get("icc_profile") if image.mode == "CMYK" else None
     if profile or image.mode == "LAB":
+        return _to_srgb(image, profile)
+    return image if image.mode == mode else image.convert(mode)
+
+
+def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """An image (CMYK or LAB) in the colours that its profile, or LAB, says."""
+    try:
         source = ImageCms.getOpenProfile(io.BytesIO(profile)) if profile else ImageCms.createProfile("LAB")
         converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
-        assert converted
-        return converted
-    return image if image.mode == mode else image.convert(mode)
+    except (ImageCms.PyCMSError, OSError) as error:
+        raise UserError(
+            f"its colour profile must be one of {image.mode} (got another); save it as RGB"
+        ) from error
+    assert converted
+    return converted
 
 
 def _shrunk(image: Image.Image, enough: int | None) -> Image.Image:

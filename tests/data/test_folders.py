@@ -286,3 +286,30 @@ def test_a_run_on_a_folder_is_as_good_as_one_on_the_set_it_was_made_of(tiny_run,
     assert found["examples"] == expected["examples"] == 300
     # The order is another, so the model is; chance is 10%, with a deviation of 1.7% for 300 examples.
     assert min(found["accuracy"], expected["accuracy"]) > 0.3
+
+
+def test_levels_that_the_training_split_gives_no_range_are_refused_by_name(root):
+    deep = root / "test" / "cat" / "deep.tif"
+    Image.fromarray(np.full((4, 6), 300, np.float32)).save(deep)
+    with pytest.raises(
+        UserError, match=f"^{deep}: its levels must be from 0 to 1 .got 300 to 300."
+    ) as caught:
+        load(root)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_range_follows_from_what_is_trained_on(root, capsys):
+    """12 bits in 16 to train on, and one of 16 bits in validation or test."""
+    for path in sorted(root.rglob("*.png")):
+        level = 4095 if path.parts[-3] == "train" else 65535
+        Image.fromarray(np.full((4, 6), level, np.uint16)).save(path)
+    dataset = load(root)
+    assert (dataset.rendering.integer, dataset.rendering.clipped) == ([0, 4096], 1)
+    assert (dataset.train.images == 255).all()
+    assert (
+        "integer levels from 0 up to 4096 become 0 to 255; cut off at that range: 1"
+        in capsys.readouterr().err
+    )
+    other = load(root, train="test", validation="train[90%:]", test="train[:90%]")
+    assert (other.rendering.integer, other.rendering.clipped) == ([0, 65536], 0)
+    assert set(other.test.images.ravel()) == {4095 >> 8}

@@ -3,7 +3,7 @@ import io
 import numpy as np
 import pytest
 from drawn import seven
-from PIL import Image
+from PIL import Image, ImageCms
 from written import black_alone, encoded
 
 from mnist_jax.data import image_files
@@ -52,6 +52,9 @@ def test_colours_of_ink_follow_their_profile():
         assert image_files.decode(encoded(cyan, form)).getpixel((3, 3)) == (0, 255, 255)
         with_profile = encoded(cyan, form, icc_profile=black_alone())
         assert image_files.decode(with_profile).getpixel((3, 3)) == (255, 255, 255)
+    for wrong in (b"none", ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()):
+        with pytest.raises(UserError, match="^its colour profile must be one of CMYK"):
+            image_files.decode(encoded(cyan, "TIFF", icc_profile=wrong))
 
 
 def test_lab_becomes_srgb():

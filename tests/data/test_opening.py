@@ -2,23 +2,14 @@
 
 import io
 import os
-import struct
-import zlib
 
 import numpy as np
 import pytest
 from PIL import Image
-from written import encoded, png, tiff
+from written import declared_png, encoded, tiff
 
 from mnist_jax.data.opening import FORMATS, HEIC_REMEDY, has_frames, is_grey, is_image, opened
 from mnist_jax.system.errors import UserError
-
-
-def declared_png(side: int) -> io.BytesIO:
-    """A PNG whose head has a size, and which has one pixel."""
-    content = png(np.zeros((1, 1, 4), np.uint16)).getvalue()
-    head = b"IHDR" + struct.pack(">II", side, side) + content[24:29]
-    return io.BytesIO(content[:12] + head + struct.pack(">I", zlib.crc32(head)) + content[33:])
 
 
 def in_one_tile(side: int) -> io.BytesIO:

@@ -74,6 +74,13 @@ def png(pixels: np.ndarray, **chunks: bytes) -> io.BytesIO:
     return _png((width, height, 16, {1: 0, 2: 4, 3: 2, 4: 6}[colours]), rows, **chunks)
 
 
+def declared_png(side: int) -> io.BytesIO:
+    """A PNG whose head has a size, and which has one pixel."""
+    content = png(np.zeros((1, 1, 4), np.uint16)).getvalue()
+    head = b"IHDR" + struct.pack(">II", side, side) + content[24:29]
+    return io.BytesIO(content[:12] + head + struct.pack(">I", zlib.crc32(head)) + content[33:])
+
+
 def low_png(levels: list[int], bits: int, *, transparent: int) -> io.BytesIO:
     """A grey PNG of one row, with 1, 2 or 4 bits a pixel, one of whose levels is transparent."""
     row = "".join(f"{level:0{bits}b}" for level in levels).ljust(16, "0")

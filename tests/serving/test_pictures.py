@@ -1,10 +1,12 @@
 """Images as a model takes them: from one file the same pixels in training and everywhere else."""
 
 import io
+import json
 import shutil
 
 import numpy as np
 import pytest
+from conftest import TINY, run_command, run_main
 from drawn import seven
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -125,6 +127,10 @@ def test_every_mode_has_the_same_pixels_on_all_ways(tmp_path, image_size):
     }
     opaque = ("jpeg", "bmp", "jpeg2000", "gif", "ppm", "pcx")
     files |= {f"{form}.{form[:4]}": encoded(image.convert("RGB"), form) for form in opaque}
+    exif = Image.Exif()
+    exif[274] = 6  # to be turned by 90 degrees
+    upright = image.convert("RGB").transpose(Image.Transpose.ROTATE_90)
+    files["turned.jpg"] = encoded(upright, "JPEG", exif=exif)
     check_all_ways(tmp_path, files, image_size)
 
 
@@ -198,3 +204,36 @@ def test_other_sets_are_scaled_and_cropped_about_the_middle():
     assert ink is None
     grey, _ = fit_image(Image.fromarray(wide), (8, 8, 1), "fashion_mnist")
     assert grey.shape == (8, 8, 1)
+
+
+@pytest.mark.whole
+def test_a_run_on_deep_pictures_predicts_and_exports_by_its_own_range(tmp_path):
+    """12 bits in 16, and the same with 8 bits: one fingerprint, one set of probabilities."""
+    rng = np.random.default_rng(0)
+    for number in range(60):
+        level = 40 if number % 2 else 200
+        pixels = (level + rng.integers(0, 40, (8, 8))).astype(np.uint16)
+        name = f"{'test' if number < 10 else 'train'}/{'dim' if number % 2 else 'bright'}/{number}.png"
+        for kind, image in (("deep", pixels << 4), ("plain", pixels.astype(np.uint8))):
+            path = tmp_path / kind / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(path)
+    flags = (*TINY, "--config.data.name=folder", "--config.data.train=train[:80%]", "--config.data.test=test")
+    records = []
+    for kind in ("deep", "plain"):
+        own = (f"--config.data.dir={tmp_path / kind}", f"--workdir={tmp_path / 'runs' / kind}")
+        done = run_main(*flags, "--config.data.validation=train[80%:]", *own)
+        assert done.returncode == 0, done.stderr
+        records.append(json.loads((tmp_path / "runs" / kind / "run.json").read_text())["data"])
+    deep, plain = records
+    assert deep["fingerprint"] == plain["fingerprint"]
+    assert (deep["rendering"]["integer"], plain["rendering"]["integer"]) == ([0, 4096], None)
+    workdir = tmp_path / "runs" / "deep"
+    asked_of = [tmp_path / kind / "test" for kind in ("deep", "plain")]
+    found = run_command("predict", f"--workdir={workdir}", "--json", *asked_of)
+    lines = [json.loads(line)["top"] for line in found.stdout.splitlines()]
+    assert lines[: len(lines) // 2] == lines[len(lines) // 2 :]
+    assert run_command("export", f"--workdir={workdir}").returncode == 0
+    assert (
+        json.loads((workdir / "export" / "config.json").read_text())["data"]["rendering"] == deep["rendering"]
+    )
