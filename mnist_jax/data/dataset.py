@@ -19,7 +19,7 @@ from mnist_jax.system.terminal import warn
 _WITHOUT = {
     "train": "the model cannot learn them",
     "validation": "they have no part in the choice of the checkpoint",
-    "test": "their metrics are null",
+    "test": "their recall and curves are undefined",
 }
 SOURCES = {"digits": digits, "folder": image_folder}  # by config.data.name
 

@@ -88,7 +88,9 @@ def image_folder(config: ml_collections.FrozenConfigDict) -> Source:
         where = f" (listed in {listed()})" if left_out["broken"] else ""
         notes += (f"files left out of {root}: {describe_left_out(left_out)}{where}",)
     lengths = {name: len(split.names) for name, split in {**layout.splits, **used}.items()}
-    return Source(name, version, classes, lengths, read, layout.expressions, left_out, notes)
+    return Source(
+        name, version, classes, lengths, read, expressions=layout.expressions, left_out=left_out, notes=notes
+    )
 
 
 def stratified(files: Sequence[Sequence[str]], classes: Sequence[str]) -> list[tuple[str, int]]:
