@@ -57,8 +57,7 @@ def load(config: ml_collections.FrozenConfigDict) -> Dataset:
     Raises UserError: no such data set or split, splits that overlap, no network for a download, a folder
     that cannot be written, images of different sizes or more channels than the config normalizes.
     """
-    own = SOURCES.get(config.name, canonical_set)
-    source = own(config) or tfds_set(config)
+    source = _source(config)
     expressions = {role: config[role] or source.expressions.get(role, "") for role in ROLES}
     ranges = {role: _ranges(role, expressions[role], source) for role in ROLES}
     _check_disjoint(expressions, ranges)
@@ -85,6 +84,19 @@ def load(config: ml_collections.FrozenConfigDict) -> Dataset:
     for line in _unseen_classes(dataset):
         warn(line)
     return dataset
+
+
+def version_of(config: ml_collections.FrozenConfigDict) -> str:
+    """The version of the set of `config.data`: of a folder a hash of the names and sizes of its files.
+
+    Raises UserError: see `load`; no example is read.
+    """
+    return _source(config).version
+
+
+def _source(config: ml_collections.FrozenConfigDict) -> Source:
+    own = SOURCES.get(config.name, canonical_set)
+    return own(config) or tfds_set(config)
 
 
 def _ranges(role: str, expression: str, source: Source) -> list[tuple[str, int, int]]:

@@ -48,7 +48,7 @@ class Reproduction(NamedTuple):
 
 
 def config_of(record: Mapping[str, Any], folders: Mapping[str, str | None]) -> ml_collections.ConfigDict:
-    """The config of a run.json, which may be another person's: it does not choose what is read or written here.
+    """The config of a run.json, which may be another person's: the folders of the data are the user's.
 
     Args:
         record: the run.json.
@@ -67,7 +67,7 @@ def config_of(record: Mapping[str, Any], folders: Mapping[str, str | None]) -> m
     if asked:
         flags = " ".join(f"--{name}={shlex.quote(value)}" for name, value in asked.items())
         raise UserError(
-            f"folders of the data must be on the command line (got none of the record's): {flags}"
+            f"the data's folders must be on the command line (got none of the record's); add {flags}"
         )
     config.data.update({name: folders.get(name) or "" for name in DATA_FOLDERS})
     return config

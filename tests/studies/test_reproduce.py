@@ -108,7 +108,7 @@ def test_folders_of_a_record_count_when_they_are_on_the_command_line(tiny_run, t
     done = reproduced(workdir)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "must be on the command line" in done.stderr
-    assert done.stderr.endswith(": --dir='/its/my pictures' --data_dir=/its/sets\n")
+    assert done.stderr.endswith("; add --dir='/its/my pictures' --data_dir=/its/sets\n")
     record = read_record(workdir)
     config = reproduce.config_of(record, {"dir": "/its/my pictures", "data_dir": "", "manual_dir": None})
     assert config.data.dir == "/its/my pictures"
