@@ -24,6 +24,7 @@ from mnist_jax.config.rules import (
 )
 
 IN_EVERY_RECORD = object()
+DATA_FOLDERS = ("dir", "data_dir", "manual_dir", "cache_dir")  # fields of `config.data`
 
 
 class Field(NamedTuple):

@@ -20,7 +20,7 @@ from mnist_jax.system.terminal import warn
 _WITHOUT = {
     "train": "the model cannot learn them",
     "validation": "they have no part in the choice of the checkpoint",
-    "test": "their metrics are null",
+    "test": "their recall and curves are undefined",
 }
 SOURCES = {"digits": digits, "folder": image_folder}  # by config.data.name
 
@@ -60,8 +60,7 @@ def load(config: ml_collections.FrozenConfigDict) -> Dataset:
     Raises UserError: no such data set or split, splits that overlap, no network for a download, a folder
     that cannot be written, images of different sizes or more channels than the config normalizes.
     """
-    own = SOURCES.get(config.name, canonical_set)
-    source = own(config) or tfds_set(config)
+    source = _source(config)
     expressions = {role: config[role] or source.expressions.get(role, "") for role in ROLES}
     ranges = {role: _ranges(role, expressions[role], source) for role in ROLES}
     _check_disjoint(expressions, ranges)
@@ -91,6 +90,19 @@ def load(config: ml_collections.FrozenConfigDict) -> Dataset:
     if dataset.rendering and (notice := dataset.rendering.notice()):
         warn(f"images of {source.name}: {notice}")
     return dataset
+
+
+def version_of(config: ml_collections.FrozenConfigDict) -> str:
+    """The version of the set of `config.data`: of a folder a hash of the names and sizes of its files.
+
+    Raises UserError: see `load`; no example is read.
+    """
+    return _source(config).version
+
+
+def _source(config: ml_collections.FrozenConfigDict) -> Source:
+    own = SOURCES.get(config.name, canonical_set)
+    return own(config) or tfds_set(config)
 
 
 def _ranges(role: str, expression: str, source: Source) -> list[tuple[str, int, int]]:

@@ -97,7 +97,17 @@ def image_folder(config: ml_collections.FrozenConfigDict) -> Source:
     if left_out:
         where = f" (listed in {listed()})" if left_out["broken"] else ""
         notes += (f"files left out of {root}: {describe_left_out(left_out)}{where}",)
-    return Source(name, version, classes, lengths, read, layout.expressions, left_out, notes, rendering)
+    return Source(
+        name,
+        version,
+        classes,
+        lengths,
+        read,
+        expressions=layout.expressions,
+        left_out=left_out,
+        notes=notes,
+        rendering=rendering,
+    )
 
 
 def stratified(files: Sequence[Sequence[str]], classes: Sequence[str]) -> list[tuple[str, int]]:
