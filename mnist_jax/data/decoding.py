@@ -66,5 +66,6 @@ def fit_square(image: np.ndarray, size: int) -> np.ndarray:
     """
     if size == 0 or image.shape[:2] == (size, size):
         return image
-    fitted = ImageOps.fit(Image.fromarray(image.squeeze()), (size, size), Image.Resampling.LANCZOS)
+    plain = image[..., 0] if image.shape[2] == 1 else image
+    fitted = ImageOps.fit(Image.fromarray(plain), (size, size), Image.Resampling.LANCZOS)
     return np.asarray(fitted).reshape(size, size, image.shape[2])

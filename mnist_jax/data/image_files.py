@@ -1,60 +1,26 @@
 """Image files of any kind as a model takes them."""
 
-import contextlib
-import glob
 import io
-import math
-import os
-from collections.abc import Iterable, Iterator
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageOps
 
+from mnist_jax.data.opening import FORMATS, has_frames, is_deep, is_grey, is_reduced, opened
+from mnist_jax.data.rendering import (
+    Facts,
+    Rendering,
+    choose_rendering,
+    find_levels,
+    find_vanishing,
+    to_8_bits,
+)
 from mnist_jax.system.errors import UserError
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp")
-
-# Others are left out that run programs, such as EPS, or that few have tried to break.
-_FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF")
+# In lower case, of all kinds that can be read here.
+SUFFIXES = tuple(sorted(suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS))
 ENOUGH = 512  # pixels a side, more than most models here take
 
-_GREY = ("1", "L", "La", "LA")  # modes of Pillow
-_DEEP = ("I", "F")  # how those begin that are grey with more than 8 bits
 _ONE_COLOUR = 25  # deviation of levels, of 255, below which all that is visible is ink
-
-
-def find(names: Iterable[str]) -> Iterator[str]:
-    """The files that names mean: files as they are, of folders all images below, of globs what they match.
-
-    Raises UserError: a folder without images, a glob that matches nothing.
-    """
-    for name in names:
-        if os.path.isdir(name):
-            found = images_below(name)
-            missing = f"{name} has no {', '.join(SUFFIXES)} files in it"
-        elif not os.path.exists(name) and glob.has_magic(name):
-            found = sorted(path for path in glob.iglob(name, recursive=True) if os.path.isfile(path))
-            missing = f"{name} matches no file"
-        else:
-            found, missing = [name], ""
-        if not found:
-            raise UserError(missing)
-        yield from found
-
-
-def images_below(folder: str) -> list[str]:
-    """The image files of a folder and of all folders in it, in order; hidden files are passed over.
-
-    Links to folders are followed, but no folder is entered twice.
-    """
-    found, entered = [], set()
-    for place, folders, names in os.walk(folder, followlinks=True):
-        if (real := os.path.realpath(place)) in entered:
-            folders.clear()
-            continue
-        entered.add(real)
-        found += [os.path.join(place, name) for name in names if is_image_name(name)]
-    return sorted(found)
 
 
 def is_image_name(name: str) -> bool:
@@ -62,81 +28,94 @@ def is_image_name(name: str) -> bool:
     return name.lower().endswith(SUFFIXES) and not name.startswith(".")
 
 
-def is_image(content: bytes) -> bool:
-    """Whether a file of this content is meant to be an image, damaged or not."""
-    try:
-        Image.open(io.BytesIO(content), formats=_FORMATS)
-    except UnidentifiedImageError:
-        return False
-    except Exception:  # known, but not to be read
-        return True
-    return True
+def decode(
+    file: str | io.BytesIO, rendering: Rendering | None = None, *, enough: int | None = ENOUGH
+) -> Image.Image:
+    """The image in a file, upright, as mode L or RGB; of several frames or pages the first.
 
+    Colours are as they are stored; those of CMYK and LAB become sRGB, by the file's profile where it has one.
 
-def decode(file: str | io.BytesIO, *, enough: int | None = ENOUGH) -> Image.Image:
-    """The image in a file, upright, as mode L or RGB; of several frames the first.
-
-    Transparent images are put on white, or on black where they are light themselves.
+    file: its path, or its content.
+    rendering: of its set, by which deep and transparent images become plain ones; None: the default.
     enough: pixels a side that are of use: images much larger are shrunk at once; None: never.
     Raises UserError: it is no image that can be read.
     """
-    with _opened(file) as image:
-        if enough:
-            image.draft(None, (enough, enough))  # a photograph as JPEG is decoded to a part of its size
-        return _plain(ImageOps.exif_transpose(image), enough)
+    rendering = rendering or Rendering()
+    with opened(file, draft=enough) as image:
+        grey = is_grey(image)
+        ImageOps.exif_transpose(image, in_place=True)
+        plain = _shrunk(_plain(image, rendering, grey=grey), enough)
+        return _on_ground(plain, rendering.ground).convert("L" if grey else "RGB")
 
 
-def is_grey(file: str | io.BytesIO) -> bool:
-    """Whether an image can have no colour, by the head of its file alone.
+def survey(file: str | io.BytesIO) -> Facts:
+    """What of a file decides how its set is rendered.
 
-    Raises UserError: it is no image.
+    Only deep and transparent images are decoded for it.
+    Raises UserError: it is no image that can be read.
     """
-    with _opened(file) as image:
-        if image.mode == "P":
-            colours = np.reshape(image.getpalette("RGB") or [0, 1, 2], (-1, 3))
-            return bool((colours == colours[:, :1]).all())
-        return image.mode in _GREY or image.mode.startswith(_DEEP)
+    with opened(file) as image:
+        grey, reduced, frames = is_grey(image), is_reduced(image), has_frames(image)
+        levels = find_levels(image) if is_deep(image) else None
+        facts = Facts(grey, levels, None, reduced, frames)
+        if not image.has_transparency_data:
+            return facts
+        visible = to_8_bits(image, choose_rendering([facts], [facts])) if levels else image
+        return facts._replace(vanishes=find_vanishing(_shrunk(visible.convert("RGBA"), ENOUGH)))
 
 
-@contextlib.contextmanager
-def _opened(file: str | io.BytesIO) -> Iterator[Image.Image]:
+def own_rendering(file: str | io.BytesIO) -> Rendering:
+    """The rendering that a file would have as a set of its own."""
+    facts = [survey(file)]
+    return choose_rendering(facts, facts)
+
+
+def _plain(image: Image.Image, rendering: Rendering, *, grey: bool) -> Image.Image:
+    """An image as mode L, RGB or RGBA, which has 8 bits."""
+    if is_deep(image):
+        image = to_8_bits(image, rendering)
+    mode = "RGBA" if image.has_transparency_data else "L" if grey else "RGB"
+    profile = image.info.get("icc_profile") if image.mode == "CMYK" else None
+    if profile or image.mode == "LAB":
+        return _to_srgb(image, profile)
+    return image if image.mode == mode else image.convert(mode)
+
+
+def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """An image (CMYK or LAB) in the colours that its profile, or LAB, says."""
     try:
-        with Image.open(file, formats=_FORMATS) as image:
-            if image.width * image.height > (Image.MAX_IMAGE_PIXELS or math.inf):
-                raise Image.DecompressionBombError
-            yield image
-    except Image.DecompressionBombError as error:
-        raise UserError(f"it has more than {Image.MAX_IMAGE_PIXELS:,} pixels; make it smaller") from error
-    except UnidentifiedImageError as error:
-        raise UserError("it is not an image of a kind that can be read") from error
-    except OSError as error:
-        raise UserError(error.strerror or f"it is damaged: {error}") from error
-    except Exception as error:  # what decoders raise on damaged files is without end
-        raise UserError(f"it is damaged: {type(error).__name__}: {error}") from error
+        source = ImageCms.getOpenProfile(io.BytesIO(profile)) if profile else ImageCms.createProfile("LAB")
+        converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError) as error:
+        raise UserError(
+            f"its colour profile must be one of {image.mode} (got another); save it as RGB"
+        ) from error
+    assert converted
+    return converted
 
 
-def _plain(image: Image.Image, enough: int | None) -> Image.Image:
-    if image.mode.startswith(_DEEP):
-        levels = np.nan_to_num(np.asarray(image, np.float32), posinf=0, neginf=0)
-        image = Image.fromarray(np.uint8((levels - levels.min()) / max(np.ptp(levels), 1e-9) * 255))
-    grey = image.mode in _GREY
-    transparent = image.has_transparency_data
-    image = image.convert("RGBA" if transparent else "L" if grey else "RGB")
+def _shrunk(image: Image.Image, enough: int | None) -> Image.Image:
     if enough:
         image.thumbnail((2 * enough, 2 * enough))
-    return (_on_ground(image) if transparent else image).convert("L" if grey else "RGB")
+    return image
 
 
-def _on_ground(image: Image.Image) -> Image.Image:
-    """A transparent image (RGBA) on the ground that its ink needs, or on more of its own paper."""
+def _on_ground(image: Image.Image, ground: int | None) -> Image.Image:
+    """An image on a ground, or on the one that its ink needs, where it is transparent."""
+    if image.mode != "RGBA":
+        return image
+    level = _ground_of_ink(image) if ground is None else ground
+    return Image.alpha_composite(Image.new("RGBA", image.size, (level, level, level, 255)), image)
+
+
+def _ground_of_ink(image: Image.Image) -> int:
+    """The ground that the ink of an image (RGBA) needs, or more of its own paper."""
     pixels = np.asarray(image, np.float32)
     levels, opacity = pixels[..., :3].mean(axis=-1), pixels[..., 3]
     if not opacity.any():
-        return Image.new("RGB", image.size)
+        return 0
     mean = np.average(levels, weights=opacity)
     if np.average((levels - mean) ** 2, weights=opacity) < _ONE_COLOUR**2:
-        ground = 0 if mean > 127 else 255
-    else:
-        counts, _ = np.histogram(levels, bins=16, range=(0, 256), weights=opacity)
-        ground = int(counts.argmax()) * 16 + 8
-    return Image.alpha_composite(Image.new("RGBA", image.size, (ground, ground, ground, 255)), image)
+        return 0 if mean > 127 else 255
+    counts, _ = np.histogram(levels, bins=16, range=(0, 256), weights=opacity)
+    return int(counts.argmax()) * 16 + 8

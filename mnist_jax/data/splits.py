@@ -10,6 +10,12 @@ _PLAIN_TERM = re.compile(
 )
 
 
+def split_ranges(expression: str, lengths: Mapping[str, int]) -> list[tuple[str, int, int]]:
+    """The ranges that an expression names; see `plain_ranges`. Raises whatever TFDS's parser meets."""
+    ranges = plain_ranges(expression, lengths)
+    return ranges_by_tfds(expression, lengths) if ranges is None else ranges
+
+
 def plain_ranges(expression: str, lengths: Mapping[str, int]) -> list[tuple[str, int, int]] | None:
     """The ranges that an expression such as `train[:-5000]` or `train[90%:]+test` names, as TFDS has them.
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from mnist_jax.config.population import require_one_model
 from mnist_jax.config.validation import from_record, validate
+from mnist_jax.data.rendering import Rendering
 from mnist_jax.storage.checkpoints import Checkpoints
 from mnist_jax.storage.record import read_record, require_current
 from mnist_jax.system import devices
@@ -26,6 +27,8 @@ BATCH = 256  # images a forward pass: one shape, so one program
 class Classifier(NamedTuple):
     """data_name: the set it learned from, without version. image_shape: (H, W, C). step: of the checkpoint.
 
+    rendering: how image files become pixels, as in training.
+
     probabilities: of uint8 images (N, H, W, C), float64 (N, K).
     """
 
@@ -34,6 +37,7 @@ class Classifier(NamedTuple):
     image_shape: tuple[int, int, int]
     step: int
     probabilities: Callable[[np.ndarray], np.ndarray]
+    rendering: Rendering = Rendering()
 
 
 class Trained(NamedTuple):
@@ -72,8 +76,15 @@ def load_classifier(workdir: pathlib.Path, *, step: int | None = None) -> Classi
         batches = [classify(filled[start : start + BATCH]) for start in range(0, len(filled), BATCH)]
         return np.exp(np.concatenate(jax.device_get(batches)).astype(np.float64))[: len(images)]
 
-    name = trained.record["data"]["name"].split("/")[0]
-    return Classifier(name, trained.class_names, trained.image_shape, trained.step, probabilities)
+    about = trained.record["data"]
+    return Classifier(
+        about["name"].split("/")[0],
+        trained.class_names,
+        trained.image_shape,
+        trained.step,
+        probabilities,
+        Rendering(**about.get("rendering", {})),
+    )
 
 
 def load_trained(workdir: pathlib.Path, *, step: int | None = None) -> Trained:

@@ -12,11 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from mnist_jax.data.image_files import decode
 from mnist_jax.reporting.galleries import data_uri
 from mnist_jax.reporting.templates import load_template
 from mnist_jax.serving.classifier import Classifier
-from mnist_jax.serving.pictures import fit_image
+from mnist_jax.serving.pictures import read_image
 from mnist_jax.system.errors import UserError
 
 MAX_BYTES = 20 * 2**20  # of an image, as a file
@@ -72,7 +71,7 @@ class Demo:
         """
         classifier = self._classifier
         with self._lock:  # one large image in memory at a time
-            pixels, ink = fit_image(decode(io.BytesIO(content)), classifier.image_shape, classifier.data_name)
+            pixels, ink = read_image(io.BytesIO(content), classifier)
             probabilities = classifier.probabilities(pixels[None])[0]
         return {"probabilities": probabilities.tolist(), "ink": ink, "seen": data_uri(pixels)}
 

@@ -1,9 +1,27 @@
 """An image as the model of a run takes it."""
 
+import io
+
 import numpy as np
 from PIL import Image, ImageOps
 
+from mnist_jax.data.image_files import ENOUGH, decode, own_rendering
+from mnist_jax.serving.classifier import Classifier
 from mnist_jax.serving.ink import STYLES, fit_ink
+
+
+def read_image(file: str | io.BytesIO, classifier: Classifier) -> tuple[np.ndarray, str | None]:
+    """The image in a file as a model takes it: as in training, from the same file the same pixels.
+
+    Of digits, whose ink is told from their ground in each image anew, each has its own range and ground.
+
+    file: its path, or its content. Returns: see `fit_image`. Raises UserError: it cannot be read.
+    """
+    rendering, shape = classifier.rendering, classifier.image_shape
+    if _by_ink(shape, classifier.data_name):
+        rendering = own_rendering(file)._replace(ground=None)
+    image = decode(file, rendering, enough=max(ENOUGH, *shape[:2]))
+    return fit_image(image, shape, classifier.data_name)
 
 
 def fit_image(
@@ -16,9 +34,13 @@ def fit_image(
     Raises UserError: there is no digit on it.
     """
     height, width, channels = shape
-    if data_name in STYLES and channels == 1:
+    if _by_ink(shape, data_name):
         pixels, ink = fit_ink(np.asarray(image.convert("L")), height, STYLES[data_name])
         return pixels[..., None], ink
     image = image.convert("L" if channels == 1 else "RGB")
     fitted = ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
     return np.asarray(fitted).reshape(shape), None
+
+
+def _by_ink(shape: tuple[int, int, int], data_name: str) -> bool:
+    return data_name in STYLES and shape[2] == 1

@@ -61,9 +61,29 @@ class _Code(TypedDict):
 
 
 class _Split(TypedDict):
-    expression: Annotated[str, _key("as in the config")]
+    expression: Annotated[str, _key("as in the config, or by the layout of the folder")]
     examples: Annotated[int, _key("how many")]
     class_counts: Annotated[list[int], _key("how many of each class")]
+
+
+class _Rendering(TypedDict):
+    channels: Annotated[int, _key("1 where all images are grey, else 3")]
+    integer: Annotated[
+        list[float] | None,
+        _key(
+            "of images with more than 8 bits: levels from the first number up to the second become 0 to 255, "
+            "others are cut off; null where the training split has none: those of 16 bits"
+        ),
+    ]
+    real: Annotated[list[float] | None, _key("the same of floating-point images; null: from 0 to 1")]
+    ground: Annotated[
+        int,
+        _key("the level under transparent parts: white (255), or what fewer training images vanish on"),
+    ]
+    clipped: Annotated[int, _key("images with levels outside of that range")]
+    transparent: Annotated[int, _key("images with transparent parts")]
+    reduced: Annotated[int, _key("images with 16 bits a colour, of which the upper 8 are read")]
+    first_frames: Annotated[int, _key("images with several frames or pages, of which the first is read")]
 
 
 class _Data(TypedDict):
@@ -73,6 +93,18 @@ class _Data(TypedDict):
     classes: Annotated[list[str], _key("names, by label")]
     image_shape: Annotated[list[int], _key("height, width, channels")]
     splits: Annotated[dict[str, _Split], _key("by role: train, validation, test")]
+    rendering: NotRequired[
+        Annotated[_Rendering, _key("of a set of image files: how they became 8-bit pixels, in `predict` too")]
+    ]
+    left_out: NotRequired[
+        Annotated[
+            dict[str, int],
+            _key(
+                "files in the folder of images that are not examples, by suffix; `hidden or system` (and "
+                "all in such folders); with `skip_broken`, `broken`"
+            ),
+        ]
+    ]
 
 
 class _Environment(TypedDict):
@@ -337,7 +369,7 @@ class RunRecord:
             command=sys.argv,
             config=config.to_dict(),
             code=code,
-            data=describe_data(dataset, config.data),
+            data=describe_data(dataset),
             environment=environment,
             parameters=parameters,
             processes=[*earlier, process],
@@ -404,6 +436,7 @@ def render_keys() -> str:
         ("code", _Code),
         ("data", _Data),
         ("data.splits", _Split),
+        ("data.rendering", _Rendering),
         ("environment", _Environment),
         ("processes", _Process),
         ("best", _Best),

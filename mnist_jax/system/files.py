@@ -7,7 +7,7 @@ import os
 import pathlib
 import stat
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, BinaryIO
 
 import platformdirs
 
@@ -48,3 +48,12 @@ def seal_broken(content: bytes) -> bool:
 def text_hash(text: str) -> str:
     """sha256 of a text."""
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
+    """A file opened to be read; OSError for what is none, such as a pipe, which would be waited for."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is no regular file", os.fspath(path))
+    return open(descriptor, "rb")

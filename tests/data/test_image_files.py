@@ -3,19 +3,11 @@ import io
 import numpy as np
 import pytest
 from drawn import seven
-from PIL import Image
+from PIL import Image, ImageCms
+from written import black_alone, encoded
 
 from mnist_jax.data import image_files
-from mnist_jax.serving import pictures
 from mnist_jax.system.errors import UserError
-
-
-def file(image, form="PNG", **options) -> io.BytesIO:
-    content = io.BytesIO()
-    image.save(content, form, **options)
-    content.seek(0)
-    return content
-
 
 # The value of EXIF's tag 274, and how an image is turned that is shown upright under it.
 TURNS = {
@@ -36,60 +28,8 @@ def test_photographs_are_upright(orientation, turn):
     exif = Image.Exif()
     exif[274] = orientation
     turned = upright if turn is None else upright.transpose(turn)
-    decoded = np.asarray(image_files.decode(file(turned, "PNG", exif=exif)), int)
+    decoded = np.asarray(image_files.decode(encoded(turned, exif=exif)), int)
     np.testing.assert_array_equal(decoded, np.asarray(upright))
-
-
-def modes():
-    grey = Image.fromarray(seven(64))
-    ink = Image.new("RGBA", grey.size, (20, 30, 90, 0))
-    ink.putalpha(grey)
-    chalk = Image.new("RGBA", grey.size, (250, 250, 240, 0))
-    chalk.putalpha(grey)
-    wide = np.asarray(grey).astype(np.uint16) * 257
-    return {
-        "grey": (grey, "PNG"),
-        "bilevel": (grey.convert("1"), "BMP"),
-        "palette": (grey.convert("P"), "GIF"),
-        "colour": (grey.convert("RGB"), "WEBP"),
-        "CMYK": (grey.convert("CMYK"), "JPEG"),
-        "16 bits": (Image.fromarray(wide), "PNG"),
-        "12 of 16 bits": (Image.fromarray(wide // 16), "PNG"),
-        "float": (Image.fromarray(np.asarray(grey, np.float32) / 255), "TIFF"),
-        "transparent": (ink, "PNG"),
-        "transparent and light": (chalk, "WEBP"),
-    }
-
-
-@pytest.mark.parametrize("mode", modes())
-def test_the_same_digit_whatever_the_mode(mode):
-    image, form = modes()[mode]
-    expected, _ = pictures.fit_image(Image.fromarray(seven(64)), (28, 28, 1), "mnist")
-    fitted, ink = pictures.fit_image(image_files.decode(file(image, form)), (28, 28, 1), "mnist")
-    assert fitted.shape == (28, 28, 1)
-    assert np.abs(fitted.astype(int) - expected).mean() < 12
-    assert ink == ("dark" if mode == "transparent" else "light")
-
-
-@pytest.mark.parametrize("paper", [250, 10])
-def test_paper_with_a_transparent_margin_goes_on_more_paper(paper):
-    drawn = np.interp(seven(100), (0, 255), (paper, 255 - paper)).astype(np.uint8)
-    card = Image.new("RGBA", (160, 160), (0, 0, 0, 0))
-    card.paste(Image.fromarray(drawn).convert("RGBA"), (30, 30))
-    fitted, ink = pictures.fit_image(image_files.decode(file(card)), (28, 28, 1), "mnist")
-    expected, _ = pictures.fit_image(Image.fromarray(seven(100)), (28, 28, 1), "mnist")
-    assert ink == ("dark" if paper > 127 else "light")
-    assert np.abs(fitted.astype(int) - expected).mean() < 12
-
-
-def test_other_sets_are_scaled_and_cropped_about_the_middle():
-    wide = np.zeros((40, 120, 3), np.uint8)
-    wide[:, 10:110] = (200, 100, 50)
-    fitted, ink = pictures.fit_image(Image.fromarray(wide), (8, 8, 3), "cifar10")
-    np.testing.assert_array_equal(fitted, np.broadcast_to((200, 100, 50), (8, 8, 3)))
-    assert ink is None
-    grey, _ = pictures.fit_image(Image.fromarray(wide), (8, 8, 1), "fashion_mnist")
-    assert grey.shape == (8, 8, 1)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +37,7 @@ def test_other_sets_are_scaled_and_cropped_about_the_middle():
     [
         (b"", "not an image"),
         (b"text", "not an image"),
-        (file(Image.fromarray(seven(64))).getvalue()[:200], "damaged"),
+        (encoded(Image.fromarray(seven(64))).getvalue()[:200], "damaged"),
     ],
 )
 def test_what_cannot_be_read_is_told(content, told):
@@ -105,33 +45,20 @@ def test_what_cannot_be_read_is_told(content, told):
         image_files.decode(io.BytesIO(content))
 
 
-def test_a_bomb_is_not_decoded(monkeypatch):
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    with pytest.raises(UserError, match="more than 1,000 pixels"):
-        image_files.decode(file(Image.new("L", (100, 100))))
+def test_colours_of_ink_follow_their_profile():
+    """The profile sees black ink alone; without one, cyan is cyan."""
+    cyan = Image.new("CMYK", (8, 8), (255, 0, 0, 0))
+    for form in ("TIFF", "JPEG"):
+        assert image_files.decode(encoded(cyan, form)).getpixel((3, 3)) == (0, 255, 255)
+        with_profile = encoded(cyan, form, icc_profile=black_alone())
+        assert image_files.decode(with_profile).getpixel((3, 3)) == (255, 255, 255)
+    for wrong in (b"none", ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()):
+        with pytest.raises(UserError, match="^its colour profile must be one of CMYK"):
+            image_files.decode(encoded(cyan, "TIFF", icc_profile=wrong))
 
 
-def test_files_are_found_by_name_folder_and_pattern(tmp_path):
-    for name in ("b.PNG", "a.jpg", "deep/c.webp", "notes.txt"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-
-    def found(*names):
-        paths = image_files.find([str(tmp_path / name) for name in names])
-        return [path.removeprefix(f"{tmp_path}/") for path in paths]
-
-    assert found("") == ["a.jpg", "b.PNG", "deep/c.webp"]
-    assert found("b.PNG", "gone.png", "**/*.webp") == ["b.PNG", "gone.png", "deep/c.webp"]
-    (tmp_path / "[1].png").touch()
-    assert found("[1].png") == ["[1].png"]
-    for name, told in (("x*", "matches no file"), ("empty", "has no .png")):
-        (tmp_path / "empty").mkdir(exist_ok=True)
-        with pytest.raises(UserError, match=told):
-            found(name)
-
-
-@pytest.mark.parametrize("kind", modes())
-def test_grey_is_told_by_the_head_of_the_file(kind):
-    image, form = modes()[kind]
-    grey = kind not in ("colour", "CMYK", "transparent", "transparent and light")
-    assert image_files.is_grey(file(image, form)) == grey
+def test_lab_becomes_srgb():
+    """sRGB's red has L 53, a 80 and b 67: https://en.wikipedia.org/wiki/SRGB."""
+    red = Image.new("LAB", (8, 8), (round(53.2 * 2.55), 128 + 80, 128 + 67))
+    found = image_files.decode(encoded(red, "TIFF")).getpixel((3, 3))
+    assert np.abs(np.subtract(found, (255, 0, 0))).max() <= 20

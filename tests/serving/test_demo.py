@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import sklearn.datasets
 from PIL import Image
+from written import declared_png
 
 from mnist_jax.serving.classifier import Classifier, load_classifier
 from mnist_jax.serving.demo import MAX_BYTES, serve
@@ -85,6 +86,7 @@ def test_many_at_once_each_have_their_own_answer(server):
         ("GET", "/../etc/passwd", None, {}, 404, "one page here"),
         ("POST", "/other", b"x", PNG, 404, "images go to /answer"),
         ("POST", "/answer", b"no image", PNG, 422, "not an image"),
+        ("POST", "/answer", declared_png(9_000).getvalue(), PNG, 422, "at most 256 MiB when decoded"),
         ("POST", "/answer", png(Image.new("L", (50, 50), 255)), PNG, 422, "it shows nothing"),
         ("POST", "/answer", b"x", {"Content-Type": "text/plain"}, 403, "from its own page"),
         ("POST", "/answer", b"x", PNG | {"Host": "evil.example"}, 403, "from its own page"),
