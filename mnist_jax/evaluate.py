@@ -43,10 +43,10 @@ def evaluate_checkpoint(
     dataset = data.load(config.data)
     check_same_data(record, dataset, workdir)
     mesh, classes = make_mesh(config), len(dataset.class_names)
-    graphdef, like = model_template(config, dataset.image_shape, classes, mesh)
+    graph, like = model_template(config, dataset.image_shape, classes, mesh)
     with Checkpoints(workdir / "checkpoints", config.checkpoint.keep, read_only=True) as checkpoints:
         model = checkpoints.restore_model(like, warn, step=step)
-    step, predict = int(model.step), make_predictor(config, graphdef, classes, mesh)
+    step, predict = int(model.step), make_predictor(config, graph, classes, mesh)
     predictions = predict(dataset.test, model)
     metrics = evaluate_in_detail(predictions)
     found = plain({"step": step, "split": config.data.test, "metrics": metrics.as_dict(dataset.class_names)})

@@ -87,14 +87,14 @@ def load_trained(workdir: pathlib.Path, *, step: int | None = None) -> Trained:
     devices.prepare_host()
     try:
         names, shape = tuple(record["data"]["classes"]), tuple(record["data"]["image_shape"])
-        graphdef, like = model_template(config, shape, len(names), make_mesh(config))
+        graph, like = model_template(config, shape, len(names), make_mesh(config))
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{workdir / 'run.json'} is damaged: its data lack {error}") from error
     if not (workdir / "checkpoints").is_dir():
         raise UserError(f"{workdir} has no checkpoints, which a model is read from")
     with Checkpoints(workdir / "checkpoints", config.checkpoint.keep, read_only=True) as checkpoints:
         model = checkpoints.restore_model(like, warn, step=step)
-    on_images = make_classify(config, graphdef)
+    on_images = make_classify(config, graph)
 
     def classify(model: Model, images: jax.Array) -> jax.Array:
         return on_images(model.params, model.model_state, images)
