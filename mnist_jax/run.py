@@ -13,10 +13,11 @@ import numpy as np
 
 from mnist_jax.config.population import is_population, members_in
 from mnist_jax.config.variants import Member
-from mnist_jax.data import Dataset
+from mnist_jax.data import Dataset, module_of_data
 from mnist_jax.metrics.confusion import evaluate, merit
 from mnist_jax.metrics.detailed import evaluate_in_detail
 from mnist_jax.metrics.predictions import Predictions, ensemble, save_predictions
+from mnist_jax.models import module_of_model
 from mnist_jax.reporting.console import Console
 from mnist_jax.reporting.report import Report
 from mnist_jax.reporting.wandb.process import WandbProcess, new_run_id
@@ -332,7 +333,8 @@ class Ensemble(Run):
         self._stack.enter_context(locked(folder))
         record = RunRecord(folder / "run.json", previous)
         parameters = self._trainer.parameters // len(self._asked)
-        record.begin(member.config, self._dataset, step=self._step, parameters=parameters)
+        facts = {"step": self._step, "parameters": parameters, "imports": _own_modules(member.config)}
+        record.begin(member.config, self._dataset, **facts)
         return Run(
             member.config, folder, self._dataset, self._trainer, record, notes,
             step=self._step, checkpoints=None,
@@ -395,12 +397,19 @@ def open_run(
         for member in members_in(config):
             named = _named(member, workdir)
             members.append((named, previous_run(workdir / member.name, named.config, force=force)))
-    for warning in record.begin(config, dataset, step=step, parameters=trainer.parameters):
+    facts = {"step": step, "parameters": trainer.parameters, "imports": _own_modules(config)}
+    for warning in record.begin(config, dataset, **facts):
         warn(warning)
     given = (config, own, dataset, trainer, record, notes)
     if not members:
         return Run(*given, step=step, checkpoints=checkpoints)
     return Ensemble(*given, step=step, checkpoints=checkpoints, workdir=workdir, members=members)
+
+
+def _own_modules(config: ml_collections.FrozenConfigDict) -> list[str]:
+    """The modules that define the model and the data set, where these are the user's own."""
+    modules = {module_of_model(config.model.name), module_of_data(config.data.name)}
+    return sorted(module for module in modules if module)
 
 
 def _named(member: Member, workdir: pathlib.Path) -> Member:

@@ -9,6 +9,7 @@ from mnist_jax.models.registry import (
     abstract_model,
     apply_model,
     create_model,
+    module_of_model,
     register_model,
     require_model,
 )
@@ -19,6 +20,7 @@ __all__ = [
     "abstract_model",
     "apply_model",
     "create_model",
+    "module_of_model",
     "register_model",
     "require_model",
 ]

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -14,7 +14,7 @@ from mnist_jax.data.pixels import normalize, to_float
 from mnist_jax.models.airbench import Airbench
 from mnist_jax.models.cnn import CNN
 from mnist_jax.models.mlp import MLP
-from mnist_jax.models.own import Adapter, OwnModel, check_model
+from mnist_jax.models.own_models import Adapter, OwnModel, check_model
 from mnist_jax.models.resnet import ResNet
 from mnist_jax.system.errors import UserError
 
@@ -60,13 +60,28 @@ def register_model(name: str, model: OwnModel) -> None:
     MODELS[name] = functools.partial(Adapter, model)
 
 
-def require_model(name: str) -> None:
-    """Raises UserError: there is no model of this name."""
+def require_model(name: str, imports: Sequence[str] = ()) -> None:
+    """Checks that there is a model of this name.
+
+    Args:
+        name: of the model.
+        imports: the modules that a run used, for the error.
+
+    Raises:
+        UserError: there is none.
+    """
     if name not in MODELS:
+        flags = " ".join(f"--import={module}" for module in imports) or "--import=MODULE"
         raise UserError(
-            f"config.model.name must be one of {', '.join(MODELS)} (got {name!r}); a model of your own is "
-            "registered by the module that --import=MODULE names"
+            f"config.model.name must be one of {', '.join(MODELS)} (got {name!r}); a model of your own needs "
+            f"{flags}, the module that registers it"
         )
+
+
+def module_of_model(name: str) -> str | None:
+    """The module that defines a registered model; None of a built-in one."""
+    model = MODELS.get(name)
+    return model.args[0].__module__ if isinstance(model, functools.partial) else None
 
 
 def create_model(

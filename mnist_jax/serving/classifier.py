@@ -11,6 +11,7 @@ import numpy as np
 
 from mnist_jax.config.population import require_one_model
 from mnist_jax.config.validation import from_record, validate
+from mnist_jax.models import require_model
 from mnist_jax.storage.checkpoints import Checkpoints
 from mnist_jax.storage.record import read_record, require_current
 from mnist_jax.system import devices
@@ -26,7 +27,7 @@ BATCH = 256  # images a forward pass: one shape, so one program
 class Classifier(NamedTuple):
     """data_name: the set it learned from, without version. image_shape: (H, W, C). step: of the checkpoint.
 
-    probabilities: of uint8 images (N, H, W, C), float64 (N, K).
+    probabilities: of uint8 images (N, H, W, C), float64 (N, K); calling it gives the same.
     """
 
     data_name: str
@@ -34,6 +35,22 @@ class Classifier(NamedTuple):
     image_shape: tuple[int, int, int]
     step: int
     probabilities: Callable[[np.ndarray], np.ndarray]
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Probabilities (N, K) of uint8 images (N, H, W, C), or (N, H, W) where they have one channel.
+
+        Raises:
+          UserError: they are of another dtype or shape.
+        """
+        images = np.asarray(images)
+        if images.ndim == 3 and self.image_shape[-1] == 1:
+            images = images[..., None]
+        if images.dtype != np.uint8 or images.shape[1:] != self.image_shape:
+            raise UserError(
+                f"images must be uint8 of shape (N, {', '.join(map(str, self.image_shape))}) "
+                f"(got {images.dtype} {images.shape})"
+            )
+        return self.probabilities(images)
 
 
 class Trained(NamedTuple):
@@ -51,7 +68,7 @@ class Trained(NamedTuple):
     classify: Callable[[Model, jax.Array], jax.Array]
 
 
-def load_classifier(workdir: pathlib.Path, *, step: int | None = None) -> Classifier:
+def load_classifier(workdir: str | pathlib.Path, *, step: int | None = None) -> Classifier:
     """The model of a workdir; its data are not needed.
 
     Args:
@@ -61,7 +78,7 @@ def load_classifier(workdir: pathlib.Path, *, step: int | None = None) -> Classi
     Raises:
       UserError: no run there, or no such checkpoint.
     """
-    trained = load_trained(workdir, step=step)
+    trained = load_trained(pathlib.Path(workdir), step=step)
     classify = jax.jit(
         functools.partial(trained.classify, trained.model), compiler_options=devices.compiler_options()
     )
@@ -84,6 +101,7 @@ def load_trained(workdir: pathlib.Path, *, step: int | None = None) -> Trained:
     config.mesh.data = 1
     config = validate(config)
     require_one_model(config, workdir)
+    require_model(config.model.name, record.get("imports", ()))
     devices.prepare_host()
     try:
         names, shape = tuple(record["data"]["classes"]), tuple(record["data"]["image_shape"])

@@ -9,7 +9,7 @@ import json
 import math
 import pathlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import (
     TYPE_CHECKING,
     Annotated,
@@ -171,6 +171,9 @@ class Record(TypedDict):
     wandb_id: NotRequired[
         Annotated[str, _key("of the W&B run, where W&B is on; the same when the run resumes")]
     ]
+    imports: NotRequired[
+        Annotated[list[str], _key("modules that define the model and the data set, where these are your own")]
+    ]
     parameters: Annotated[int, _key("how many numbers the model has, or all models of a population")]
     steps: NotRequired[Annotated[int | None, _key("taken")]]
     best: NotRequired[Annotated[_Best | None, _key("the model that is evaluated")]]
@@ -304,7 +307,13 @@ class RunRecord:
         self.fields.pop("record_sha256", None)  # of the file, which gets another
 
     def begin(
-        self, config: ml_collections.FrozenConfigDict, dataset: "Dataset", *, step: int, parameters: int
+        self,
+        config: ml_collections.FrozenConfigDict,
+        dataset: "Dataset",
+        *,
+        step: int,
+        parameters: int,
+        imports: Sequence[str] = (),
     ) -> list[str]:
         """Records what is about to be trained from `step` on, on which code, data and machine.
 
@@ -340,6 +349,7 @@ class RunRecord:
             data=describe_data(dataset, config.data),
             environment=environment,
             parameters=parameters,
+            imports=imports,
             processes=[*earlier, process],
             **dict.fromkeys(RESULTS),
         )

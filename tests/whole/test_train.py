@@ -19,6 +19,7 @@ from whole_runs import wait_for_step
 from configs import digits
 from mnist_jax import data, models
 from mnist_jax.config.validation import validate
+from mnist_jax.loop import train_and_evaluate
 from mnist_jax.metrics.confusion import evaluate
 from mnist_jax.metrics.predictions import load_predictions, predictions_of
 from mnist_jax.storage import provenance
@@ -26,7 +27,6 @@ from mnist_jax.storage.checkpoints import Checkpoints
 from mnist_jax.storage.history import read_metrics
 from mnist_jax.system.errors import Interrupted, UserError
 from mnist_jax.system.mesh import make_mesh
-from mnist_jax.train import train_and_evaluate
 from mnist_jax.training.predictor import model_template
 
 pytestmark = pytest.mark.whole

@@ -2,6 +2,7 @@
 
 import ast
 import difflib
+import functools
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -106,10 +107,12 @@ def check_model(name: str, own: Any) -> None:
 
 
 def _check_arguments(name: str, own: OwnModel, kwargs: dict[str, Any]) -> None:
-    parameters = inspect.signature(own).parameters
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+    # nnx's metaclass hides the signature of a class.
+    function = functools.partial(own.__init__, None) if isinstance(own, type) else own  # type: ignore[misc]
+    parameters = list(inspect.signature(function).parameters.values())[2:]
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters) and "rngs" not in kwargs:
         return
-    known = [key for key in list(parameters)[2:] if key != "rngs"]
+    known = [parameter.name for parameter in parameters if parameter.name != "rngs"]
     for key in kwargs:
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1)

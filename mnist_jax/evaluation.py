@@ -10,6 +10,7 @@ from mnist_jax import data
 from mnist_jax.config.population import require_one_model
 from mnist_jax.config.validation import validate
 from mnist_jax.metrics.detailed import evaluate_in_detail
+from mnist_jax.models import require_model
 from mnist_jax.reporting.console import print_scores
 from mnist_jax.reporting.report import Results, write_report
 from mnist_jax.storage.checkpoints import Checkpoints
@@ -37,6 +38,7 @@ def evaluate_checkpoint(
         raise UserError(f"{workdir} holds no run to evaluate; train first")
     require_one_model(config, workdir)
     require_current(record, workdir)
+    require_model(config.model.name, record.get("imports", ()))
     if distributed.count() > 1:
         raise UserError("a checkpoint is evaluated by one process; leave out --coordinator")
     devices.prepare_host()
