@@ -333,8 +333,10 @@ class Ensemble(Run):
         self._stack.enter_context(locked(folder))
         record = RunRecord(folder / "run.json", previous)
         parameters = self._trainer.parameters // len(self._asked)
-        facts = {"step": self._step, "parameters": parameters, "imports": _own_modules(member.config)}
-        record.begin(member.config, self._dataset, **facts)
+        own_modules = _own_modules(member.config)
+        record.begin(
+            member.config, self._dataset, step=self._step, parameters=parameters, imports=own_modules
+        )
         return Run(
             member.config, folder, self._dataset, self._trainer, record, notes,
             step=self._step, checkpoints=None,
@@ -397,8 +399,10 @@ def open_run(
         for member in members_in(config):
             named = _named(member, workdir)
             members.append((named, previous_run(workdir / member.name, named.config, force=force)))
-    facts = {"step": step, "parameters": trainer.parameters, "imports": _own_modules(config)}
-    for warning in record.begin(config, dataset, **facts):
+    own_modules = _own_modules(config)
+    for warning in record.begin(
+        config, dataset, step=step, parameters=trainer.parameters, imports=own_modules
+    ):
         warn(warning)
     given = (config, own, dataset, trainer, record, notes)
     if not members:
