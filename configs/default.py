@@ -74,10 +74,10 @@ def get_config() -> ml_collections.ConfigDict:
     # Learning rate over the run.
     config.schedule = ml_collections.ConfigDict()
     config.schedule.name = "one_cycle"  # constant | cosine | one_cycle | step | linear: shape after warmup
-    config.schedule.unit = "epochs"  # epochs | steps: unit of warmup and boundaries
-    config.schedule.warmup = 2.0  # length of the rise from 0 to the peak: linear, for one_cycle a cosine
+    config.schedule.unit = "run"  # run | epochs | steps: unit of warmup and boundaries; run: shares of it
+    config.schedule.warmup = 0.2  # length of the rise from 0 to the peak: linear, for one_cycle a cosine
     config.schedule.end_factor = 0.0  # cosine, one_cycle, linear: last learning rate / peak
-    config.schedule.boundaries = (5.0,)  # step: when the learning rate is multiplied by factor
+    config.schedule.boundaries = (0.5,)  # step: when the learning rate is multiplied by factor
     config.schedule.factor = 0.1  # step: the factor
 
     # Training.

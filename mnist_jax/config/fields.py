@@ -143,12 +143,13 @@ FIELDS: Mapping[str, Field] = {
 
     "schedule.name": Field("one_cycle", choice("constant", "cosine", "one_cycle", "step", "linear"),
         "shape after warmup"),
-    "schedule.unit": Field("epochs", choice("epochs", "steps"), "unit of warmup and boundaries"),
-    "schedule.warmup": Field(2.0, from_zero(),
+    "schedule.unit": Field("run", choice("run", "epochs", "steps"),
+        "unit of warmup and boundaries; run: shares of it"),
+    "schedule.warmup": Field(0.2, from_zero(),
         "length of the rise from 0 to the peak: linear, for one_cycle a cosine"),
     "schedule.end_factor": Field(0.0, fraction(include_one=True),
         "cosine, one_cycle, linear: last learning rate / peak"),
-    "schedule.boundaries": Field((5.0,), each(above_zero()),
+    "schedule.boundaries": Field((0.5,), each(above_zero()),
         "step: when the learning rate is multiplied by factor"),
     "schedule.factor": Field(0.1, above_zero(), "step: the factor"),
 

@@ -66,7 +66,7 @@ config = mnist_jax.get_config("digits")
 config.model.name, config.model.kwargs = "mine", "width=16"
 config.data.name, config.data.test = "striped", "test"
 config.data.train, config.data.validation = "train[:400]", "train[400:]"
-config.train.epochs, config.train.batch_size, config.schedule.warmup = 8, 16, 0.5
+config.train.epochs, config.train.batch_size, config.schedule.warmup = 8, 16, 0.1
 config.wandb.mode = "disabled"
 record = mnist_jax.train(config, sys.argv[1])
 images, labels = own_module.striped(None)["test"]
