@@ -19,10 +19,11 @@ from mnist_jax.metrics.detailed import evaluate_in_detail
 from mnist_jax.metrics.predictions import Predictions, ensemble, save_predictions
 from mnist_jax.models import module_of_model
 from mnist_jax.reporting.console import Console
+from mnist_jax.reporting.diagnosis import diagnose
 from mnist_jax.reporting.report import Report
 from mnist_jax.reporting.wandb.process import WandbProcess, new_run_id
 from mnist_jax.storage.checkpoints import Checkpoints
-from mnist_jax.storage.history import MetricsFile, Row
+from mnist_jax.storage.history import MetricsFile, Row, read_metrics
 from mnist_jax.storage.provenance import params_hash
 from mnist_jax.storage.record import TRAINED, RunRecord
 from mnist_jax.storage.workdir import locked, previous_run
@@ -208,11 +209,14 @@ class Run:
         save_predictions(self.folder / "predictions.npz", tested, chosen)
         scores = details.evaluation.scalars()
         self._write({"split": "test", "step": chosen, "epoch": self._trainer.plan.epoch(chosen), **scores})
+        rows = read_metrics(self.folder / "metrics.jsonl")
+        diagnosis = diagnose(self.config, rows, self._dataset.train.labels, tested)
         best = {"step": chosen, "metric": self.config.checkpoint.metric}
         self.record.update(
             steps=step,
             metrics={"validation": validation, "test": details.as_dict(self._dataset.class_names)},
             history_sha256=self._history.sha256,
+            diagnosis=diagnosis,
             **({"best": best} | fields),
         )
         self._report.evaluated("test", chosen, tested, details)

@@ -180,6 +180,9 @@ class Record(TypedDict):
     metrics: NotRequired[
         Annotated[_Metrics | None, _key("of that model; of a population, of the mean of its members")]
     ]
+    diagnosis: NotRequired[
+        Annotated[str | None, _key("what is wrong with a run that learned nothing, and what may help")]
+    ]
     population: NotRequired[Annotated[list[_Member], _key("of a population alone, its members")]]
     params_sha256: NotRequired[
         Annotated[str | None, _key("of the parameters after the last step: equal for equal bits")]
@@ -244,8 +247,8 @@ class _Finished(TypedDict):
     params_sha256: str
 
 
-RESULTS = ("steps", "best", "metrics", "params_sha256", "history_sha256", "startup_seconds", "train_seconds",
-           "images", "images_per_second", "wall_seconds", "resources")  # fmt: skip
+RESULTS = ("steps", "best", "metrics", "diagnosis", "params_sha256", "history_sha256", "startup_seconds",
+           "train_seconds", "images", "images_per_second", "wall_seconds", "resources")  # fmt: skip
 
 
 def read_record(workdir: pathlib.Path) -> dict[str, Any]:
