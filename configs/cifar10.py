@@ -29,7 +29,6 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.norm = "batch"
     config.optimizer.learning_rate = 0.2
     config.optimizer.weight_decay = 5e-4
-    config.schedule.warmup = 2.0
     config.train.epochs = 10
     config.train.label_smoothing = 0.1
     config.train.ema_decay = 0.995

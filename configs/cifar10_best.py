@@ -20,7 +20,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.depth = 3
     config.model.residual = True
     config.optimizer.learning_rate = 0.3
-    config.schedule.warmup = 5.0
+    config.schedule.warmup = 0.1
     config.train.batch_size = 256
     config.train.epochs = 50
     config.evaluation.every_steps = 100_000  # once, at the end: there is nothing to choose

@@ -43,12 +43,14 @@ def get_config() -> ml_collections.ConfigDict:
 
     # Network.
     config.model = ml_collections.ConfigDict()
-    config.model.name = "cnn"  # cnn | airbench: network; see mnist_jax/models
-    config.model.widths = (32, 64)  # channels of each convolution or block; each halves the image
+    config.model.name = "cnn"  # network: cnn, airbench, mlp, resnet, or one of your own
+    config.model.kwargs = ""  # own models: keyword arguments, such as "width=64"
+    config.model.widths = (32, 64)  # channels of each convolution, block or stage; mlp: of each hidden layer
     config.model.kernel = 3  # kernel size of the convolutions
-    config.model.depth = 2  # airbench: convolutions per block
+    config.model.depth = 2  # airbench: convolutions per block; resnet: blocks per stage
     config.model.residual = False  # airbench: add the first convolution's output to the last's, in each block
     config.model.whitening = True  # airbench: whiten patches of 2 x 2 pixels first
+    config.model.stem = 1  # resnet: side in pixels of the patches that the first layer takes; 1: none
     config.model.dense = 256  # cnn: width of the hidden dense layer
     config.model.activation = "relu"  # relu | gelu | silu: activation function
     config.model.pooling = "average"  # average | max: pooling
@@ -73,10 +75,10 @@ def get_config() -> ml_collections.ConfigDict:
     # Learning rate over the run.
     config.schedule = ml_collections.ConfigDict()
     config.schedule.name = "one_cycle"  # constant | cosine | one_cycle | step | linear: shape after warmup
-    config.schedule.unit = "epochs"  # epochs | steps: unit of warmup and boundaries
-    config.schedule.warmup = 2.0  # length of the rise from 0 to the peak: linear, for one_cycle a cosine
+    config.schedule.unit = "run"  # run | epochs | steps: unit of warmup and boundaries; run: shares of it
+    config.schedule.warmup = 0.2  # length of the rise from 0 to the peak: linear, for one_cycle a cosine
     config.schedule.end_factor = 0.0  # cosine, one_cycle, linear: last learning rate / peak
-    config.schedule.boundaries = (5.0,)  # step: when the learning rate is multiplied by factor
+    config.schedule.boundaries = (0.5,)  # step: when the learning rate is multiplied by factor
     config.schedule.factor = 0.1  # step: the factor
 
     # Training.

@@ -28,6 +28,5 @@ def get_config() -> ml_collections.ConfigDict:
     config.train.batch_size = 32
     config.train.ema_decay = 0.99
     config.train.epochs = 30
-    config.schedule.warmup = 6.0
     config.checkpoint.metric = "loss"  # accuracy on 300 examples has too few values to choose by
     return config

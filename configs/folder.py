@@ -27,6 +27,5 @@ def get_config() -> ml_collections.ConfigDict:
     config.train.batch_size = 64
     config.train.epochs = 20
     config.train.ema_decay = 0.99
-    config.schedule.warmup = 4.0
     config.checkpoint.metric = "loss"  # of few images, accuracy has too few values to choose by
     return config

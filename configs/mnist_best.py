@@ -31,7 +31,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.pooling = "max"
     config.model.norm = "batch"
     config.optimizer.weight_decay = 5e-4
-    config.schedule.warmup = 3.0
+    config.schedule.warmup = 1 / 7
     config.train.epochs = 21
     config.train.label_smoothing = 0.1
     config.train.ema_decay = 0.995

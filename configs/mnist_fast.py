@@ -20,7 +20,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.optimizer.name = "muon"
     config.optimizer.learning_rate = 0.012
     config.optimizer.newton_schulz = 3  # all of Muon is 2% of a step
-    config.schedule.warmup = 0.1
+    config.schedule.warmup = 0.123
     config.train.steps = 350
     config.train.label_smoothing = 0.1
     config.evaluation.every_steps = 350

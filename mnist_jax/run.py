@@ -13,15 +13,17 @@ import numpy as np
 
 from mnist_jax.config.population import is_population, members_in
 from mnist_jax.config.variants import Member
-from mnist_jax.data import Dataset
+from mnist_jax.data import Dataset, module_of_data
 from mnist_jax.metrics.confusion import evaluate, merit
 from mnist_jax.metrics.detailed import evaluate_in_detail
 from mnist_jax.metrics.predictions import Predictions, ensemble, save_predictions
+from mnist_jax.models import module_of_model
 from mnist_jax.reporting.console import Console
+from mnist_jax.reporting.diagnosis import diagnose
 from mnist_jax.reporting.report import Report
 from mnist_jax.reporting.wandb.process import WandbProcess, new_run_id
 from mnist_jax.storage.checkpoints import Checkpoints
-from mnist_jax.storage.history import MetricsFile, Row
+from mnist_jax.storage.history import MetricsFile, Row, read_metrics
 from mnist_jax.storage.provenance import params_hash
 from mnist_jax.storage.record import TRAINED, RunRecord
 from mnist_jax.storage.workdir import locked, previous_run
@@ -207,11 +209,14 @@ class Run:
         save_predictions(self.folder / "predictions.npz", tested, chosen, self._dataset.class_names)
         scores = details.evaluation.scalars()
         self._write({"split": "test", "step": chosen, "epoch": self._trainer.plan.epoch(chosen), **scores})
+        rows = read_metrics(self.folder / "metrics.jsonl")
+        diagnosis = diagnose(self.config, rows, self._dataset.train.labels, tested)
         best = {"step": chosen, "metric": self.config.checkpoint.metric}
         self.record.update(
             steps=step,
             metrics={"validation": validation, "test": details.as_dict(self._dataset.class_names)},
             history_sha256=self._history.sha256,
+            diagnosis=diagnosis,
             **({"best": best} | fields),
         )
         self._report.evaluated("test", chosen, tested, details)
@@ -332,7 +337,10 @@ class Ensemble(Run):
         self._stack.enter_context(locked(folder))
         record = RunRecord(folder / "run.json", previous)
         parameters = self._trainer.parameters // len(self._asked)
-        record.begin(member.config, self._dataset, step=self._step, parameters=parameters)
+        own_modules = _own_modules(member.config)
+        record.begin(
+            member.config, self._dataset, step=self._step, parameters=parameters, imports=own_modules
+        )
         return Run(
             member.config, folder, self._dataset, self._trainer, record, notes,
             step=self._step, checkpoints=None,
@@ -395,12 +403,21 @@ def open_run(
         for member in members_in(config):
             named = _named(member, workdir)
             members.append((named, previous_run(workdir / member.name, named.config, force=force)))
-    for warning in record.begin(config, dataset, step=step, parameters=trainer.parameters):
+    own_modules = _own_modules(config)
+    for warning in record.begin(
+        config, dataset, step=step, parameters=trainer.parameters, imports=own_modules
+    ):
         warn(warning)
     given = (config, own, dataset, trainer, record, notes)
     if not members:
         return Run(*given, step=step, checkpoints=checkpoints)
     return Ensemble(*given, step=step, checkpoints=checkpoints, workdir=workdir, members=members)
+
+
+def _own_modules(config: ml_collections.FrozenConfigDict) -> list[str]:
+    """The modules that define the model and the data set, where these are the user's own."""
+    modules = {module_of_model(config.model.name), module_of_data(config.data.name)}
+    return sorted(module for module in modules if module)
 
 
 def _named(member: Member, workdir: pathlib.Path) -> Member:

@@ -126,7 +126,7 @@ def tiny_config() -> ml_collections.ConfigDict:
     config.model.dense = 16
     config.train.epochs = 2
     config.train.log_every_steps = 10
-    config.schedule.warmup = 0.5
+    config.schedule.unit, config.schedule.warmup = "epochs", 0.5
     config.schedule.name = "step"
     config.schedule.boundaries = (1.0,)
     config.checkpoint.metric = "accuracy"
@@ -214,6 +214,7 @@ TINY = (
     "--config.model.dense=16",
     "--config.train.epochs=2",
     "--config.train.log_every_steps=10",
+    "--config.schedule.unit=epochs",
     "--config.schedule.warmup=0.5",
     "--config.schedule.name=step",
     "--config.schedule.boundaries=(1.0,)",

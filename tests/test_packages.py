@@ -13,8 +13,8 @@ ROWS = (
     {"data", "metrics"},
     {"models", "storage"},
     {"training", "reporting"},
-    {"run", "evaluate", "serving"},
-    {"train"},
+    {"run", "evaluation", "serving"},
+    {"loop"},
     {"studies"},
     {"cli"},
 )
@@ -79,9 +79,11 @@ def test_no_packages_import_each_other():
 
 
 def test_no_modules_import_each_other_in_a_circle():
+    """Without `mnist_jax` itself, which imports what it offers at its first use."""
     found = modules()
     left = {
-        name: {other for other in imported(tree, set(found)) if other != name} for name, tree in found.items()
+        name: {other for other in imported(tree, set(found)) if other not in (name, "mnist_jax")}
+        for name, tree in found.items()
     }
     while free := [name for name, others in left.items() if not others & left.keys()]:
         for name in free:

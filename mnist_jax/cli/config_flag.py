@@ -35,6 +35,18 @@ class Config(NamedTuple):
     changes: dict[str, Any]
 
 
+def get_config(name: str = "default") -> ml_collections.ConfigDict:
+    """A config to change and to train.
+
+    Args:
+        name: Of a config that comes with the program, such as "digits", or the path of a Python file.
+
+    Raises:
+        UserError: There is none.
+    """
+    return read([f"--config={name}"])[0].fields
+
+
 def read(argv: list[str]) -> tuple[Config, list[str]]:
     """Reads the config from the command line.
 

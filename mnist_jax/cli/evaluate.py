@@ -16,6 +16,6 @@ def add_flags(parser: Parser) -> None:
 
 def run(options: Options) -> None:
     job.join(options)
-    from mnist_jax.evaluate import evaluate_checkpoint
+    from mnist_jax.evaluation import evaluate_checkpoint
 
     evaluate_checkpoint(options.config, options.workdir, step=options.checkpoint)

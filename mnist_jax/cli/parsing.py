@@ -44,6 +44,15 @@ class Parser(argparse.ArgumentParser):
             help="1: tracebacks and what libraries log",
         )
 
+        self.add_argument(
+            "--import",
+            dest="imports",
+            action="append",
+            default=[],
+            metavar="MODULE",
+            help="a module of yours that registers models or data sets; for several, several times",
+        )
+
     def add_config(self) -> None:
         """Adds `--config=CONFIG`, with `--config.FIELD=VALUE` for each field.
 
@@ -83,6 +92,7 @@ class Parser(argparse.ArgumentParser):
             if argument.encode(errors="ignore").decode() != argument:
                 raise UserError(f"{argument!r} is not a text; write it in UTF-8")
         self._require(argv)
+        _import_own(argv)
         if self._takes_config:
             from mnist_jax.cli import config_flag
 
@@ -119,6 +129,15 @@ class Parser(argparse.ArgumentParser):
         raise UserError(
             f"{flag} is not a flag; " + (f"did you mean {near[0]}?" if near else "--help lists them")
         )
+
+
+def _import_own(argv: list[str]) -> None:
+    """Imports what `--import` names, before a config is read that may need it."""
+    for argument in argv:
+        if match := re.fullmatch("--?import=(.+)", argument):
+            from mnist_jax.system.imports import import_own
+
+            import_own(match[1])
 
 
 def integer(minimum: int) -> Callable[[str], int]:

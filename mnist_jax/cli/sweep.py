@@ -105,7 +105,8 @@ def base_flags(options: Options) -> list[str]:
     from mnist_jax.config.variants import flags_of
 
     shared = {"wandb.group": options.workdir.name, **options.config_changes}
-    return [f"--config={options.config_name}", *flags_of(shared)]
+    imports = [f"--import={name}" for name in options.imports]
+    return [f"--config={options.config_name}", *imports, *flags_of(shared)]
 
 
 def chosen(members: "Sequence[Member]", asked: str) -> "Member":

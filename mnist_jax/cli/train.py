@@ -23,6 +23,6 @@ def add_flags(parser: Parser) -> None:
 
 def run(options: Options) -> None:
     job.join(options)
-    from mnist_jax.train import train_and_evaluate
+    from mnist_jax.loop import train_and_evaluate
 
     train_and_evaluate(options.config, options.workdir, resume=options.resume)

@@ -59,6 +59,11 @@ def _check_together(config: ml_collections.ConfigDict) -> None:
             "config.schedule.warmup must be greater than 0 with one_cycle (got 0); "
             "for no warmup use --config.schedule.name=cosine"
         )
+    if schedule.unit == "run" and schedule.warmup >= 1:
+        raise UserError(
+            f"config.schedule.warmup must be a share of the run, less than 1 (got {schedule.warmup:g}); "
+            "for epochs use --config.schedule.unit=epochs"
+        )
     if schedule.name == "step" and list(schedule.boundaries) != sorted(set(schedule.boundaries)):
         raise UserError(f"config.schedule.boundaries must increase (got {tuple(schedule.boundaries)})")
     if len(data.mean) != len(data.std):

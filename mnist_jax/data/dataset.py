@@ -1,7 +1,8 @@
 """A data set as a run uses it: three splits that share no example, and the order training sees them in."""
 
+import functools
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import ml_collections
@@ -10,6 +11,7 @@ import numpy as np
 from mnist_jax.data.cache import Arrays, content_hash
 from mnist_jax.data.canonical import canonical_set
 from mnist_jax.data.folders import image_folder
+from mnist_jax.data.own_sets import OwnLoad, own_set
 from mnist_jax.data.rendering import Rendering
 from mnist_jax.data.sources import ROLES, Source, digits, some
 from mnist_jax.data.splits import split_ranges
@@ -22,7 +24,11 @@ _WITHOUT = {
     "validation": "they have no part in the choice of the checkpoint",
     "test": "their recall and curves are undefined",
 }
-SOURCES = {"digits": digits, "folder": image_folder}  # by config.data.name
+SOURCES: dict[str, Callable[[ml_collections.FrozenConfigDict], Source | None]] = {
+    "digits": digits,
+    "folder": image_folder,
+}  # by config.data.name
+_BUILT_IN = frozenset(SOURCES)
 
 
 class Dataset(NamedTuple):
@@ -50,6 +56,34 @@ class Dataset(NamedTuple):
     @property
     def image_shape(self) -> tuple[int, int, int]:
         return self.train.images.shape[1:]
+
+
+def register_data(name: str, load: OwnLoad, *, class_names: Sequence[str] | None = None) -> None:
+    """Makes a data set available as `config.data.name`, in every command that takes a data set.
+
+    Args:
+      name: of the data set.
+      load: called with `config.data`; returns images and labels, which become the split "train", or a dict
+        from the name of a split to its images and labels. Images are uint8 (N, H, W) or (N, H, W, C), labels
+        integers (N,) from 0.
+      class_names: by label; None: the labels themselves.
+
+    Raises:
+      UserError: a built-in data set has that name, or `load` is no function.
+    """
+    if name in _BUILT_IN:
+        raise UserError(f"the data set {name!r} is built in; register yours by another name")
+    if not callable(load):
+        raise UserError(
+            f"the data set {name!r} must be registered with a function (got {type(load).__name__})"
+        )
+    SOURCES[name] = functools.partial(own_set, name, load, class_names)
+
+
+def module_of_data(name: str) -> str | None:
+    """The module that defines the function of a registered data set; None of another set."""
+    source = SOURCES.get(name)
+    return source.args[1].__module__ if isinstance(source, functools.partial) else None
 
 
 def load(config: ml_collections.FrozenConfigDict) -> Dataset:

@@ -86,6 +86,8 @@ def print_result(record: Mapping[str, Any], workdir: pathlib.Path, wandb_place: 
         _print_members(members, record["best"])
         title = f"ensemble of {sum(member['status'] == 'finished' for member in members)}: {title}"
     print_scores(title, record["metrics"]["test"])
+    if diagnosis := record.get("diagnosis"):
+        warn(diagnosis)
     tell(
         f"best step {record['best']['step']} of {record['steps']}, "
         f"{record['train_seconds']:.1f} s of training, {record['wall_seconds']:.1f} s in all"

@@ -12,6 +12,7 @@ import numpy as np
 from mnist_jax.config.population import require_one_model
 from mnist_jax.config.validation import from_record, validate
 from mnist_jax.data.rendering import Rendering
+from mnist_jax.models import require_model
 from mnist_jax.storage.checkpoints import Checkpoints
 from mnist_jax.storage.record import read_record, require_current
 from mnist_jax.system import devices
@@ -29,7 +30,7 @@ class Classifier(NamedTuple):
 
     rendering: how image files become pixels, as in training.
 
-    probabilities: of uint8 images (N, H, W, C), float64 (N, K).
+    probabilities: of uint8 images (N, H, W, C), float64 (N, K); calling it gives the same.
     """
 
     data_name: str
@@ -38,6 +39,22 @@ class Classifier(NamedTuple):
     step: int
     probabilities: Callable[[np.ndarray], np.ndarray]
     rendering: Rendering = Rendering()
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Probabilities (N, K) of uint8 images (N, H, W, C), or (N, H, W) where they have one channel.
+
+        Raises:
+          UserError: they are of another dtype or shape.
+        """
+        images = np.asarray(images)
+        if images.ndim == 3 and self.image_shape[-1] == 1:
+            images = images[..., None]
+        if images.dtype != np.uint8 or images.shape[1:] != self.image_shape:
+            raise UserError(
+                f"images must be uint8 of shape (N, {', '.join(map(str, self.image_shape))}) "
+                f"(got {images.dtype} {images.shape})"
+            )
+        return self.probabilities(images)
 
 
 class Trained(NamedTuple):
@@ -55,7 +72,7 @@ class Trained(NamedTuple):
     classify: Callable[[Model, jax.Array], jax.Array]
 
 
-def load_classifier(workdir: pathlib.Path, *, step: int | None = None) -> Classifier:
+def load_classifier(workdir: str | pathlib.Path, *, step: int | None = None) -> Classifier:
     """The model of a workdir; its data are not needed.
 
     Args:
@@ -65,7 +82,7 @@ def load_classifier(workdir: pathlib.Path, *, step: int | None = None) -> Classi
     Raises:
       UserError: no run there, or no such checkpoint.
     """
-    trained = load_trained(workdir, step=step)
+    trained = load_trained(pathlib.Path(workdir), step=step)
     classify = jax.jit(
         functools.partial(trained.classify, trained.model), compiler_options=devices.compiler_options()
     )
@@ -95,17 +112,18 @@ def load_trained(workdir: pathlib.Path, *, step: int | None = None) -> Trained:
     config.mesh.data = 1
     config = validate(config)
     require_one_model(config, workdir)
+    require_model(config.model.name, record.get("imports", ()))
     devices.prepare_host()
     try:
         names, shape = tuple(record["data"]["classes"]), tuple(record["data"]["image_shape"])
-        graphdef, like = model_template(config, shape, len(names), make_mesh(config))
+        graph, like = model_template(config, shape, len(names), make_mesh(config))
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{workdir / 'run.json'} is damaged: its data lack {error}") from error
     if not (workdir / "checkpoints").is_dir():
         raise UserError(f"{workdir} has no checkpoints, which a model is read from")
     with Checkpoints(workdir / "checkpoints", config.checkpoint.keep, read_only=True) as checkpoints:
         model = checkpoints.restore_model(like, warn, step=step)
-    on_images = make_classify(config, graphdef)
+    on_images = make_classify(config, graph)
 
     def classify(model: Model, images: jax.Array) -> jax.Array:
         return on_images(model.params, model.model_state, images)

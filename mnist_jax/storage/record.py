@@ -9,7 +9,7 @@ import json
 import math
 import pathlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import (
     TYPE_CHECKING,
     Annotated,
@@ -203,11 +203,17 @@ class Record(TypedDict):
     wandb_id: NotRequired[
         Annotated[str, _key("of the W&B run, where W&B is on; the same when the run resumes")]
     ]
+    imports: NotRequired[
+        Annotated[list[str], _key("modules that define the model and the data set, where these are your own")]
+    ]
     parameters: Annotated[int, _key("how many numbers the model has, or all models of a population")]
     steps: NotRequired[Annotated[int | None, _key("taken")]]
     best: NotRequired[Annotated[_Best | None, _key("the model that is evaluated")]]
     metrics: NotRequired[
         Annotated[_Metrics | None, _key("of that model; of a population, of the mean of its members")]
+    ]
+    diagnosis: NotRequired[
+        Annotated[str | None, _key("what is wrong with a run that learned nothing, and what may help")]
     ]
     population: NotRequired[Annotated[list[_Member], _key("of a population alone, its members")]]
     params_sha256: NotRequired[
@@ -273,8 +279,8 @@ class _Finished(TypedDict):
     params_sha256: str
 
 
-RESULTS = ("steps", "best", "metrics", "params_sha256", "history_sha256", "startup_seconds", "train_seconds",
-           "images", "images_per_second", "wall_seconds", "resources")  # fmt: skip
+RESULTS = ("steps", "best", "metrics", "diagnosis", "params_sha256", "history_sha256", "startup_seconds",
+           "train_seconds", "images", "images_per_second", "wall_seconds", "resources")  # fmt: skip
 
 
 def read_record(workdir: pathlib.Path) -> dict[str, Any]:
@@ -336,7 +342,13 @@ class RunRecord:
         self.fields.pop("record_sha256", None)  # of the file, which gets another
 
     def begin(
-        self, config: ml_collections.FrozenConfigDict, dataset: "Dataset", *, step: int, parameters: int
+        self,
+        config: ml_collections.FrozenConfigDict,
+        dataset: "Dataset",
+        *,
+        step: int,
+        parameters: int,
+        imports: Sequence[str] = (),
     ) -> list[str]:
         """Records what is about to be trained from `step` on, on which code, data and machine.
 
@@ -372,6 +384,7 @@ class RunRecord:
             data=describe_data(dataset),
             environment=environment,
             parameters=parameters,
+            imports=imports,
             processes=[*earlier, process],
             **dict.fromkeys(RESULTS),
         )

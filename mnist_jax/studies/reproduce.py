@@ -13,13 +13,13 @@ from mnist_jax import data
 from mnist_jax.config.fields import DATA_FOLDERS
 from mnist_jax.config.population import is_population
 from mnist_jax.config.validation import from_record, validate
+from mnist_jax.loop import train_and_evaluate
 from mnist_jax.storage import provenance
 from mnist_jax.storage.checkpoints import Checkpoints
 from mnist_jax.storage.record import plain, read_record
 from mnist_jax.system import devices
 from mnist_jax.system.errors import UserError
 from mnist_jax.system.mesh import make_mesh
-from mnist_jax.train import train_and_evaluate
 from mnist_jax.training.predictor import model_template
 
 _UNKNOWN = "unknown"  # changes of a tree that were made into an image, where git cannot tell them

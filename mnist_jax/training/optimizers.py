@@ -20,12 +20,14 @@ def create_schedule(
     Raises UserError: the warm-up takes the whole run.
     """
     schedule, peak = config.schedule, config.optimizer.learning_rate
-    unit = steps_per_epoch if schedule.unit == "epochs" else 1
+    whole = config.train.steps or config.train.epochs * steps_per_epoch
+    unit = {"run": whole, "epochs": steps_per_epoch, "steps": 1}[schedule.unit]
     warmup = round(schedule.warmup * unit)
     if warmup >= total_steps:
         raise UserError(
             f"config.schedule.warmup is {schedule.warmup:g} {schedule.unit}, {warmup} steps, but the run has "
-            f"only {total_steps}; shorten the warm-up, or lengthen the run by config.train.epochs"
+            f"only {total_steps}; lengthen the run, or give the warm-up as a share of it by "
+            "--config.schedule.unit=run --config.schedule.warmup=0.2"
         )
     rest = total_steps - warmup
     after: dict[str, Callable[[], optax.Schedule]] = {

@@ -6,34 +6,33 @@ from typing import Any
 import jax
 import ml_collections
 import numpy as np
-from flax import nnx
 from jax.sharding import Mesh
 
-from mnist_jax import models
 from mnist_jax.data.cache import Arrays
 from mnist_jax.data.feeding import make_feed
 from mnist_jax.metrics.predictions import Predictions
+from mnist_jax.models import Graph, abstract_model
 from mnist_jax.system.mesh import place, replicated
 from mnist_jax.training.steps import Model, make_predict
 
 
 def model_template(
     config: ml_collections.FrozenConfigDict, image_shape: tuple[int, int, int], classes: int, mesh: Mesh
-) -> tuple[nnx.GraphDef[Any], Model]:
-    """The graphdef of a model of images (H, W, C), and its arrays as `jax.ShapeDtypeStruct`, whole on each
+) -> tuple[Graph, Model]:
+    """The graph of a model of images (H, W, C), and its arrays as `jax.ShapeDtypeStruct`, whole on each
     device.
     """
-    graphdef, *arrays = models.abstract_model(config, image_shape, classes)
+    graph, *arrays = abstract_model(config, image_shape, classes)
 
     def shaped(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=replicated(mesh))
 
     step: Any = jax.ShapeDtypeStruct((), np.int32)
-    return graphdef, jax.tree.map(shaped, Model(step, *arrays))
+    return graph, jax.tree.map(shaped, Model(step, *arrays))
 
 
 def make_predictor(
-    config: ml_collections.FrozenConfigDict, graphdef: nnx.GraphDef[Any], classes: int, mesh: Mesh
+    config: ml_collections.FrozenConfigDict, graph: Graph, classes: int, mesh: Mesh
 ) -> Callable[[Arrays, Model], Predictions]:
     """A function from a split and a model to the predictions of every example, in order, each once.
 
@@ -41,7 +40,7 @@ def make_predictor(
     last batch is filled up with the last example, so that all have one shape that the devices can share; the
     filling is left out.
     """
-    predict = make_predict(config, graphdef, mesh)
+    predict = make_predict(config, graph, mesh)
 
     def predict_split(split: Arrays, model: Model) -> Predictions:
         feed, size = make_feed(split, config.data.placement, mesh), len(split.labels)

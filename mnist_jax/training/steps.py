@@ -9,13 +9,12 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 import optax
-from flax import nnx
 from jax.sharding import Mesh
 
 from mnist_jax.data.augment import augment, views
 from mnist_jax.data.feeding import Rows
 from mnist_jax.data.pixels import normalize, to_float
-from mnist_jax.models import apply_model, create_model
+from mnist_jax.models import Graph, apply_model, create_model
 from mnist_jax.system import cpu, devices
 from mnist_jax.system.mesh import replicated
 
@@ -67,15 +66,15 @@ class States(NamedTuple):
 
 def make_create_state(
     config: ml_collections.FrozenConfigDict, num_classes: int, optimizer: optax.GradientTransformation
-) -> Callable[[jax.Array, np.ndarray], tuple[nnx.GraphDef[Any], TrainState]]:
-    """A jitted `(key, images) -> (graphdef, state)`: the state before the first step.
+) -> Callable[[jax.Array, np.ndarray], tuple[Graph, TrainState]]:
+    """A jitted `(key, images) -> (graph, state)`: the state before the first step.
 
     key: of the run's seed. images: uint8 (N, H, W, C) of the training split, from which a model may start.
     """
 
-    def create(key: jax.Array, images: jax.Array) -> tuple[nnx.GraphDef[Any], TrainState]:
+    def create(key: jax.Array, images: jax.Array) -> tuple[Graph, TrainState]:
         init_key, key = jax.random.split(key)
-        graphdef, params, model_state = create_model(config, images, num_classes, init_key)
+        graph, params, model_state = create_model(config, images, num_classes, init_key)
         state = TrainState(
             step=jnp.zeros((), jnp.int32),
             key=jax.random.key_data(key),
@@ -84,14 +83,14 @@ def make_create_state(
             opt_state=optimizer.init(params),
             ema=params if config.train.ema_decay else {},
         )
-        return graphdef, state
+        return graph, state
 
     return jax.jit(create, compiler_options=devices.options_of_what_runs_once())
 
 
 def make_train_chunk(
     config: ml_collections.FrozenConfigDict,
-    graphdef: nnx.GraphDef[Any],
+    graph: Graph,
     optimizer: optax.GradientTransformation,
     schedule: optax.Schedule,
 ) -> Callable[..., tuple[TrainState, dict[str, jax.Array]]]:
@@ -111,13 +110,13 @@ def make_train_chunk(
 
         def loss_fn(params: PyTree) -> tuple[jax.Array, tuple[jax.Array, PyTree]]:
             logits, model_state = apply_model(
-                graphdef,
+                graph,
                 params,
                 state.model_state,
                 batch,
                 train=True,
                 dropout=config.model.dropout,
-                rngs=nnx.Rngs(dropout=dropout_key),
+                key=dropout_key,
             )
             targets = optax.smooth_labels(
                 jax.nn.one_hot(batch_labels, logits.shape[-1]), config.train.label_smoothing
@@ -182,9 +181,7 @@ def compiled(train_chunk: Callable[..., Any], mesh: Mesh, shardings: PyTree) -> 
     )
 
 
-def make_classify(
-    config: ml_collections.FrozenConfigDict, graphdef: nnx.GraphDef[Any]
-) -> Callable[..., jax.Array]:
+def make_classify(config: ml_collections.FrozenConfigDict, graph: Graph) -> Callable[..., jax.Array]:
     """`(params, model_state, images) -> log-probabilities`, to be traced.
 
     images: uint8 (B, H, W, C); log-probabilities: float32 (B, K). Several views of an image, where
@@ -192,7 +189,7 @@ def make_classify(
     """
 
     def log_probabilities_of(params: PyTree, model_state: PyTree, batch: jax.Array) -> jax.Array:
-        logits, _ = apply_model(graphdef, params, model_state, batch, train=False)
+        logits, _ = apply_model(graph, params, model_state, batch, train=False)
         return jax.nn.log_softmax(logits)
 
     def classify(params: PyTree, model_state: PyTree, images: jax.Array) -> jax.Array:
@@ -203,9 +200,7 @@ def make_classify(
     return classify
 
 
-def make_predict(
-    config: ml_collections.FrozenConfigDict, graphdef: nnx.GraphDef[Any], mesh: Mesh
-) -> Callable[..., Any]:
+def make_predict(config: ml_collections.FrozenConfigDict, graph: Graph, mesh: Mesh) -> Callable[..., Any]:
     """A jitted `(params, model_state, confusion, rows, counted) -> (confusion, log-probabilities)`.
 
     confusion: int32 (K, K), to which the predictions are added; donated. rows: `feeding.Rows` of shape (B,).
@@ -213,7 +208,7 @@ def make_predict(
     each device.
     """
 
-    classify = make_classify(config, graphdef)
+    classify = make_classify(config, graph)
 
     def predict(
         params: PyTree, model_state: PyTree, confusion: jax.Array, rows: Rows, counted: jax.Array

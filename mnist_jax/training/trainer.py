@@ -70,12 +70,12 @@ class Trainer:
             self._varied = [jax.tree.map(lambda *values: np.stack(values), *self._varied)]
         optimizer, _ = self._optimizer(config)
         self._create = steps.make_create_state(config, len(dataset.class_names), optimizer)
-        graphdef, alone = jax.eval_shape(self._create, jax.random.key(0), self._examples)
+        graph, alone = jax.eval_shape(self._create, jax.random.key(0), self._examples)
         self.template = self._abstract(alone, (len(configs),) if len(configs) > 1 else ())
         self._like = self._abstract(alone, (len(configs),) if self._together else ()).train
         shardings = jax.tree.map(lambda leaf: leaf.sharding, self._like)
-        self._chunk = steps.compiled(self._train_chunk(graphdef), self.mesh, shardings)
-        self._predict = make_predictor(config, graphdef, len(dataset.class_names), self.mesh)
+        self._chunk = steps.compiled(self._train_chunk(graph), self.mesh, shardings)
+        self._predict = make_predictor(config, graph, len(dataset.class_names), self.mesh)
 
     @property
     def parameters(self) -> int:
@@ -188,12 +188,12 @@ class Trainer:
         schedule = create_schedule(config, self.plan.steps_per_epoch, self.plan.total_steps)
         return create_optimizer(config, schedule), schedule
 
-    def _train_chunk(self, graphdef: Any) -> Callable[..., Any]:
+    def _train_chunk(self, graph: Any) -> Callable[..., Any]:
         config = self._configs[0]
 
         def chunk(state: TrainState, rows: Rows, varied: Mapping[str, Any]) -> Any:
             own = _with(config, varied) if varied else config
-            return steps.make_train_chunk(own, graphdef, *self._optimizer(own))(state, rows)
+            return steps.make_train_chunk(own, graph, *self._optimizer(own))(state, rows)
 
         def one(state: TrainState, rows: Rows, varied: Mapping[str, Any]) -> Any:
             state, metrics = chunk(state, rows, varied)

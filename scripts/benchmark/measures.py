@@ -33,7 +33,7 @@ _NOISY = 0.15  # spread beyond which a comparison means little
 STAGES = {  # of a start, each a program that does what the one before does and more
     "the interpreter": "pass",
     "import of JAX": "import jax",
-    "import of the program": "import mnist_jax.train",
+    "import of the program": "import mnist_jax.loop",
 }
 
 

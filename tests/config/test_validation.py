@@ -55,6 +55,10 @@ def test_a_wrong_value_is_reported_with_the_rule_of_its_field(field, value, expe
             {"optimizer.name": "adam", "optimizer.weight_decay": 0.1},
             "config.optimizer.weight_decay must be 0 with adam (got 0.1); for weight decay use",
         ),
+        (
+            {"schedule.warmup": 2.0},
+            "config.schedule.warmup must be a share of the run, less than 1 (got 2); for epochs use",
+        ),
         ({"schedule.warmup": 0.0}, "config.schedule.warmup must be greater than 0 with one_cycle (got 0)"),
         (
             {"schedule.name": "step", "schedule.boundaries": (5.0, 3.0)},

@@ -24,7 +24,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import IO
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-_IMPORTED = ("jax", "orbax.checkpoint", "tensorflow_datasets", "mnist_jax.train", "mnist_jax.evaluate")
+_IMPORTED = ("jax", "orbax.checkpoint", "tensorflow_datasets", "mnist_jax.loop", "mnist_jax.evaluation")
 _READ_BY_IMPORTS = ("JAX_", "PYTHON", "TFDS_", "TF_", "LC_", "LANG", "LD_", "OPENBLAS_", "OMP_", "TZ")
 _REPLY = struct.Struct("ii")  # process id, and its wait status or, at its start, -1
 _SIGNALS = {

@@ -2,7 +2,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 from rounding import assert_rounding_alone, disturbed, of_sum
 
 from configs import default
@@ -142,7 +141,7 @@ def test_dropout_is_a_function_of_the_key_in_training_only():
     model = create()
 
     def train(seed):
-        return apply(model, train=True, dropout=0.5, rngs=nnx.Rngs(dropout=jax.random.key(seed)))[0]
+        return apply(model, train=True, dropout=0.5, key=jax.random.key(seed))[0]
 
     np.testing.assert_array_equal(train(0), train(0))
     assert not np.array_equal(train(0), train(1))

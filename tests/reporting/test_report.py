@@ -9,9 +9,9 @@ from cases import predictions_from
 from conftest import TINY, run_main
 
 from mnist_jax.data.cache import Arrays
+from mnist_jax.loop import train_and_evaluate
 from mnist_jax.metrics.detailed import evaluate_in_detail
 from mnist_jax.reporting.report import Results, write_report
-from mnist_jax.train import train_and_evaluate
 
 pytestmark = pytest.mark.whole
 

@@ -5,7 +5,9 @@ import optax
 import pytest
 
 from configs import default
+from mnist_jax.cli import config_flag
 from mnist_jax.config.validation import validate
+from mnist_jax.system import installation
 from mnist_jax.system.errors import UserError
 from mnist_jax.training import optimizers
 
@@ -15,15 +17,17 @@ PEAK, STEPS_PER_EPOCH, TOTAL = 0.5, 20, 200
 def schedule_of(**changes):
     config = default.get_config()
     config.optimizer.learning_rate = PEAK
+    config.schedule.unit, config.schedule.warmup = "epochs", 2.0
     config.update_from_flattened_dict({f"schedule.{key}": value for key, value in changes.items()})
     schedule = optimizers.create_schedule(validate(config), STEPS_PER_EPOCH, TOTAL)
     return np.array([float(schedule(step)) for step in range(TOTAL)])
 
 
 @pytest.mark.parametrize("name", ["constant", "cosine", "one_cycle", "linear", "step"])
-@pytest.mark.parametrize(("unit", "warmup"), [("epochs", 2.0), ("steps", 40.0)])
+@pytest.mark.parametrize(("unit", "warmup"), [("epochs", 2.0), ("steps", 40.0), ("run", 0.2)])
 def test_warm_up_rises_from_zero_to_the_peak(name, unit, warmup):
-    rates = schedule_of(name=name, unit=unit, warmup=warmup, boundaries=(150.0,))
+    boundaries = {"epochs": 7.5, "steps": 150.0, "run": 0.75}
+    rates = schedule_of(name=name, unit=unit, warmup=warmup, boundaries=(boundaries[unit],))
     assert rates[0] == 0
     assert (np.diff(rates[:41]) > 0).all()
     assert rates[40] == pytest.approx(PEAK)
@@ -50,6 +54,15 @@ def test_steps_fall_at_their_boundaries(warmup):
     np.testing.assert_allclose(
         rates[[99, 100, 159, 160, 199]], PEAK * np.array([1, 0.1, 0.1, 0.01, 0.01]), rtol=1e-5
     )
+
+
+@pytest.mark.parametrize("name", [path.stem for path in installation.configs_folder().glob("[a-z]*.py")])
+def test_a_run_of_one_epoch_has_a_schedule(name):
+    config = config_flag.get_config(name)
+    config.train.steps = 0
+    config.train.epochs = 1
+    schedule = optimizers.create_schedule(validate(config), STEPS_PER_EPOCH, STEPS_PER_EPOCH)
+    assert schedule(STEPS_PER_EPOCH // 2) > 0
 
 
 def test_boundaries_may_fall_on_one_step():

@@ -19,6 +19,7 @@ from whole_runs import wait_for_step
 from configs import digits
 from mnist_jax import data, models
 from mnist_jax.config.validation import validate
+from mnist_jax.loop import train_and_evaluate
 from mnist_jax.metrics.confusion import evaluate
 from mnist_jax.metrics.predictions import load_predictions, predictions_of
 from mnist_jax.storage import provenance
@@ -26,7 +27,6 @@ from mnist_jax.storage.checkpoints import Checkpoints
 from mnist_jax.storage.history import read_metrics
 from mnist_jax.system.errors import Interrupted, UserError
 from mnist_jax.system.mesh import make_mesh
-from mnist_jax.train import train_and_evaluate
 from mnist_jax.training.predictor import model_template
 
 pytestmark = pytest.mark.whole
@@ -427,3 +427,17 @@ def test_the_full_digits_run_is_accurate(tmp_path):
     config.wandb.mode = "disabled"
     record = train_and_evaluate(config, tmp_path)
     assert record["metrics"]["test"]["accuracy"] >= 0.95  # 98.3 +- 0.7% over seeds
+
+
+def test_a_run_that_learned_nothing_says_so(tmp_path):
+    done = run_main(*TINY, "--config.optimizer.learning_rate=1e-12", f"--workdir={tmp_path}")
+    assert done.returncode == 0
+    line = read(tmp_path)["diagnosis"]
+    assert "is not better than always naming the commonest class" in line
+    assert line in done.stderr
+    page = (tmp_path / "report.html").read_text()
+    assert "This run may have learned nothing" in page
+
+
+def test_a_run_that_learned_has_no_diagnosis(finished):
+    assert read(finished[0])["diagnosis"] is None

@@ -4,9 +4,9 @@ import shutil
 import pytest
 from conftest import TINY, run_main
 
-from mnist_jax.evaluate import evaluate_checkpoint
+from mnist_jax.evaluation import evaluate_checkpoint
+from mnist_jax.loop import train_and_evaluate
 from mnist_jax.system.errors import UserError
-from mnist_jax.train import train_and_evaluate
 
 pytestmark = pytest.mark.whole
 

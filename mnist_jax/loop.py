@@ -9,6 +9,7 @@ import numpy as np
 from mnist_jax import data
 from mnist_jax.config.population import is_population, members_in
 from mnist_jax.config.validation import validate
+from mnist_jax.models import require_model
 from mnist_jax.reporting.console import print_result
 from mnist_jax.reporting.wandb.process import effective_mode, wandb_environment
 from mnist_jax.run import open_run
@@ -51,6 +52,7 @@ def train_and_evaluate(
     """
     config, workdir, force = validate(config), pathlib.Path(workdir), resume == "force"
     effective_mode(config.wandb, wandb_environment())  # a missing key is an error before the work begins
+    require_model(config.model.name)
     configs = [member.config for member in members_in(config)] if is_population(config) else [config]
     with distributed.own_workdir(workdir) as own, locked(own), Interrupts() as interrupts:
         previous = previous_run(workdir, config, force=force)

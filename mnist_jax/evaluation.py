@@ -10,6 +10,7 @@ from mnist_jax import data
 from mnist_jax.config.population import require_one_model
 from mnist_jax.config.validation import validate
 from mnist_jax.metrics.detailed import evaluate_in_detail
+from mnist_jax.models import require_model
 from mnist_jax.reporting.console import print_scores
 from mnist_jax.reporting.report import Results, write_report
 from mnist_jax.storage.checkpoints import Checkpoints
@@ -37,16 +38,17 @@ def evaluate_checkpoint(
         raise UserError(f"{workdir} holds no run to evaluate; train first")
     require_one_model(config, workdir)
     require_current(record, workdir)
+    require_model(config.model.name, record.get("imports", ()))
     if distributed.count() > 1:
         raise UserError("a checkpoint is evaluated by one process; leave out --coordinator")
     devices.prepare_host()
     dataset = data.load(config.data)
     check_same_data(record, dataset, workdir)
     mesh, classes = make_mesh(config), len(dataset.class_names)
-    graphdef, like = model_template(config, dataset.image_shape, classes, mesh)
+    graph, like = model_template(config, dataset.image_shape, classes, mesh)
     with Checkpoints(workdir / "checkpoints", config.checkpoint.keep, read_only=True) as checkpoints:
         model = checkpoints.restore_model(like, warn, step=step)
-    step, predict = int(model.step), make_predictor(config, graphdef, classes, mesh)
+    step, predict = int(model.step), make_predictor(config, graph, classes, mesh)
     predictions = predict(dataset.test, model)
     metrics = evaluate_in_detail(predictions)
     found = plain(

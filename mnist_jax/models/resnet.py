@@ -1,0 +1,107 @@
+"""A residual network with norm and activation before each convolution: https://arxiv.org/abs/1603.05027.
+
+Different from there: each stage but the first begins with average pooling of 2 x 2 pixels in place of a
+convolution with a stride, and the first layer may take patches instead of a convolution.
+"""
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+from flax import nnx
+
+from mnist_jax.models.layers import (
+    ACTIVATIONS,
+    Conv,
+    activation_dtype,
+    apply_norm,
+    create_norm,
+    dropout,
+    pool,
+)
+
+
+class ResNet(nnx.Module):
+    """Stages of `config.model.depth` residual blocks, one for each of `config.model.widths`.
+
+    examples: training images as the model will see them, for their shape.
+    `__call__` takes float images (B, H, W, C), already normalized, and gives float32 logits (B, K).
+    """
+
+    def __init__(
+        self,
+        config: ml_collections.FrozenConfigDict,
+        examples: jax.Array,
+        num_classes: int,
+        *,
+        rngs: nnx.Rngs,
+    ):
+        model, channels = config.model, examples.shape[-1]
+        self.patch = min(model.stem, *examples.shape[1:3])
+        features = model.widths[0]
+        self.stem: Conv | nnx.Linear = Conv(config, channels, features, rngs=rngs)
+        if self.patch > 1:
+            dtype = activation_dtype(config)
+            self.stem = nnx.Linear(self.patch**2 * channels, features, dtype=dtype, rngs=rngs)
+        blocks, channels = [], features
+        for features in model.widths:
+            for _ in range(model.depth):
+                blocks.append(ResidualBlock(config, channels, features, rngs=rngs))
+                channels = features
+        self.blocks, self.depth = nnx.List(blocks), model.depth
+        self.norm = create_norm(config, channels, rngs=rngs)
+        self.activation = ACTIVATIONS[model.activation]
+        self.output = nnx.Linear(channels, num_classes, dtype=activation_dtype(config), rngs=rngs)
+
+    def __call__(
+        self,
+        images: jax.Array,
+        *,
+        train: bool,
+        rate: float | jax.Array = 0.0,
+        rngs: nnx.Rngs | None = None,
+    ) -> jax.Array:
+        x = self.stem(images if self.patch == 1 else space_to_depth(images, self.patch))
+        for number, block in enumerate(self.blocks):
+            if number and number % self.depth == 0:
+                x = pool(x, "average")
+            x = block(x, train=train)
+        x = self.activation(apply_norm(self.norm, x, train=train)).mean(axis=(1, 2))
+        return self.output(dropout(x, rate, rngs)).astype(jnp.float32)
+
+
+class ResidualBlock(nnx.Module):
+    """Twice norm, activation and convolution, added to what comes in; at first it changes nothing.
+
+    Where the number of channels changes, what comes in passes through a dense layer for each pixel.
+    """
+
+    def __init__(
+        self, config: ml_collections.FrozenConfigDict, channels: int, features: int, *, rngs: nnx.Rngs
+    ):
+        sizes = (channels, features)
+        self.norms = nnx.List(create_norm(config, size, rngs=rngs) for size in sizes)
+        self.convs = nnx.List(Conv(config, size, features, rngs=rngs) for size in sizes)
+        last = self.convs[1].kernel
+        last.set_value(jnp.zeros_like(last.get_value()))
+        dtype, wider = activation_dtype(config), channels != features
+        self.shortcut = (
+            nnx.Linear(channels, features, use_bias=False, dtype=dtype, rngs=rngs) if wider else nnx.identity
+        )
+        self.activation = ACTIVATIONS[config.model.activation]
+
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        out = x
+        for norm, conv in zip(self.norms, self.convs, strict=True):
+            out = conv(self.activation(apply_norm(norm, out, train=train)))
+        return out + self.shortcut(x)
+
+
+def space_to_depth(images: jax.Array, side: int) -> jax.Array:
+    """Patches of side x side pixels of images (B, H, W, C) as pixels: (B, H / side, W / side, side² C).
+
+    The last rows and columns that do not fill a patch are left out.
+    """
+    batch, height, width, channels = images.shape
+    rows, columns = height // side, width // side
+    x = images[:, : rows * side, : columns * side].reshape(batch, rows, side, columns, side, channels)
+    return x.swapaxes(2, 3).reshape(batch, rows, columns, side * side * channels)
