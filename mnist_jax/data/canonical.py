@@ -26,6 +26,7 @@ from mnist_jax.data.decoding import decode_all
 from mnist_jax.data.downloads import Remote, data_folder, fetch, manual_folder
 from mnist_jax.data.sources import Source
 from mnist_jax.system.errors import UserError
+from mnist_jax.system.files import read_regular
 
 Files = Mapping[str, pathlib.Path]
 
@@ -107,7 +108,7 @@ def canonical_set(config: ml_collections.FrozenConfigDict) -> Source | None:
 def _prepared_by_tfds(folder: pathlib.Path) -> bool:
     """Whether TFDS has prepared a set there that needs no TensorFlow to read, or left a damaged record."""
     try:
-        return json.loads((folder / "dataset_info.json").read_bytes()).get("fileFormat") == "array_record"
+        return json.loads(read_regular(folder / "dataset_info.json")).get("fileFormat") == "array_record"
     except OSError:
         return False
     except (ValueError, AttributeError):
@@ -171,8 +172,11 @@ def _idx(content: bytes) -> np.ndarray:
     kind, dimensions = struct.unpack(">HBB", content[:4])[1:]
     if kind != 0x08:
         raise UserError(f"an IDX file must hold unsigned bytes, kind 8 (got kind {kind})")
-    shape = struct.unpack(f">{dimensions}I", content[4 : 4 + 4 * dimensions])
-    return np.frombuffer(content, np.uint8, math.prod(shape), 4 + 4 * dimensions).reshape(shape)
+    start = 4 + 4 * dimensions
+    shape = struct.unpack(f">{dimensions}I", content[4:start])
+    if math.prod(shape) != len(content) - start:
+        raise ValueError(f"its header says {shape}, and {len(content) - start:,} bytes follow it")
+    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
 
 
 def _idx_arrays(images: bytes, labels: bytes) -> Arrays:

@@ -1,5 +1,6 @@
 """Original files of data sets: the user's, or downloaded once; either way checked by their sha256."""
 
+import errno
 import logging
 import os
 import pathlib
@@ -112,6 +113,8 @@ def _given(name: str, files: list[Remote], folder: pathlib.Path) -> dict[str, pa
         try:
             if not path.exists():
                 continue
+            if not path.is_file():
+                raise OSError(errno.EINVAL, "it is not a regular file")
             whole = _is_whole(one, path)
         except OSError as error:
             raise UserError(

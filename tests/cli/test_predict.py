@@ -49,6 +49,16 @@ def test_a_folder_as_json(tiny_run, images):
         assert line["ink"] == "dark"
 
 
+def test_files_of_a_folder_that_are_left_out_are_counted(tiny_run, images, tmp_path):
+    first = sorted(images.iterdir())[0].read_bytes()
+    for name in ("a.png", "b.XCF", "c.xcf", "Thumbs.db", "@eaDir/a.png", ".hidden/a.png", ".a.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(first)
+    done = predict(tiny_run, "--json", tmp_path)
+    assert (done.returncode, done.stdout.count("\n")) == (0, 1)
+    assert done.stderr == "mnist-jax predict: files left out: 4 hidden or system, 2 .xcf\n"
+
+
 def test_a_pattern_as_csv_says_the_same(tiny_run, images):
     done = predict(tiny_run, "--csv", images / "00*.png")
     rows = list(csv.DictReader(io.StringIO(done.stdout)))

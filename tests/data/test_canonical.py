@@ -27,6 +27,9 @@ LENGTHS = {"train": 70, "test": 30}
 RNG = np.random.default_rng(0)
 
 
+HUGE = b"\0\0\x08\x09" + 9 * b"\xff\xff\xff\xff"  # the head of an IDX file of 2 ** 288 bytes
+
+
 def idx(array: np.ndarray) -> bytes:
     return gzip.compress(struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + array.tobytes())
 
@@ -276,6 +279,7 @@ def test_files_that_are_not_the_sets_own_are_refused(made, tmp_path):
         ("mnist", "t10k-images-idx3-ubyte.gz", lambda whole: whole[:5000], "EOFError"),
         ("mnist", "t10k-images-idx3-ubyte.gz", lambda whole: gzip.compress(b"\0\0"), "error: "),
         ("mnist", "t10k-images-idx3-ubyte.gz", lambda whole: idx(np.zeros((9, 28, 28), "u1")), "hold 9 im"),
+        ("mnist", "t10k-images-idx3-ubyte.gz", lambda whole: gzip.compress(HUGE), "0 bytes follow it"),
         ("mnist", "t10k-labels-idx1-ubyte.gz", lambda whole: b"not gzip", "BadGzipFile"),
         ("emnist/letters", "gzip.zip", lambda whole: whole[:9000], "BadZipFile"),
         ("cifar10", "cifar-10-binary.tar.gz", lambda whole: whole[:9000], "EOFError"),

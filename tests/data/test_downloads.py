@@ -151,10 +151,12 @@ def test_a_full_disk_is_reported_and_leaves_nothing(server, tmp_path, monkeypatc
     assert {path.name for path in tmp_path.iterdir()} == {".lock"}
 
 
-def test_a_file_of_the_users_folder_that_cannot_be_read_is_named(server, tmp_path):
-    (tmp_path / "mine" / "a").mkdir(parents=True)
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
+def test_a_file_of_the_users_folder_that_is_none_is_named(server, tmp_path, make):
+    (tmp_path / "mine").mkdir()
+    make(tmp_path / "mine" / "a")
     with pytest.raises(
-        UserError, match=r"^[^\n]*/mine/a must be a readable file of aset \(got Is a directory\); "
+        UserError, match=r"^[^\n]*/mine/a must be a readable file of aset \(got it is not a regular file\); "
     ):
         fetch("aset", [remote(server, "a")], tmp_path / "mine", tmp_path / "down")
     assert server.asked == []
