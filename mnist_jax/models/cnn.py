@@ -1,11 +1,13 @@
 """The default network: a few convolutions, then two dense layers."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import ml_collections
 from flax import nnx
 
-from mnist_jax.models.layers import ACTIVATIONS, Conv, apply_norm, create_norm, dropout, pool
+from mnist_jax.models.layers import ACTIVATIONS, Conv, apply_norm, create_norm, dropout, pool, pooled
 from mnist_jax.system import cpu
 
 
@@ -26,16 +28,17 @@ class CNN(nnx.Module):
     ):
         model, between = config.model, cpu.dtype_between(jnp.dtype(config.dtype))
         height, width, channels = examples.shape[1:]
+        size = height, width
         convs, norms = [], []
         for features in model.widths:
             convs.append(Conv(config, channels, features, rngs=rngs))
-            norms.append(create_norm(config, features, rngs=rngs))
-            height, width, channels = max(height // 2, 1), max(width // 2, 1), features
+            norms.append(create_norm(config, features, size, rngs=rngs))
+            size, channels = pooled(size), features
         self.convs, self.norms = nnx.List(convs), nnx.List(norms)
         # Outputs first: the gradient of its input is then a product of two matrices as they lie in memory.
         self.dense = nnx.Einsum(
             "bi,oi->bo",
-            (model.dense, height * width * channels),
+            (model.dense, math.prod(size) * channels),
             (model.dense,),
             kernel_init=nnx.initializers.he_normal(in_axis=1, out_axis=0),
             dtype=between,
