@@ -74,7 +74,7 @@ def read(argv: list[str]) -> tuple[Config, list[str]]:
     except flags.Error as error:
         raise UserError(_bad_value(str(error), file)) from error
     except Exception as error:  # a config is code, so it can raise anything
-        raise UserError(f"--config={name}: {one_line(error)}") from error
+        raise UserError(f"--config={name}: {_config_error(error)}") from error
     return Config(name, values.config, config_flags.get_override_values(values["config"])), rest
 
 
@@ -108,8 +108,15 @@ def _make_configs_importable() -> None:
     """`from configs import default` works where the program is installed as in a checkout."""
     if installation.configs_folder().parent == installation.PACKAGE:
         sys.modules.setdefault("configs", importlib.import_module("mnist_jax.configs"))
-    elif str(installation.ROOT) not in sys.path:
-        sys.path.append(str(installation.ROOT))
+    elif sys.path[:1] != [str(installation.ROOT)]:  # first: a folder of the user's may have that name
+        sys.path.insert(0, str(installation.ROOT))
+
+
+def _config_error(error: Exception) -> str:
+    """One line about what a config's code raised; a field that it adds is named without all that exist."""
+    if match := re.match(r"""['"]Key ['"](\w+)['"] does not exist and cannot be added""", str(error)):
+        return unknown_field(match[1])
+    return one_line(error)
 
 
 def _check_fields(argv: list[str]) -> None:

@@ -227,8 +227,10 @@ def default_config() -> ml_collections.ConfigDict:
 
 def unknown_field(name: str) -> str:
     """One line about a field that does not exist, with the most similar field that does."""
+    by_last_part = {known.rsplit(".", 1)[-1]: known for known in FIELDS}
+    last_part = name.rsplit(".", 1)[-1]
     near = difflib.get_close_matches(name, FIELDS, n=1) or [
-        known for known in FIELDS if known.rsplit(".", 1)[-1] == name.rsplit(".", 1)[-1]
+        by_last_part[part] for part in difflib.get_close_matches(last_part, by_last_part, n=1)
     ]
     hint = f"did you mean config.{near[0]}?" if near else "configs/default.py lists every field"
     return f"config.{name} does not exist; {hint}"

@@ -8,6 +8,7 @@ import ml_collections
 import numpy as np
 
 from mnist_jax.data.cache import Arrays, content_hash
+from mnist_jax.data.decoding import fit_square
 from mnist_jax.data.rendering import Rendering
 
 ROLES = ("train", "validation", "test")
@@ -43,11 +44,12 @@ def digits(config: ml_collections.FrozenConfigDict) -> Source:
 
     Alpaydin and Kaynak, "Optical Recognition of Handwritten Digits", https://doi.org/10.24432/C50P49.
     """
-    del config  # there is nothing to choose
     # What `sklearn.datasets.load_digits` reads; its import takes longer than a short run.
     file = importlib.metadata.distribution("scikit-learn").locate_file("sklearn/datasets/data/digits.csv.gz")
     table = np.loadtxt(str(file), np.int32, delimiter=",")
     images = np.round(table[:, :-1] * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8, 1)
+    if config.image_size:
+        images = np.stack([fit_square(image, config.image_size) for image in images])
     arrays = Arrays(images, table[:, -1])
     return Source(
         name="digits/1.0.0",

@@ -21,6 +21,7 @@ from mnist_jax.models.layers import (
     dropout,
     patches,
     pool,
+    pooled,
 )
 
 
@@ -44,13 +45,15 @@ class Airbench(nnx.Module):
         rngs: nnx.Rngs,
     ):
         self.whitening = Fixed(patch_whitening(examples)) if config.model.whitening else None
-        channels = examples.shape[-1]
+        height, width, channels = examples.shape[1:]
+        size = height, width
         if self.whitening is not None:
             channels = self.whitening.shape[-1]
             self.shift = nnx.Param(jnp.zeros(channels))
         blocks = []
         for features in config.model.widths:
-            blocks.append(Block(config, channels, features, rngs=rngs))
+            size = pooled(size)
+            blocks.append(Block(config, channels, features, size, rngs=rngs))
             channels = features
         self.blocks = nnx.List(blocks)
         self.activation, self.dtype = ACTIVATIONS[config.model.activation], jnp.dtype(config.dtype)
@@ -77,17 +80,24 @@ class Block(nnx.Module):
     """Convolutions, each followed by norm and activation; the image is halved after the first.
 
     With `config.model.residual`, what the first gives is added to what the last gives.
+    size: height and width of the images once halved.
     """
 
     def __init__(
-        self, config: ml_collections.FrozenConfigDict, channels: int, features: int, *, rngs: nnx.Rngs
+        self,
+        config: ml_collections.FrozenConfigDict,
+        channels: int,
+        features: int,
+        size: tuple[int, int],
+        *,
+        rngs: nnx.Rngs,
     ):
         model = config.model
         self.convs = nnx.List(
             Conv(config, features if number else channels, features, rngs=rngs)
             for number in range(model.depth)
         )
-        self.norms = nnx.List(create_norm(config, features, rngs=rngs) for _ in range(model.depth))
+        self.norms = nnx.List(create_norm(config, features, size, rngs=rngs) for _ in range(model.depth))
         self.pooling, self.activation = model.pooling, ACTIVATIONS[model.activation]
         self.residual = model.residual
 

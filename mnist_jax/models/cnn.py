@@ -1,6 +1,7 @@
 """The default network: a few convolutions, then two dense layers."""
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,7 @@ from mnist_jax.models.layers import (
     dropout,
     in_parts,
     pool,
+    pooled,
 )
 
 
@@ -37,13 +39,14 @@ class CNN(nnx.Module):
     ):
         model = config.model
         height, width, channels = examples.shape[1:]
+        size = height, width
         convs, norms = [], []
         for features in model.widths:
             convs.append(Conv(config, channels, features, rngs=rngs))
-            norms.append(create_norm(config, features, rngs=rngs))
-            height, width, channels = max(height // 2, 1), max(width // 2, 1), features
+            norms.append(create_norm(config, features, size, rngs=rngs))
+            size, channels = pooled(size), features
         self.convs, self.norms = nnx.List(convs), nnx.List(norms)
-        self.dense = create_dense(config, height * width * channels, model.dense, rngs=rngs)
+        self.dense = create_dense(config, math.prod(size) * channels, model.dense, rngs=rngs)
         self.output = nnx.Linear(model.dense, num_classes, dtype=activation_dtype(config), rngs=rngs)
         self.pooling, self.activation = model.pooling, ACTIVATIONS[model.activation]
         self.across_batch = model.norm == "batch"

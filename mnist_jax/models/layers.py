@@ -9,6 +9,7 @@ import ml_collections
 from flax import nnx
 
 from mnist_jax.system import cpu, devices, onednn
+from mnist_jax.system.errors import UserError
 
 POOLINGS: dict[str, Callable[..., jax.Array]] = {"average": jnp.mean, "max": jnp.max}
 ACTIVATIONS: dict[str, Callable[..., jax.Array]] = {"relu": nnx.relu, "gelu": nnx.gelu, "silu": nnx.silu}
@@ -129,15 +130,32 @@ def biased(x: jax.Array, bias: jax.Array) -> jax.Array:
 
 
 def create_norm(
-    config: ml_collections.FrozenConfigDict, features: int, *, rngs: nnx.Rngs
+    config: ml_collections.FrozenConfigDict, features: int, size: tuple[int, int], *, rngs: nnx.Rngs
 ) -> Callable[..., jax.Array]:
-    """The layer that `config.model.norm` names; one that changes nothing for "none"."""
-    between = activation_dtype(config)
+    """The layer that `config.model.norm` names; one that changes nothing for "none".
+
+    features, size: channels, and height and width, of the images that it normalizes.
+    Raises UserError: it would normalize single values, and make each 0 whatever the image.
+    """
+    between, groups = activation_dtype(config), math.gcd(features, 8)
+    values = {"batch": config.train.batch_size, "group": features // groups}.get(config.model.norm)
+    if values is not None and values * math.prod(size) == 1:
+        raise UserError(
+            f"config.model.norm must not be {config.model.norm} where it has one value to normalize, as in "
+            f"{features} channels of 1 x 1 pixels; shorten config.model.widths, or use "
+            "--config.model.norm=none"
+        )
     if config.model.norm == "batch":
         return nnx.BatchNorm(features, momentum=0.9, dtype=between, rngs=rngs)
     if config.model.norm == "group":
-        return nnx.GroupNorm(features, num_groups=math.gcd(features, 8), dtype=between, rngs=rngs)
+        return nnx.GroupNorm(features, num_groups=groups, dtype=between, rngs=rngs)
     return nnx.identity
+
+
+def pooled(size: tuple[int, int]) -> tuple[int, int]:
+    """The height and width of images after `pool`."""
+    height, width = size
+    return max(height // 2, 1), max(width // 2, 1)
 
 
 def apply_norm(norm: Callable[..., jax.Array], x: jax.Array, *, train: bool) -> jax.Array:

@@ -35,7 +35,7 @@ class MLP(nnx.Module):
         inputs, layers, norms = int(np.prod(examples.shape[1:])), [], []
         for features in model.widths:
             layers.append(create_dense(config, inputs, features, rngs=rngs))
-            norms.append(create_norm(config, features, rngs=rngs))
+            norms.append(create_norm(config, features, (1, 1), rngs=rngs))
             inputs = features
         self.layers, self.norms = nnx.List(layers), nnx.List(norms)
         self.output = nnx.Linear(inputs, num_classes, dtype=activation_dtype(config), rngs=rngs)

@@ -17,6 +17,7 @@ from mnist_jax.models.layers import (
     create_norm,
     dropout,
     pool,
+    pooled,
 )
 
 
@@ -42,13 +43,15 @@ class ResNet(nnx.Module):
         if self.patch > 1:
             dtype = activation_dtype(config)
             self.stem = nnx.Linear(self.patch**2 * channels, features, dtype=dtype, rngs=rngs)
-        blocks, channels = [], features
-        for features in model.widths:
+        height, width = examples.shape[1] // self.patch, examples.shape[2] // self.patch
+        size, blocks, channels = (height, width), [], features
+        for stage, features in enumerate(model.widths):
+            size = pooled(size) if stage else size
             for _ in range(model.depth):
-                blocks.append(ResidualBlock(config, channels, features, rngs=rngs))
+                blocks.append(ResidualBlock(config, channels, features, size, rngs=rngs))
                 channels = features
         self.blocks, self.depth = nnx.List(blocks), model.depth
-        self.norm = create_norm(config, channels, rngs=rngs)
+        self.norm = create_norm(config, channels, size, rngs=rngs)
         self.activation = ACTIVATIONS[model.activation]
         self.output = nnx.Linear(channels, num_classes, dtype=activation_dtype(config), rngs=rngs)
 
@@ -76,11 +79,17 @@ class ResidualBlock(nnx.Module):
     """
 
     def __init__(
-        self, config: ml_collections.FrozenConfigDict, channels: int, features: int, *, rngs: nnx.Rngs
+        self,
+        config: ml_collections.FrozenConfigDict,
+        channels: int,
+        features: int,
+        size: tuple[int, int],
+        *,
+        rngs: nnx.Rngs,
     ):
-        sizes = (channels, features)
-        self.norms = nnx.List(create_norm(config, size, rngs=rngs) for size in sizes)
-        self.convs = nnx.List(Conv(config, size, features, rngs=rngs) for size in sizes)
+        widths = (channels, features)
+        self.norms = nnx.List(create_norm(config, width, size, rngs=rngs) for width in widths)
+        self.convs = nnx.List(Conv(config, width, features, rngs=rngs) for width in widths)
         last = self.convs[1].kernel
         last.set_value(jnp.zeros_like(last.get_value()))
         dtype, wider = activation_dtype(config), channels != features

@@ -1,7 +1,7 @@
 """Finished runs that can be compared: of the same data and test split."""
 
 import pathlib
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -58,15 +58,26 @@ def load_runs(workdirs: Iterable[pathlib.Path], warn: Callable[[str], None]) -> 
     return list(runs.values())
 
 
+def require_unforced(record: Mapping[str, Any], workdir: pathlib.Path) -> None:
+    """Raises UserError: no config gives this run, since it changed on the way by `--resume=force`."""
+    processes = record["processes"]
+    fingerprints = {process.get("data_fingerprint") for process in processes}
+    if len(fingerprints) > 1 or any(process.get("config_changes") for process in processes):
+        raise UserError(
+            f"the run in {workdir} was forced on with another config or other data; no config gives it"
+        )
+
+
 def _finished(workdir: pathlib.Path) -> dict[str, Any]:
-    """The run.json of a finished run.
+    """The run.json of a finished run of one config.
 
     Raises:
-      UserError: it is not finished.
+      UserError: it is not finished, or changed on the way.
     """
     record = read_record(workdir)
     if record["status"] != "finished":
         raise UserError(f"{workdir} is {record['status']}, not finished")
+    require_unforced(record, workdir)
     return record
 
 

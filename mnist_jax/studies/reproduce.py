@@ -17,6 +17,7 @@ from mnist_jax.loop import train_and_evaluate
 from mnist_jax.storage import provenance
 from mnist_jax.storage.checkpoints import Checkpoints
 from mnist_jax.storage.record import plain, read_record
+from mnist_jax.studies.finished import require_unforced
 from mnist_jax.system import devices
 from mnist_jax.system.errors import UserError
 from mnist_jax.system.mesh import make_mesh
@@ -84,8 +85,8 @@ def circumstances(record: Mapping[str, Any]) -> list[Difference]:
         "operating system": (then["os"], now["os"]),
         "processor": (then["cpu"], now["cpu"]),
         **{
-            f"accelerator: {key}": (then["accelerator"].get(key), value)
-            for key, value in plain(now["accelerator"]).items()
+            f"accelerator: {key}": (then["accelerator"].get(key), plain(now["accelerator"].get(key)))
+            for key in {**now["accelerator"], **then["accelerator"]}
         },
         **{
             f"package: {name}": (then["packages"].get(name), now["packages"].get(name))
@@ -110,11 +111,7 @@ def run_again(workdir: pathlib.Path, config: ml_collections.ConfigDict, into: pa
     record = read_record(workdir)
     if record["status"] != "finished":
         raise UserError(f"the run in {workdir} is {record['status']}; only a finished run can be compared")
-    forced = [process for process in record["processes"] if process["config_changes"]]
-    if forced or len({process["data_fingerprint"] for process in record["processes"]}) > 1:
-        raise UserError(
-            f"the run in {workdir} was forced on with another config or other data; no config gives it"
-        )
+    require_unforced(record, workdir)
     if (into / "run.json").exists() or (into / "checkpoints").exists():
         raise UserError(f"{into} holds a run already; give another folder with --into")
     devices.prepare_host()

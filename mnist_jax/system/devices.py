@@ -17,12 +17,27 @@ _COMPILER_OPTIONS: dict[str, dict[str, str | bool]] = {  # by platform
     "gpu": {"xla_gpu_deterministic_ops": True},
 }
 
+# JAX's own options that change the numbers, as $JAX_DEFAULT_PRNG_IMPL does, and their defaults.
+_DECIDING: dict[str, object] = {
+    "jax_default_prng_impl": "threefry2x32",
+    "jax_threefry_partitionable": True,
+    "jax_default_matmul_precision": None,
+    "jax_random_seed_offset": 0,
+    "jax_disable_jit": False,
+}
+
 
 def prepare_host() -> None:
     """Tunes the allocator and turns on the persistent compilation cache; call it before any computation.
 
-    Raises UserError: $JAX_PLATFORMS names an accelerator first that JAX does not start.
+    Raises UserError: $JAX_PLATFORMS names an accelerator first that JAX does not start, or $JAX_ENABLE_X64
+    is on.
     """
+    if jax.config.values["jax_enable_x64"]:
+        raise UserError(
+            "JAX_ENABLE_X64 must be off (got on), since parameters are float32 here; unset it, or turn "
+            "jax_enable_x64 off"
+        )
     cpu.tune_allocator()
     if jax.config.values["jax_compilation_cache_dir"] is None:
         jax.config.update("jax_compilation_cache_dir", str(user_cache_dir() / "xla"))
@@ -101,7 +116,13 @@ def describe_devices(dtype: str = "float32") -> dict[str, object]:
         "bfloat16_convolutions": cpu.convolves_bfloat16_by(dtype),
         "compiler_options": compiler_options(),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        **({"jax_options": options} if (options := _unusual_options()) else {}),
     }
+
+
+def _unusual_options() -> dict[str, object]:
+    """Those of JAX's options that change the numbers and are not as JAX has them by itself."""
+    return {name: value for name, usual in _DECIDING.items() if (value := jax.config.values[name]) != usual}
 
 
 def _driver() -> str | None:

@@ -17,7 +17,7 @@ def create_schedule(
 
     Warm-up rises in a straight line from 0 to the peak (`one_cycle` rises along a cosine, as in
     https://arxiv.org/abs/1708.07120); the rest of the run follows `config.schedule.name`.
-    Raises UserError: the warm-up takes the whole run.
+    Raises UserError: the warm-up takes the whole run, or a boundary is in it.
     """
     schedule, peak = config.schedule, config.optimizer.learning_rate
     whole = config.train.steps or config.train.epochs * steps_per_epoch
@@ -30,13 +30,19 @@ def create_schedule(
             "--config.schedule.unit=run --config.schedule.warmup=0.2"
         )
     rest = total_steps - warmup
+    boundaries = [round(at * unit) for at in schedule.boundaries]
+    if schedule.name == "step" and boundaries[0] < warmup:
+        raise UserError(
+            f"config.schedule.boundaries must not be in the warm-up of {schedule.warmup:g} {schedule.unit} "
+            f"(got {schedule.boundaries[0]:g}); shorten the warm-up by config.schedule.warmup"
+        )
     after: dict[str, Callable[[], optax.Schedule]] = {
         "constant": lambda: optax.constant_schedule(peak),
         "cosine": lambda: optax.cosine_decay_schedule(peak, rest, schedule.end_factor),
         "one_cycle": lambda: optax.cosine_decay_schedule(peak, rest, schedule.end_factor),
         "linear": lambda: optax.linear_schedule(peak, peak * schedule.end_factor, rest),
         "step": lambda: optax.piecewise_constant_schedule(
-            peak, _factors([round(at * unit) - warmup for at in schedule.boundaries], schedule.factor)
+            peak, _factors([at - warmup for at in boundaries], schedule.factor)
         ),
     }
     if warmup == 0:

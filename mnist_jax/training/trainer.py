@@ -57,10 +57,10 @@ class Trainer:
 
         Raises:
           UserError: the schedule does not fit the length of the run, the devices not the batch, or
-            `config.augment.crop` not the images.
+            a distance in pixels of `config.augment` or `config.evaluation` not the images.
         """
         config = configs[0]
-        _require_reflection(config, dataset.image_shape)
+        _require_within(config, dataset.image_shape)
         self._configs, self._dataset = configs, dataset
         self.mesh = make_mesh(config)
         self.plan = make_plan(config, len(dataset.train.labels))
@@ -240,11 +240,13 @@ def _choose(old: Model, new: Model, better: jax.Array) -> Model:
     )
 
 
-def _require_reflection(config: ml_collections.FrozenConfigDict, image_shape: tuple[int, int, int]) -> None:
-    """Raises UserError: images are not large enough to be reflected as far as `config.augment.crop` asks."""
+def _require_within(config: ml_collections.FrozenConfigDict, image_shape: tuple[int, int, int]) -> None:
+    """Raises UserError: a distance in pixels leaves nothing to see, or to reflect, of such images."""
     height, width, _ = image_shape
-    if config.augment.crop >= min(height, width):
-        raise UserError(
-            f"config.augment.crop is {config.augment.crop}, but the images are {height} x {width} pixels; "
-            "it has to be less than their shorter side"
-        )
+    for name in ("augment.crop", "augment.shift", "augment.cutout", "evaluation.shift"):
+        group, _, field = name.partition(".")
+        if (pixels := config[group][field]) >= min(height, width):
+            raise UserError(
+                f"config.{name} must be less than the shorter side of the images, which are {height} x "
+                f"{width} pixels (got {pixels:g})"
+            )

@@ -1,5 +1,9 @@
 """`--config` and its fields, read from a command line."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from configs import digits
@@ -65,3 +69,41 @@ def test_a_file_of_the_users_may_have_any_name(tmp_path, monkeypatch):
     (tmp_path / "mine").write_text("from configs import digits\n\nget_config = digits.get_config\n")
     config, _ = read(["--config=mine"])
     assert config.fields.data.name == "digits"
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        (
+            "config.learning_rate = 0.1",
+            "config.learning_rate does not exist; did you mean config.optimizer.learning_rate?",
+        ),
+        ("config.train.epoch = 3", "config.epoch does not exist; did you mean config.train.epochs?"),
+    ],
+)
+def test_a_field_that_a_file_adds_is_one_short_line(line, told, tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from configs import default\n\n\ndef get_config():\n"
+        f"    config = default.get_config()\n    {line}\n    return config\n"
+    )
+    with pytest.raises(UserError) as error:
+        read([f"--config={file}"])
+    assert str(error.value) == f"--config={file}: {told}"
+
+
+def test_a_folder_of_configs_of_the_users_own_is_not_in_the_way(tmp_path):
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "__init__.py").touch()
+    program = (
+        "from mnist_jax.cli.config_flag import read; print(read(['--config=digits'])[0].fields.data.name)"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env=installation.child_environment(os.environ),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert said.stdout == "digits\n"

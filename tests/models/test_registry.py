@@ -9,6 +9,7 @@ from mnist_jax.config.validation import validate
 from mnist_jax.models import layers, registry
 from mnist_jax.storage import provenance
 from mnist_jax.system import devices
+from mnist_jax.system.errors import UserError
 
 pytestmark = pytest.mark.whole
 
@@ -125,6 +126,20 @@ def test_parts_of_a_batch_are_that_batch():
     whole = jnp.concatenate([apply(model, images[start : start + 50])[0] for start in range(0, 300, 50)])
     almost, _ = apply((model[0], disturbed(model[1]), model[2]), images)
     assert_rounding_alone(whole, apply(model, images)[0], almost)
+
+
+@pytest.mark.parametrize(
+    ("model", "shape"), [("cnn", (2, 2, 1)), ("cnn", (3, 3, 1)), ("airbench", (3, 2, 1))]
+)
+@pytest.mark.parametrize(
+    "norm", [{"model.norm": "group"}, {"model.norm": "batch", "train.batch_size": 1}], ids=["group", "batch"]
+)
+def test_a_norm_of_single_values_is_refused(model, shape, norm):
+    """It makes each of them 0, and the model says the same of every image."""
+    changes = {"model.name": model, "model.widths": (8, 8), **norm}
+    with pytest.raises(UserError, match=r"^config.model.norm must not be .* 8 channels of 1 x 1 pixels"):
+        create(shape, **changes)
+    create(shape, **changes | {"model.widths": (8,)} if model == "cnn" else changes | {"model.norm": "none"})
 
 
 def test_batch_norm_learns_its_statistics_in_training_only():

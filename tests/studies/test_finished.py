@@ -70,3 +70,18 @@ def test_what_is_not_finished_or_damaged_is_left_out(runs, tmp_path):
     assert "interrupted, not finished" in told[0]
     with pytest.raises(UserError, match="none of these folders holds a finished run"):
         load_runs([tmp_path], told.append)
+
+
+@pytest.mark.parametrize(
+    "change", [{"config_changes": {"train.epochs": [3, 6]}}, {"data_fingerprint": "e" * 64}], ids=str
+)
+def test_a_run_that_was_forced_on_with_another_config_or_data_is_left_out(runs, change):
+    path = runs[0].workdir / "run.json"
+    record = json.loads(path.read_text())
+    record["processes"].append({**record["processes"][0], **change})
+    path.write_text(json.dumps(record))
+    told = []
+    kept = load_runs([run.workdir for run in runs], told.append)
+    assert [run.workdir for run in kept] == [run.workdir for run in runs[1:]]
+    (line,) = told
+    assert line.startswith(f"left out: the run in {runs[0].workdir} was forced on with another config")

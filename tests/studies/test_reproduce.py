@@ -38,11 +38,17 @@ def test_what_differs_is_shown(tiny_run, tmp_path):
     def change(record):
         record["environment"]["packages"]["jax"] = "0.1.2"
         record["environment"]["accelerator"]["kind"] = "TPU v9"
+        record["environment"]["accelerator"]["jax_options"] = {"jax_default_prng_impl": "rbg"}
         record["code"]["commit"] = "abcdef"
 
     workdir = copy_of(tiny_run, tmp_path, change)
     found = {difference.what: difference.then for difference in reproduce.circumstances(read_record(workdir))}
-    assert found == {"package: jax": "0.1.2", "accelerator: kind": "TPU v9", "code: commit": "abcdef"}
+    assert found == {
+        "package: jax": "0.1.2",
+        "accelerator: kind": "TPU v9",
+        "accelerator: jax_options": "{'jax_default_prng_impl': 'rbg'}",
+        "code: commit": "abcdef",
+    }
 
 
 def test_changes_that_no_patch_tells_are_never_taken_for_the_same(tiny_run, tmp_path, monkeypatch):

@@ -7,6 +7,7 @@ import pytest
 from conftest import TINY, run_main
 
 from mnist_jax.system import devices
+from mnist_jax.system.errors import UserError
 
 pytestmark = pytest.mark.whole
 
@@ -60,3 +61,26 @@ def test_an_accelerator_that_was_asked_for_and_does_not_start_is_told(tmp_path, 
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith(f"main.py: JAX_PLATFORMS is {platforms!r}, but JAX cannot")
     assert not (tmp_path / "run" / "run.json").exists()
+
+
+def test_options_of_jax_that_change_the_numbers_are_recorded_where_they_are_set():
+    assert "jax_options" not in devices.describe_devices()
+    program = "from mnist_jax.system.devices import describe_devices as say; print(say()['jax_options'])"
+    environment = {"JAX_THREEFRY_PARTITIONABLE": "0", "JAX_DEFAULT_PRNG_IMPL": "rbg", "JAX_LOG_COMPILES": "0"}
+    said = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+    assert said == "{'jax_default_prng_impl': 'rbg', 'jax_threefry_partitionable': False}"
+
+
+def test_64_bits_are_refused():
+    jax.config.update("jax_enable_x64", True)
+    try:
+        with pytest.raises(UserError, match="^JAX_ENABLE_X64 must be off"):
+            devices.prepare_host()
+    finally:
+        jax.config.update("jax_enable_x64", False)

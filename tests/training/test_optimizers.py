@@ -70,6 +70,12 @@ def test_boundaries_may_fall_on_one_step():
     np.testing.assert_allclose(rates[[99, 100]], PEAK * np.array([1, 0.01]), rtol=1e-5)
 
 
+def test_a_boundary_in_the_warm_up_is_refused():
+    with pytest.raises(UserError, match=r"must not be in the warm-up of 3 epochs \(got 2\.9\)"):
+        schedule_of(name="step", warmup=3.0, boundaries=(2.9, 5.0))
+    assert schedule_of(name="step", warmup=3.0, boundaries=(3.0,), factor=0.1)[60] == pytest.approx(PEAK / 10)
+
+
 def test_a_warm_up_longer_than_the_run_is_refused():
     with pytest.raises(
         UserError, match=r"config.schedule.warmup is 10 epochs, 200 steps, but the run has only 200"

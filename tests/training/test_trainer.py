@@ -75,11 +75,20 @@ def test_any_valid_config_is_built_or_refused_in_one_line(changed):
     assert all(values.shape == (1, 1) for values in metrics.values())
 
 
-@pytest.mark.parametrize("crop", [8, 2**31 - 1])
-def test_a_crop_beyond_the_image_is_told(crop):
+@pytest.mark.parametrize(
+    ("field", "pixels"),
+    [
+        ("augment.crop", 8),
+        ("augment.crop", 2**31 - 1),
+        ("augment.shift", 8.0),
+        ("augment.cutout", 8),
+        ("evaluation.shift", 8),
+    ],
+)
+def test_a_distance_beyond_the_image_is_refused(field, pixels):
     config = digits.get_config()
-    config.augment.crop = crop
-    with pytest.raises(UserError, match=rf"^config.augment.crop is {crop}, but the images are 8 x 8 pixels"):
+    config.update_from_flattened_dict({field: pixels})
+    with pytest.raises(UserError, match=rf"^config.{field} must be less than .* 8 x 8 pixels \(got "):
         Trainer([validate(config)], data.load(config.data))
 
 

@@ -1,0 +1,41 @@
+"""Examples that are in more than one split: what is seen in training tells little when it is tested."""
+
+import numpy as np
+
+from mnist_jax.data.cache import Arrays
+from mnist_jax.data.dataset import Dataset
+
+
+def copies(dataset: Dataset) -> dict[str, int]:
+    """How many examples have the pixels of an example of an earlier split.
+
+    Returns:
+        For "validation" those that training has, for "test" those that training or validation has.
+    """
+    train, validation, test = map(_hashes, (dataset.train, dataset.validation, dataset.test))
+    return {
+        "validation": int(np.isin(validation, train).sum()),
+        "test": int(np.isin(test, np.concatenate([train, validation])).sum()),
+    }
+
+
+def describe_copies(dataset: Dataset) -> str | None:
+    """A line for the user where splits share pixels; None where they do not."""
+    shared = [
+        f"{count:,} of {len(getattr(dataset, role).labels):,} {role} examples"
+        for role, count in copies(dataset).items()
+        if count
+    ]
+    if not shared:
+        return None
+    return (
+        f"{' and '.join(shared)} have the pixels of examples of an earlier split, and tell nothing of new "
+        "images; `mnist-jax explore` shows them"
+    )
+
+
+def _hashes(split: Arrays) -> np.ndarray:
+    """int64 (N,): equal for equal pixels, and in this process alone."""
+    return np.fromiter(
+        (hash(image.tobytes()) for image in np.asarray(split.images)), np.int64, len(split.labels)
+    )
