@@ -9,7 +9,6 @@ import numpy as np
 from mnist_jax import data
 from mnist_jax.config.population import is_population, members_in
 from mnist_jax.config.validation import validate
-from mnist_jax.data import overlap
 from mnist_jax.models import require_model
 from mnist_jax.reporting.console import print_result
 from mnist_jax.reporting.wandb.process import effective_mode, wandb_environment
@@ -97,8 +96,6 @@ def _train(
     dataset = data.load(config.data)
     if not force:
         check_same_data(record.fields, dataset, workdir)
-    if line := overlap.describe_copies(dataset):
-        warn(line)
     trainer = Trainer(configs, dataset)
     plan = trainer.plan
     with Checkpoints(workdir / "checkpoints", config.checkpoint.keep) as checkpoints:

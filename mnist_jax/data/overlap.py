@@ -1,5 +1,7 @@
 """Examples that are in more than one split: what is seen in training tells little when it is tested."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from mnist_jax.data.cache import Arrays
@@ -19,11 +21,14 @@ def copies(dataset: Dataset) -> dict[str, int]:
     }
 
 
-def describe_copies(dataset: Dataset) -> str | None:
-    """A line for the user where splits share pixels; None where they do not."""
+def describe_copies(found: Mapping[str, int], dataset: Dataset) -> str | None:
+    """A line for the user where splits share pixels; None where they do not.
+
+    found: what `copies` gives.
+    """
     shared = [
         f"{count:,} of {len(getattr(dataset, role).labels):,} {role} examples"
-        for role, count in copies(dataset).items()
+        for role, count in found.items()
         if count
     ]
     if not shared:

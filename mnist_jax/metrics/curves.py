@@ -1,4 +1,4 @@
-"""ROC and precision-recall curves, each class against the rest; their areas are in `intervals`."""
+"""ROC and precision-recall curves of each class against the rest, and their areas."""
 
 import dataclasses
 from typing import Literal
@@ -51,3 +51,41 @@ def _ranking_curves(is_class: np.ndarray, scores: np.ndarray) -> Curves | None:
     full = int(np.argmax(true == true[-1])) + 1
     pr = np.stack([true[:full] / true[-1], true[:full] / chosen[:full]])
     return Curves(np.insert(roc, 0, 0, axis=1), np.insert(pr, 0, (0, 1), axis=1))
+
+
+def ranking_areas(
+    is_class: np.ndarray, scores: np.ndarray, weights: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """ROC-AUC and average precision of each class against the rest, (R, K) each.
+
+    As scikit-learn's roc_auc_score and average_precision_score have them with `sample_weight`, for many
+    weights at once. is_class: bool (N, K). scores: (N, K). weights: float32 (R, N).
+    """
+    columns = [_areas(is_class[:, k], scores[:, k], weights) for k in range(scores.shape[1])]
+    auc, precision = zip(*columns, strict=True)
+    return np.stack(auc, axis=1), np.stack(precision, axis=1)
+
+
+def _areas(is_class: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    undefined = np.full(len(weights), np.nan)
+    if is_class.all() or not is_class.any() or np.isnan(scores).any():
+        return undefined, undefined
+    order = np.argsort(scores)
+    in_order = scores[order]
+    # The positives, in groups of equal scores: the weight of each group, and of all that is scored less.
+    positives = order[is_class[order]]
+    starts = np.flatnonzero(np.diff(scores[positives], prepend=np.nan) != 0)
+    group = np.add.reduceat(weights[:, positives], starts, axis=1)
+    values = scores[positives][starts]
+    cumulated = np.cumsum(weights[:, order], axis=1)
+    cumulated = np.concatenate([np.zeros_like(cumulated[:, :1]), cumulated], axis=1)
+    below = cumulated[:, np.searchsorted(in_order, values, "left")]
+    up_to = cumulated[:, np.searchsorted(in_order, values, "right")]
+    positive, total = group.sum(axis=1), cumulated[:, -1]
+    positive_below = np.cumsum(group, axis=1) - group
+    negative_below, negative_equal = below - positive_below, up_to - below - group
+    with np.errstate(invalid="ignore", divide="ignore"):  # a resample may hold no positive, or no other
+        auc = (group * (negative_below + negative_equal / 2)).sum(axis=1) / (positive * (total - positive))
+        found = (positive[:, None] - positive_below) / np.maximum(total[:, None] - below, 1)
+        precision = (group * found).sum(axis=1) / positive
+    return np.where(positive == total, np.nan, auc), precision

@@ -9,7 +9,7 @@ import numpy as np
 from mnist_jax.metrics import intervals
 from mnist_jax.metrics.calibration import reliability
 from mnist_jax.metrics.confusion import Evaluation, average, confusion_scores, evaluate, ratio
-from mnist_jax.metrics.curves import Curves, ranking_curves
+from mnist_jax.metrics.curves import Curves, ranking_areas, ranking_curves
 from mnist_jax.metrics.predictions import Predictions
 
 _TOP_K = (2, 3, 5)
@@ -87,12 +87,12 @@ def evaluate_in_detail(predictions: Predictions, *, bootstrap: bool = True) -> D
     squared = ((probabilities - is_class) ** 2).sum(axis=1)
     losses = -predictions.log_probabilities[np.arange(len(labels)), labels]
     once = np.ones((1, len(labels)))
-    (roc_auc,), (average_precision,) = intervals.ranking_areas(is_class, probabilities, once)
+    (roc_auc,), (average_precision,) = ranking_areas(is_class, probabilities, once)
     table = reliability(probabilities, labels)
     top_k = {k: _among_top(probabilities, labels, k) for k in _TOP_K if k < len(classes)}
 
     def statistics(weights: np.ndarray) -> dict[str, np.ndarray]:
-        areas, precisions = intervals.ranking_areas(is_class, predictions.log_probabilities, weights)
+        areas, precisions = ranking_areas(is_class, predictions.log_probabilities, weights)
         return {
             "loss": intervals.weighted_mean(losses, weights),
             "brier": intervals.weighted_mean(squared, weights),

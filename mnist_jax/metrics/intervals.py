@@ -72,44 +72,6 @@ def weighted_mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return weights @ values.astype(weights.dtype) / weights.sum(axis=1)
 
 
-def ranking_areas(
-    is_class: np.ndarray, scores: np.ndarray, weights: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """ROC-AUC and average precision of each class against the rest, (R, K) each.
-
-    As scikit-learn's roc_auc_score and average_precision_score have them with `sample_weight`, for many
-    weights at once. is_class: bool (N, K). scores: (N, K). weights: float32 (R, N).
-    """
-    columns = [_areas(is_class[:, k], scores[:, k], weights) for k in range(scores.shape[1])]
-    auc, precision = zip(*columns, strict=True)
-    return np.stack(auc, axis=1), np.stack(precision, axis=1)
-
-
-def _areas(is_class: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    undefined = np.full(len(weights), np.nan)
-    if is_class.all() or not is_class.any() or np.isnan(scores).any():
-        return undefined, undefined
-    order = np.argsort(scores)
-    in_order = scores[order]
-    # The positives, in groups of equal scores: the weight of each group, and of all that is scored less.
-    positives = order[is_class[order]]
-    starts = np.flatnonzero(np.diff(scores[positives], prepend=np.nan) != 0)
-    group = np.add.reduceat(weights[:, positives], starts, axis=1)
-    values = scores[positives][starts]
-    cumulated = np.cumsum(weights[:, order], axis=1)
-    cumulated = np.concatenate([np.zeros_like(cumulated[:, :1]), cumulated], axis=1)
-    below = cumulated[:, np.searchsorted(in_order, values, "left")]
-    up_to = cumulated[:, np.searchsorted(in_order, values, "right")]
-    positive, total = group.sum(axis=1), cumulated[:, -1]
-    positive_below = np.cumsum(group, axis=1) - group
-    negative_below, negative_equal = below - positive_below, up_to - below - group
-    with np.errstate(invalid="ignore", divide="ignore"):  # a resample may hold no positive, or no other
-        auc = (group * (negative_below + negative_equal / 2)).sum(axis=1) / (positive * (total - positive))
-        found = (positive[:, None] - positive_below) / np.maximum(total[:, None] - below, 1)
-        precision = (group * found).sum(axis=1) / positive
-    return np.where(positive == total, np.nan, auc), precision
-
-
 def _percentiles_of(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, tuple[float, float]]:
     """Intervals of name -> (R,) or (R, K) draws, which come in parts."""
     found = {}

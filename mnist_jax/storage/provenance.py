@@ -17,6 +17,7 @@ import numpy as np
 
 from mnist_jax import __version__
 from mnist_jax.data import ROLES, Dataset
+from mnist_jax.data.overlap import copies
 from mnist_jax.storage.redaction import known_keys, redact
 from mnist_jax.system import devices
 from mnist_jax.system.files import text_hash
@@ -83,6 +84,7 @@ def describe_data(dataset: Dataset) -> dict[str, Any]:
         },
         **({"rendering": dataset.rendering._asdict()} if dataset.rendering else {}),
         "left_out": dict(dataset.left_out),
+        "copies": copies(dataset),
     }
 
 

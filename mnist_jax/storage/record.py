@@ -96,6 +96,9 @@ class _Data(TypedDict):
     rendering: NotRequired[
         Annotated[_Rendering, _key("of a set of image files: how they became 8-bit pixels, in `predict` too")]
     ]
+    copies: NotRequired[
+        Annotated[dict[str, int], _key("by role, examples with the pixels of one of an earlier split")]
+    ]
     left_out: NotRequired[
         Annotated[
             dict[str, int],
@@ -355,6 +358,7 @@ class RunRecord:
         Returns: a warning for each circumstance that is not that of the process before.
         """
         # Imported here: what only reads records starts without JAX.
+        from mnist_jax.data.overlap import describe_copies
         from mnist_jax.storage.provenance import describe_code, describe_data, describe_environment
         from mnist_jax.system import cpu
 
@@ -394,6 +398,8 @@ class RunRecord:
             told.append(
                 f"uncommitted changes of {files} have keys, or are no text, and stay out of the run's patch"
             )
+        if line := describe_copies(self.fields["data"]["copies"], dataset):
+            told.append(line)
         if line := cpu.notice(config.dtype):
             told.append(line)
         return told

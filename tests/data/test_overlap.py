@@ -15,7 +15,7 @@ def dataset():
 
 def test_splits_that_share_nothing_give_no_line(dataset):
     assert copies(dataset) == {"validation": 0, "test": 0}
-    assert describe_copies(dataset) is None
+    assert describe_copies(copies(dataset), dataset) is None
 
 
 def test_copies_are_counted_whatever_their_label(dataset):
@@ -25,5 +25,5 @@ def test_copies_are_counted_whatever_their_label(dataset):
     dataset.test.images[4] = dataset.test.images[5]  # in one split, which is no leak
     dataset.test.labels[0] = 1
     assert copies(dataset) == {"validation": 1, "test": 3}
-    line = describe_copies(dataset)
+    line = describe_copies(copies(dataset), dataset)
     assert line.startswith("1 of 20 validation examples and 3 of 20 test examples have the pixels of")
