@@ -82,7 +82,7 @@ def circumstances(record: Mapping[str, Any]) -> list[Difference]:
 
 def _changes(code: Mapping[str, Any]) -> str | None:
     if code["dirty"]:
-        return code["patch_sha256"] or _UNKNOWN
+        return _UNKNOWN if code.get("keys_left_out") else code["patch_sha256"] or _UNKNOWN
     return "none" if code["dirty"] is False else None
 
 

@@ -35,7 +35,7 @@ OFFLINE = (
 )
 ONLINE = (*TINY, "--config.wandb.mode=auto", "--config.wandb.wait=60.0")
 LONGER = "--config.train.epochs=6"
-SECRET = "ghp_" + "username" * 3  # not as it is in this file, which a patch may hold
+LOGIN = "ghp_" + "username" * 3  # not as it is in this file, which a patch may hold
 
 
 def read_log(path: pathlib.Path) -> list:
@@ -138,13 +138,13 @@ def assert_no_key(workdir: pathlib.Path, done: subprocess.CompletedProcess) -> N
     assert KEY not in done.stdout + done.stderr
     for path in filter(pathlib.Path.is_file, workdir.rglob("*")):
         assert KEY.encode() not in path.read_bytes(), path
-        assert SECRET.encode() not in path.read_bytes(), path
+        assert LOGIN.encode() not in path.read_bytes(), path
 
 
 @pytest.fixture(scope="module")
 def logged(run_once):
-    remote = {"GIT_CONFIG_KEY_0": "remote.origin.url", "GIT_CONFIG_VALUE_0": f"https://{SECRET}:pw@a.org/b"}
-    environment = {**os.environ, "WANDB_API_KEY": KEY, "GIT_CONFIG_COUNT": "1", **remote}
+    remote = {"GIT_CONFIG_KEY_0": "remote.origin.url", "GIT_CONFIG_VALUE_0": f"https://{LOGIN}:{KEY}@a.org/b"}
+    environment = {**os.environ, "GIT_CONFIG_COUNT": "1", **remote, "WANDB_API_KEY": KEY}
     return run_once("offline", *OFFLINE, env=environment)
 
 
