@@ -24,7 +24,7 @@ _FORMS = re.compile(
     r"|(?:wandb|key|token|login)(?:.*|\W*)\b[0-9a-f]{40}\b"
     # A text that is given to such a name: `NAME: type = "..."`, `["NAME"] = (` and the text on the next line,
     # `"NAME": "..."`, `f("NAME", "...")`, `NAME = f("...")`.
-    rf"|{_NAME}[\"']?\s*\]?\s*(?::\s*[\w.\[\], |\"']{{1,60}}?\s*)?[=:,]\s*[(\s\\]*"
+    rf"|{_NAME}(?:[\"']\s*,|[\"']?\s*\]?\s*(?::[ \t]*[\w.\[\], |\"']{{1,60}}?[ \t]*)?[=:])\s*[(\s\\]*"
     r"(?:[\w.]{1,40}\(\s*(?:\w+=)?)?[rbuf]{0,2}([\"']{1,3})[^\"'\s]{16,}\1",
     re.IGNORECASE,
 )

@@ -15,6 +15,8 @@ from wandb.errors import AuthenticationError
 from wandb.sdk import wandb_setup
 from wandb.sdk.lib import wbauth
 
+from mnist_jax.storage.git import without_credentials
+
 
 def client_settings() -> dict[str, Any]:
     """The object that is printed; it lacks keys where there is a problem."""
@@ -23,7 +25,7 @@ def client_settings() -> dict[str, Any]:
         settings = wandb_setup.singleton().settings
         answer |= {"mode": settings.mode, "chosen": "mode" in settings.model_fields_set}
         answer["base_url"] = settings.base_url
-        answer["has_key"] = has_credentials(settings.base_url)
+        answer["has_key"] = has_credentials(without_credentials(settings.base_url))
     except pydantic.ValidationError as error:
         fault = error.errors(include_input=False, include_url=False)[0]
         name, why = ".".join(map(str, fault["loc"])), without_addresses(fault["msg"])

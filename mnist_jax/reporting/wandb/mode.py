@@ -66,9 +66,11 @@ def check_mode(config: ml_collections.FrozenConfigDict, warn: Callable[[str], No
         return
     environment, notes = _read_environment(pathlib.Path())
     mode = effective_mode(config, environment)
-    client = ask_client(environment) if config.mode == "auto" else ClientSettings()
+    client = ClientSettings() if config.mode == "offline" else ask_client(environment)
     if client.problem and client.mode not in _OFF:
         notes.append(f"W&B: {client.problem}; the run is logged {mode}")
+    if without_credentials(client.base_url) != client.base_url:
+        notes.append("user name and password in W&B's setting base_url are left out: W&B takes a key alone")
     for note in notes:
         warn(note)
 

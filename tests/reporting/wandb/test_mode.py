@@ -112,10 +112,8 @@ def test_what_counts_for_the_client_counts_here(name, home, tmp_path, monkeypatc
     for variable, value in variables.items():
         monkeypatch.setenv(variable, value)
     environment = child_environment(wandb_environment())
-    client = subprocess.run(
-        [sys.executable, "-c", CLIENT], env=environment, stdout=subprocess.PIPE, check=True
-    )
-    answer, mode, base_url, has_key = json.loads(client.stdout)
+    printed = subprocess.check_output([sys.executable, "-c", CLIENT], env=environment)
+    answer, mode, base_url, has_key = json.loads(printed)
     ours = module._answers[module._key(wandb_environment())] = ClientSettings(**answer)
     assert ours.problem is None
     assert (ours.mode, ours.base_url, ours.has_key) == (mode, base_url, has_key)
