@@ -269,6 +269,17 @@ def test_a_dotenv_that_cannot_be_read_is_told(app):
     assert "cannot be read by user" in done.stderr
 
 
+@pytest.mark.parametrize("kind", ["a regular file", "at most 1 MB"])
+def test_a_dotenv_that_is_a_pipe_or_large_is_left_out(app, kind):
+    if kind == "at most 1 MB":
+        write_dotenv(app, f"WANDB_API_KEY={KEY}\n#" + "x" * (1 << 20) + "\n", mode=0o600)
+    else:
+        os.mkfifo(app / ".env")
+    done = enter(app, "env")
+    assert KEY not in done.stdout
+    assert kind in done.stderr
+
+
 @pytest.mark.parametrize("content", [f"{KEY}\n", f"WANDB_API_KEY: {KEY}\n", b"\xff\xfe\0" + KEY.encode()])
 def test_a_line_that_is_no_setting_is_told_without_its_content(app, content):
     write_dotenv(app, content)
