@@ -227,15 +227,13 @@ def _reason(printed: bytes) -> str:
 
 
 def _content(path: pathlib.Path) -> bytes | None:
-    state = path.lstat()
-    if stat.S_ISLNK(state.st_mode):
-        return os.fsencode(os.readlink(path))
-    if not stat.S_ISREG(state.st_mode) or state.st_size > LARGEST:
-        return None
-    try:
-        return path.read_bytes()
-    except OSError:
-        return None
+    with contextlib.suppress(OSError):
+        state = path.lstat()
+        if stat.S_ISLNK(state.st_mode):
+            return os.fsencode(os.readlink(path))
+        if stat.S_ISREG(state.st_mode) and state.st_size <= LARGEST:
+            return path.read_bytes()
+    return None
 
 
 if __name__ == "__main__":

@@ -65,7 +65,9 @@ def _describe_changes(checkout: Checkout, code: dict[str, Any], patch_folder: pa
             unsafe = sorted(unsafe_files(changes, known_keys()))
             code["keys_left_out"] = [os.fsencode(name).decode(errors="backslashreplace") for name in unsafe]
             patch = checkout.patch(index, unsafe)
-    except GitError as error:
+            if checkout.changes(index) != changes:  # the patch may have what was not searched
+                raise GitError("files were changed while they were read")
+    except (GitError, OSError) as error:
         code["unknown"] = f"{what} not known: {error}"
         return
     if patch:

@@ -1,6 +1,7 @@
 """Keys in changed files, whose patch is kept beside a run and goes to Weights & Biases with it."""
 
 import contextlib
+import functools
 import os
 import pathlib
 import re
@@ -60,7 +61,7 @@ def unsafe_files(changes: Iterable[Change], keys: Collection[str]) -> set[str]:
     # Imported here, since a run of a clean tree needs none of it.
     from detect_secrets.settings import default_settings
 
-    known = [key.encode() for key in keys]
+    known = frozenset(key.encode() for key in keys)
     with default_settings() as settings:
         settings.disable_filters(*(f"detect_secrets.filters.{name}" for name in _FILTERS))
         return {
@@ -70,7 +71,8 @@ def unsafe_files(changes: Iterable[Change], keys: Collection[str]) -> set[str]:
         }
 
 
-def _may_have_key(name: str, content: bytes, known: Iterable[bytes]) -> bool:
+@functools.lru_cache(maxsize=512)  # each member of a population asks again
+def _may_have_key(name: str, content: bytes, known: frozenset[bytes]) -> bool:
     text = content.decode(errors="replace")
     whole = re.sub(r"([\"'])\s*\1(?=\S)", "", text)  # text in two parts, `"..." "..."`, is one
     return bool(

@@ -189,6 +189,22 @@ def test_what_git_cannot_say_is_null_and_told(checkout, tiny_config, monkeypatch
     assert (told, code["unknown"]) == ([unknown], unknown)
 
 
+def test_a_file_that_changes_while_it_is_read_is_in_no_patch(checkout, monkeypatch):
+    """A key may have come into it after the search."""
+    folder, _ = checkout
+    (folder / "new.py").write_text("a = 1\n")
+
+    def search(changes, _):
+        (folder / "new.py").write_text("a = 2\n")
+        return set()
+
+    monkeypatch.setattr(provenance, "unsafe_files", search)
+    code = provenance.describe_code(folder)
+    assert (code["dirty"], code["patch_sha256"]) == (True, None)
+    assert code["unknown"].endswith("is not known: files were changed while they were read")
+    assert not list(folder.glob("*.patch"))
+
+
 def test_a_commit_that_is_given_needs_no_git(checkout, monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.setenv("GIT_COMMIT", "abc123-dirty")
