@@ -73,7 +73,7 @@ image:
 	commit=$$(scripts/git_commit.sh) && $(ENGINE) build --file=Dockerfile.gpu --tag=$(IMAGE) \
 		--build-arg ACCELERATOR=$(ACCELERATOR) --build-arg GIT_COMMIT="$$commit" \
 		--build-arg VERSION="$$(sed -n 's/^__version__ = "\(.*\)"/\1/p' mnist_jax/__init__.py)" \
-		--build-arg SOURCE="$$(git remote get-url origin 2>/dev/null | sed 's|//[^/]*@|//|')" .
+		--build-arg SOURCE="$$($(PYTHON) -m mnist_jax.storage.git)" .
 
 # Builds the image for CPUs, runs and stops it, and looks for keys in its layers.
 test-image: $(VENV)/.test

@@ -123,9 +123,9 @@ def get_config() -> ml_collections.ConfigDict:
 
     # Weights & Biases.
     config.wandb = ml_collections.ConfigDict()
-    config.wandb.mode = "auto"  # auto | online | offline | disabled: auto: online with a key, else offline
-    config.wandb.project = "mnist_digit_classification"  # project
-    config.wandb.entity = ""  # user or team; "": the default of the account
+    config.wandb.mode = "auto"  # auto | online | offline | disabled: auto: as W&B is set; no key: offline
+    config.wandb.project = ""  # project; "": as W&B is set, else mnist_digit_classification
+    config.wandb.entity = ""  # user or team; "": as W&B is set
     config.wandb.group = ""  # group of runs
     config.wandb.name = ""  # name of the run; "": chosen by W&B
     config.wandb.notes = ""  # description of the run

@@ -11,7 +11,7 @@ from mnist_jax.config.population import is_population, members_in
 from mnist_jax.config.validation import validate
 from mnist_jax.models import require_model
 from mnist_jax.reporting.console import print_result
-from mnist_jax.reporting.wandb.process import effective_mode, wandb_environment
+from mnist_jax.reporting.wandb.mode import check_mode, start_asking
 from mnist_jax.run import open_run
 from mnist_jax.storage.checkpoints import Checkpoints
 from mnist_jax.storage.record import RunRecord, require_current
@@ -51,8 +51,8 @@ def train_and_evaluate(
       Interrupted: after a signal; the step in flight is saved.
     """
     config, workdir, force = validate(config), pathlib.Path(workdir), resume == "force"
-    effective_mode(config.wandb, wandb_environment())  # a missing key is an error before the work begins
     require_model(config.model.name)
+    start_asking(config.wandb)
     configs = [member.config for member in members_in(config)] if is_population(config) else [config]
     with distributed.own_workdir(workdir) as own, locked(own), Interrupts() as interrupts:
         previous = previous_run(workdir, config, force=force)
@@ -93,6 +93,7 @@ def _train(
       where the W&B run is.
     """
     devices.prepare_host()
+    check_mode(config.wandb, warn)  # a missing key is an error before the work begins
     dataset = data.load(config.data)
     if not force:
         check_same_data(record.fields, dataset, workdir)

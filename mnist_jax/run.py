@@ -80,7 +80,7 @@ class Run:
         self._validated: tuple[int, Predictions] | None = None  # since the last save
         if self._wandb.mode != "disabled":
             fresh = new_run_id(os.environ) if checkpoints else secrets.token_hex(4)
-            record.update(wandb_id=record.fields.get("wandb_id") or fresh)
+            record.update(wandb_id=record.fields.get("wandb_id") or fresh, wandb_mode=self._wandb.mode)
 
     def __enter__(self) -> "Run":
         if self._console:

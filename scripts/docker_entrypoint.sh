@@ -43,6 +43,10 @@ load_dotenv() {
 
 if [[ -d .env ]]; then
     say "$PWD/.env is a folder, which an engine makes where the file to mount is not on the host; left out"
+elif [[ -e .env && ! -f .env ]]; then
+    say "$PWD/.env must be a regular file; left out"
+elif [[ -n $(find -L .env -prune -size +2048 2>/dev/null) ]]; then
+    say "$PWD/.env must have at most 1 MB; left out"
 elif [[ -e .env && ! -r .env ]]; then
     say "$PWD/.env cannot be read by user $(id -u); left out: give it by --env-file instead"
 elif [[ -e .env && -z $(find -L .env -prune ! -perm -004) ]]; then

@@ -164,6 +164,27 @@ def checkout(tmp_path: pathlib.Path) -> pathlib.Path:
     return folder
 
 
+@pytest.fixture
+def program_checkout(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch):
+    """A git checkout of a program, and a function that runs git in it, as a user without settings does."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    (tmp_path / "home").mkdir()
+    folder = tmp_path / "checkout"
+    file = folder / "mnist_jax" / "__init__.py"
+    file.parent.mkdir(parents=True)
+    file.write_text("a\n")
+
+    def git(*arguments, **options):
+        command = ["git", "-C", folder, "-c", "user.name=a", "-c", "user.email=a@b", *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True, **options).stdout.strip()
+
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-qm", "first")
+    return folder, git
+
+
 def run_main(*arguments: str, **options) -> subprocess.CompletedProcess:
     """Runs main.py as a user would and returns what it printed."""
     return launcher.run(["main.py", *arguments], **options)

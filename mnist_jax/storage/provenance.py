@@ -1,15 +1,10 @@
 """On which code, data and machine a run is, for its record."""
 
-import contextlib
 import hashlib
 import importlib.metadata
 import os
 import pathlib
 import platform
-import re
-import shutil
-import subprocess
-import tempfile
 from typing import Any
 
 import jax
@@ -18,50 +13,68 @@ import numpy as np
 from mnist_jax import __version__
 from mnist_jax.data import ROLES, Dataset
 from mnist_jax.data.overlap import copies
-from mnist_jax.storage.redaction import known_keys, redact
+from mnist_jax.storage.git import Checkout, GitError, find_checkout
+from mnist_jax.storage.redaction import known_keys, unsafe_files
 from mnist_jax.system import devices
-from mnist_jax.system.files import text_hash
+from mnist_jax.system.files import text_hash, write_whole
 from mnist_jax.system.installation import ROOT
 
 
 def describe_code(patch_folder: pathlib.Path | None = None) -> dict[str, Any]:
-    """Version and git commit of this program, whether the tree was `dirty` and by what patch, and the remote.
+    """Version and git commit of this program, whether it was changed since, by what patch, and the remote.
 
-    patch_folder: where the patch is kept, as code-HASH.patch, if there is one.
-    Where there is no git checkout of it, in a container say, the commit is that of $GIT_COMMIT or of the file
-    GIT_COMMIT beside the program, which a build writes; "-dirty" at its end means what it says. None where
-    nothing tells.
+    Args:
+      patch_folder: where the patch is kept, as code-HASH.patch, if there is one.
+
+    Returns:
+      `code` of run.json. Where there is no git checkout of the program, in a container say, the commit is
+      that of $GIT_COMMIT or of the file GIT_COMMIT beside the program, which a build writes; "-dirty" at its
+      end means what it says. What cannot be known is None, and `unknown` says why.
     """
     code: dict[str, Any] = dict.fromkeys(("commit", "dirty", "patch_sha256", "remote", "keys_left_out"))
-    if _git("ls-files", "--error-unmatch", "mnist_jax/__init__.py"):  # not the repository around an install
-        code["commit"], code["dirty"] = _git_text("rev-parse", "HEAD"), bool(_git("status", "--porcelain"))
-        code["remote"] = _remote()
-        patch, code["keys_left_out"] = code_patch() if code["dirty"] else (b"", [])
-        code["patch_sha256"] = hashlib.sha256(patch).hexdigest() if patch else None
-        if patch and patch_folder:
-            (patch_folder / f"code-{code['patch_sha256'][:12]}.patch").write_bytes(patch)
-    elif stamp := (os.environ.get("GIT_COMMIT") or _text(ROOT / "GIT_COMMIT")).strip():
-        code["commit"], code["dirty"] = stamp.removesuffix("-dirty"), stamp.endswith("-dirty")
+    stamp = (os.environ.get("GIT_COMMIT") or _text(ROOT / "GIT_COMMIT")).strip()
+    checkout, reason = _checkout()
+    if checkout:
+        _describe_changes(checkout, code, patch_folder)
+    elif stamp:
+        code |= {"commit": stamp.removesuffix("-dirty"), "dirty": stamp.endswith("-dirty")}
+    elif reason:
+        code["unknown"] = f"the commit of this code is not known: {reason}, or give --git_commit=HASH"
     return {"version": __version__, **code}
 
 
-def code_patch() -> tuple[bytes, list[str]]:
-    """What changed since the commit, as a patch for `git apply`, with code that git does not know yet.
+def _checkout() -> tuple[Checkout | None, str | None]:
+    """The checkout of this program, or why git cannot read it."""
+    try:
+        return find_checkout(ROOT), None
+    except GitError as error:
+        return None, str(error)
 
-    Lines with keys, and files that are no text, are left out, see `redaction.redact`, which gives the files
-    that lack something.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        # An index of its own, in which the new files are announced; the user's stays as it is.
-        index = pathlib.Path(folder) / "index"
-        with contextlib.suppress(OSError):
-            shutil.copy(ROOT / (_git_text("rev-parse", "--git-path", "index") or ""), index)
-        for pattern in ("*.py", "*.jinja"):  # together, one that matches nothing would be an error
-            _git("add", "--intent-to-add", "--", pattern, index=index)
-        # Whatever the user's settings of git: plain, and with the prefixes that `git apply` wants.
-        plainly = ("--no-color", "--no-ext-diff", "--no-textconv", "--src-prefix=a/", "--dst-prefix=b/")
-        patch = _git("diff", *plainly, "--binary", "HEAD", "--", ".", ":(exclude).env", index=index) or b""
-    return redact(patch, known_keys())
+
+def _describe_changes(checkout: Checkout, code: dict[str, Any], patch_folder: pathlib.Path | None) -> None:
+    """Sets the keys of `code` that a checkout has, as far as git can say them."""
+    what = "the commit of this code is"
+    try:
+        code["commit"], code["remote"] = checkout.commit(), checkout.remote()
+        what = "whether this code has uncommitted changes is"
+        with checkout.fresh_index() as index:
+            changes = checkout.changes(index)
+            code["dirty"], code["keys_left_out"] = bool(changes), []
+            if not changes:
+                return
+            what = "the patch of the uncommitted changes is"
+            unsafe = sorted(unsafe_files(changes, known_keys()))
+            code["keys_left_out"] = [os.fsencode(name).decode(errors="backslashreplace") for name in unsafe]
+            patch = checkout.patch(index, unsafe)
+            if checkout.changes(index) != changes:  # the patch may have what was not searched
+                raise GitError("files were changed while they were read")
+    except (GitError, OSError) as error:
+        code["unknown"] = f"{what} not known: {error}"
+        return
+    if patch:
+        code["patch_sha256"] = hashlib.sha256(patch).hexdigest()
+        if patch_folder:
+            write_whole(patch_folder / f"code-{code['patch_sha256'][:12]}.patch", patch)
 
 
 def describe_data(dataset: Dataset) -> dict[str, Any]:
@@ -128,27 +141,6 @@ def count_params(params: Any) -> int:
 
 def _text(path: pathlib.Path) -> str:
     return path.read_text() if path.is_file() else ""
-
-
-def _git(*arguments: str, index: pathlib.Path | None = None) -> bytes | None:
-    """What git prints, of this program's folder; None where it fails. index: the index file to use."""
-    command = ["git", "-C", str(ROOT), *arguments]
-    environment = {**os.environ, "GIT_INDEX_FILE": str(index)} if index else None
-    try:
-        return subprocess.run(command, capture_output=True, check=True, timeout=10, env=environment).stdout
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def _git_text(*arguments: str) -> str | None:
-    printed = _git(*arguments)
-    return printed.decode(errors="replace").strip() if printed else None
-
-
-def _remote() -> str | None:
-    """The address of `origin` without user name and password."""
-    address = _git_text("remote", "get-url", "origin")
-    return re.sub(r"^(\w+://)[^/]*@", r"\1", address) if address else None
 
 
 def _cpu_model() -> str:

@@ -52,12 +52,25 @@ class _Code(TypedDict):
             "beside main.py, or null"
         ),
     ]
-    dirty: Annotated[bool | None, _key("whether there were uncommitted changes")]
-    patch_sha256: NotRequired[Annotated[str | None, _key("of these changes, kept as code-HASH.patch")]]
-    remote: NotRequired[Annotated[str | None, _key("without credentials")]]
-    keys_left_out: NotRequired[
-        Annotated[list[str] | None, _key("files whose changes have keys and stay out of the patch")]
+    dirty: Annotated[
+        bool | None,
+        _key(
+            "whether files of git's differed from the commit, or there were others that Python can import "
+            "(configs are such) and templates, which `.gitignore` does not name; null where git cannot say"
+        ),
     ]
+    patch_sha256: NotRequired[Annotated[str | None, _key("of these changes, kept as code-HASH.patch")]]
+    remote: NotRequired[Annotated[str | None, _key("scheme, host and path alone")]]
+    keys_left_out: NotRequired[
+        Annotated[
+            list[str] | None,
+            _key(
+                "changed files that stay out of the patch: they may have keys or passwords, are no text, or "
+                "larger than 1 MB"
+            ),
+        ]
+    ]
+    unknown: NotRequired[Annotated[str, _key("what git could not say of this, and why")]]
 
 
 class _Split(TypedDict):
@@ -209,6 +222,7 @@ class Record(TypedDict):
     imports: NotRequired[
         Annotated[list[str], _key("modules that define the model and the data set, where these are your own")]
     ]
+    wandb_mode: NotRequired[Annotated[str, _key("`online` or `offline`, what `config.wandb.mode` came to")]]
     parameters: Annotated[int, _key("how many numbers the model has, or all models of a population")]
     steps: NotRequired[Annotated[int | None, _key("taken")]]
     best: NotRequired[Annotated[_Best | None, _key("the model that is evaluated")]]
@@ -396,10 +410,13 @@ class RunRecord:
         told = [f"the run goes on with other {key} than before; run.json has both" for key in changed]
         if files := ", ".join(code.get("keys_left_out") or ()):
             told.append(
-                f"uncommitted changes of {files} have keys, or are no text, and stay out of the run's patch"
+                f"uncommitted changes of {files} stay out of the run's patch: they may have keys, are no "
+                "text, or exceed 1 MB"
             )
         if line := describe_copies(self.fields["data"]["copies"], dataset):
             told.append(line)
+        if unknown := code.get("unknown"):
+            told.append(unknown)
         if line := cpu.notice(config.dtype):
             told.append(line)
         return told

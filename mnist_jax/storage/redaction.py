@@ -1,83 +1,103 @@
-"""Keys in a patch, which is kept beside a run and goes to Weights & Biases with it."""
+"""Keys in changed files, whose patch is kept beside a run and goes to Weights & Biases with it."""
 
 import contextlib
 import functools
-import netrc
 import os
+import pathlib
 import re
-from collections.abc import Callable, Iterable
+import tempfile
+import urllib.parse
+from collections.abc import Collection, Iterable
 
-import dotenv
+from mnist_jax.storage.git import Change
+from mnist_jax.system.dotfiles import netrc_passwords, read_env_file
+from mnist_jax.system.errors import UserError
 
-LEFT_OUT = "(a line with a key or password was left out here)"
-
+_LONGEST = 20_000  # letters of a line that is searched
 _NAMES = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD|PASSWD)$", re.IGNORECASE)  # of variables that hold keys
+_NAME = r"(?:key|token|secret|password|passwd)"
 _FORMS = re.compile(
-    r"\bwandb_v\d+_\w{20}|\bhf_\w{30}|\bAIza[\w-]{35}|\bBearer\s+[\w.~+/=-]{16}"
-    r"|(wandb|key|token|login).*\b[0-9a-f]{40}\b"
-    r"|(key|token|secret|password|passwd)[\"']?\]?\s*[:=]\s*([\"'])[^\"'\s]{16,}\3",
+    # Keys by their own form, which detect-secrets lacks.
+    r"\bwandb_v\d+_\w{20}|\bhf_\w{30}|\bAIza[\w-]{35}|\bya29\.[\w-]{20}|\bBearer\s+[\w.~+/=-]{16}"
+    r"|\bgithub_pat_\w{20}|\bsk-[\w-]{20}|\b(?:dckr_pat|nvapi|gsk|r8)[_-]\w{20}|\bAGE-SECRET-KEY-"
+    r"|-----(?:BEGIN|END) [A-Z ]*PRIVATE KEY"
+    # W&B's older kind, beside a word that says so.
+    r"|(?:wandb|key|token|login)(?:.*|\W*)\b[0-9a-f]{40}\b"
+    # A text that is given to such a name: `NAME: type = "..."`, `["NAME"] = (` and the text on the next line,
+    # `"NAME": "..."`, `f("NAME", "...")`, `NAME = f("...")`.
+    rf"|{_NAME}(?:[\"']\s*,|[\"']?\s*\]?\s*(?::[ \t]*[\w.\[\], |\"']{{1,60}}?[ \t]*)?[=:])\s*[(\s\\]*"
+    r"(?:[\w.]{1,40}\(\s*(?:\w+=)?)?[rbuf]{0,2}([\"']{1,3})[^\"'\s]{16,}\1",
     re.IGNORECASE,
 )
-_SETTING = re.compile(r"\s*[\w.-]*(key|token|secret|password|passwd)\s*[:=]\s*\S{8,}\s*$", re.IGNORECASE)
+_SETTING = re.compile(
+    rf"^\s*(?:export\s+)?[\w.-]*{_NAME}[\"']?\s*[:=]\s*\S{{8,}}\s*$", re.IGNORECASE | re.MULTILINE
+)
 _SETTINGS = (".cfg", ".conf", ".env", ".ini", ".json", ".sh", ".toml", ".yaml", ".yml")
-_BLOCK = re.compile(rb"-----(BEGIN|END) [A-Z ]*PRIVATE KEY( BLOCK)?-----")
-# These take any word of enough letters, or any address, for a secret.
-_TOO_EAGER = {"Base64HighEntropyString", "HexHighEntropyString", "IPPublicDetector"}
+_FILTERS = ("allowlist.is_line_allowlisted", "heuristic.is_lock_file", "heuristic.is_non_text_file")
 
 
 def known_keys() -> set[str]:
-    """Values of variables and of lines of `.env` that are keys by their names, and passwords of ~/.netrc."""
-    variables: list[tuple[str, str | None]] = list(os.environ.items())
-    with contextlib.suppress(OSError, UnicodeDecodeError):
-        variables += dotenv.dotenv_values(".env", interpolate=False).items()
-    keys = [value for name, value in variables if _NAMES.search(name)]
-    with contextlib.suppress(OSError, RuntimeError, netrc.NetrcParseError, UnicodeDecodeError):
-        keys += [password for _, _, password in netrc.netrc(os.environ.get("NETRC")).hosts.values()]
-    return {key for key in keys if key and len(key) >= 8}
+    """Values of variables and of lines of `.env` that are keys by their names, passwords in their addresses,
+    and those of netrc files.
+    """
+    variables = list(os.environ.items())
+    with contextlib.suppress(UserError):
+        variables += read_env_file(pathlib.Path(".env")).values.items()
+    keys = {value for name, value in variables if _NAMES.search(name)} | netrc_passwords()
+    keys |= {password for _, value in variables if (password := _password(value))}
+    return {key for key in keys if len(key) >= 8}
 
 
-def redact(patch: bytes, keys: Iterable[str]) -> tuple[bytes, list[str]]:
-    """A patch of git without the lines that have a key or password, and without files that are no text.
+def unsafe_files(changes: Iterable[Change], keys: Collection[str]) -> set[str]:
+    """The names of changed files that may have a key or password, in the commit or now, or are no text.
 
-    keys: such that are known. Others are found by their forms, and by detect-secrets
-    (https://github.com/Yelp/detect-secrets).
-    Returns: the patch, with a remark in the place of each such line, and the files that lack something.
+    Keys are found by their forms, and by detect-secrets (https://github.com/Yelp/detect-secrets) in the whole
+    file, with all that it looks for. What cannot be searched may have one.
+
+    Args:
+      changes: the files.
+      keys: such that are known.
     """
     # Imported here, since a run of a clean tree needs none of it.
-    from detect_secrets.core.scan import scan_line
     from detect_secrets.settings import default_settings
 
-    known, lacking = [key.encode() for key in keys], set()
-
-    def has_key(content: bytes, name: str) -> bool:
-        text = content.decode(errors="replace")
-        setting = name.endswith(_SETTINGS) and _SETTING.match(text)
-        return bool(
-            any(key in content for key in known) or _FORMS.search(text) or setting or any(scan_line(text))
-        )
-
-    parts = re.split(rb"^(?=diff --git )", patch, flags=re.MULTILINE)  # one for each file
+    known = frozenset(key.encode() for key in keys)
     with default_settings() as settings:
-        settings.disable_plugins(*_TOO_EAGER)
-        settings.disable_filters("detect_secrets.filters.allowlist.is_line_allowlisted")
-        for place, part in enumerate(parts):
-            name = part.partition(b"\n")[0].rpartition(b" b/")[2].decode(errors="replace")
-            is_text = not re.search(rb"^GIT binary patch$", part, re.MULTILINE)
-            parts[place] = _without_keys(part, functools.partial(has_key, name=name)) if is_text else b""
-            if not is_text or LEFT_OUT.encode() in parts[place]:
-                lacking.add(name)
-    return b"".join(parts), sorted(lacking)
+        settings.disable_filters(*(f"detect_secrets.filters.{name}" for name in _FILTERS))
+        return {
+            change.name
+            for change in changes
+            if any(side is None or _may_have_key(change.name, side, known) for side in change.sides)
+        }
 
 
-def _without_keys(part: bytes, has_key: Callable[[bytes], bool]) -> bytes:
-    """The patch of a file, with a remark in the place of each line that has a key, and of a private key."""
-    lines, in_hunk, in_block = part.split(b"\n"), False, False
-    for place, line in enumerate(lines):
-        if line.startswith(b"@@ "):  # git puts a line of the file behind it, which nobody needs
-            in_hunk, lines[place] = True, re.sub(rb"^(@@ [^@]*@@).*", rb"\1", line)
-        elif in_hunk and line[:1] in (b"+", b"-", b" "):
-            edges = _BLOCK.findall(line)
-            if in_block or edges or has_key(line[1:]):
-                lines[place] = line[:1] + LEFT_OUT.encode()
-            in_block = edges[-1][0] == b"BEGIN" if edges else in_block
-    return b"\n".join(lines)
+@functools.lru_cache(maxsize=512)  # each member of a population asks again
+def _may_have_key(name: str, content: bytes, known: frozenset[bytes]) -> bool:
+    text = content.decode(errors="replace")
+    whole = re.sub(r"([\"'])\s*\1(?=\S)", "", text)  # text in two parts, `"..." "..."`, is one
+    return bool(
+        name.rpartition("/")[2] == ".env"
+        or "\0" in text
+        or max(map(len, text.splitlines()), default=0) > _LONGEST
+        or any(key in content or key in whole.encode() for key in known)
+        or _FORMS.search(text)
+        or _FORMS.search(whole)
+        or (name.endswith(_SETTINGS) and _SETTING.search(text))
+        or _detected(pathlib.PurePath(name).suffix, text)
+    )
+
+
+def _detected(suffix: str, text: str) -> bool:
+    """Whether detect-secrets finds something in a file."""
+    from detect_secrets.core.scan import scan_file
+
+    with tempfile.TemporaryDirectory() as folder:  # it reads files, and goes by their suffix
+        path = pathlib.Path(folder) / f"file{suffix if suffix.isascii() else ''}"
+        path.write_bytes(text.encode("ascii", "backslashreplace"))  # readable in every locale
+        return any(scan_file(str(path)))
+
+
+def _password(value: str) -> str | None:
+    with contextlib.suppress(ValueError):
+        return urllib.parse.urlsplit(value).password if "://" in value else None
+    return None

@@ -99,8 +99,8 @@ def circumstances(record: Mapping[str, Any]) -> list[Difference]:
 
 def _changes(code: Mapping[str, Any]) -> str | None:
     if code["dirty"]:
-        return code["patch_sha256"] or _UNKNOWN
-    return "none" if code["dirty"] is False else None
+        return _UNKNOWN if code.get("keys_left_out") else code["patch_sha256"] or _UNKNOWN
+    return "none" if code["dirty"] is False else _UNKNOWN if code.get("unknown") else None
 
 
 def run_again(workdir: pathlib.Path, config: ml_collections.ConfigDict, into: pathlib.Path) -> Reproduction:

@@ -17,7 +17,7 @@ import threading
 import urllib.parse
 from typing import Any, NamedTuple
 
-KEY = "0123456789abcdef" * 2 + "01234567"
+KEY = "01234567" * 5
 
 
 class Run(NamedTuple):

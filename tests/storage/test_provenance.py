@@ -14,6 +14,7 @@ from conftest import ROOT, TINY
 from mnist_jax import data
 from mnist_jax.config.validation import validate
 from mnist_jax.storage import provenance
+from mnist_jax.storage.git import Checkout, GitError
 from mnist_jax.storage.record import RESULTS, SCHEMA, RunRecord
 from mnist_jax.system import profiling
 from mnist_jax.system.errors import Interrupted
@@ -21,8 +22,8 @@ from mnist_jax.system.errors import Interrupted
 
 @pytest.fixture
 def record(tmp_path, tiny_config, monkeypatch):
-    # Whatever is uncommitted here, such as tests with keys that are none, is not what these ask.
-    monkeypatch.setattr(provenance, "redact", lambda patch, _: (patch, []))
+    # Whatever is uncommitted here is not what these ask.
+    monkeypatch.setattr(provenance, "unsafe_files", lambda changes, _: set())
     config = validate(tiny_config)
     record = RunRecord(tmp_path / "run.json", None)
     record.begin(config, data.load(config.data), step=0, parameters=12)
@@ -105,28 +106,18 @@ def test_json_has_no_numbers_that_are_not_finite(record, tmp_path):
 
 
 @pytest.fixture
-def checkout(tmp_path, monkeypatch):
-    """A git checkout of a program, and a function that runs git in it."""
-    monkeypatch.setattr(provenance, "ROOT", tmp_path)
-    file = tmp_path / "mnist_jax" / "__init__.py"
-    file.parent.mkdir()
-    file.write_text("a\n")
-
-    def git(*arguments):
-        command = ["git", "-C", tmp_path, "-c", "user.name=a", "-c", "user.email=a@b", *arguments]
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-
-    git("init", "-q")
-    git("add", ".")
-    git("commit", "-qm", "first")
-    return tmp_path, git
+def checkout(program_checkout, monkeypatch):
+    """See `program_checkout`; it is taken for this program's."""
+    monkeypatch.setattr(provenance, "ROOT", program_checkout[0])
+    return program_checkout
 
 
-def test_the_commit_of_a_checkout(checkout):
+def test_the_code_of_a_checkout(checkout):
     folder, git = checkout
     code = provenance.describe_code()
     assert (code["commit"], code["dirty"], code["patch_sha256"]) == (git("rev-parse", "HEAD"), False, None)
-    git("remote", "add", "origin", "https://me:secret@example.org/repo.git")
+    assert "unknown" not in code
+    git("remote", "add", "origin", "https://me:" + "secret@example.org/repo.git")
     assert provenance.describe_code()["remote"] == "https://example.org/repo.git"
     (folder / "mnist_jax" / "__init__.py").write_text("b\n")
     changed = provenance.describe_code()
@@ -139,49 +130,86 @@ def test_the_commit_of_a_checkout(checkout):
     assert kept.name == f"code-{again['patch_sha256'][:12]}.patch"
 
 
-def test_the_patch_makes_the_changed_tree_from_the_commit(checkout):
-    folder, git = checkout
-    git("config", "color.ui", "always")
-    git("config", "diff.noprefix", "true")
-    (folder / "mnist_jax" / "__init__.py").write_bytes(b"caf\xe9\r\n")
-    (folder / "new.py").write_text("new\n")
-    (folder / "checkpoint.bin").write_text("large")
-    (folder / ".env").write_text("WANDB_API_KEY=secret")
-    git("add", ".env")
-    patch, _ = provenance.code_patch()
-    assert b"secret" not in patch
-    assert b"large" not in patch
-    assert git("status", "--porcelain").count("??") == 2  # the user's index is as it was
-    git("checkout", "mnist_jax")
-    (folder / "new.py").unlink()
-    subprocess.run(["git", "-C", folder, "apply"], input=patch, check=True)
-    assert (folder / "mnist_jax" / "__init__.py").read_bytes() == b"caf\xe9\r\n"
-    assert (folder / "new.py").read_text() == "new\n"
-
-
-def test_keys_in_changes_stay_out_of_the_patch_and_are_told(checkout, tiny_config, monkeypatch):
-    folder, _ = checkout
-    monkeypatch.setenv("WANDB_API_KEY", "zebra-umbrella")
-    (folder / "new.py").write_text("a = 1\nlogin('zebra-umbrella')\n")
-    workdir = folder / "run"
+def begun(workdir, tiny_config):
+    """What is said when a run begins, and `code` of its run.json."""
     workdir.mkdir()
     config = validate(tiny_config)
     record = RunRecord(workdir / "run.json", None)
     told = record.begin(config, data.load(config.data), step=0, parameters=1)
-    assert len(told) == 1
-    assert told[0].startswith("uncommitted changes of new.py have keys, or are no text")
-    assert record.fields["code"]["keys_left_out"] == ["new.py"]
+    return told, json.loads((workdir / "run.json").read_text())["code"]
+
+
+def test_files_with_keys_stay_out_of_the_patch_and_are_told(checkout, tiny_config, monkeypatch):
+    folder, _ = checkout
+    monkeypatch.setenv("WANDB_API_KEY", "zebra-umbrella")
+    (folder / "new.py").write_text("a = 1\nlogin('zebra-umbrella')\n")
+    (folder / 'caf\u00e9 "1".py').write_text("login('zebra-umbrella')\n")
+    (folder / "other.py").write_text("b = 2\n")
+    workdir = folder / "run"
+    told, code = begun(workdir, tiny_config)
+    assert told == [
+        'uncommitted changes of caf\u00e9 "1".py, new.py stay out of the run\'s patch: they may have keys, '
+        "are no text, or exceed 1 MB"
+    ]
+    assert code["keys_left_out"] == ['caf\u00e9 "1".py', "new.py"]
     (patch,) = workdir.glob("code-*.patch")
-    assert b"+a = 1\n" in patch.read_bytes()
+    assert b"+b = 2\n" in patch.read_bytes()
+    assert b"new.py" not in patch.read_bytes()
     assert not [path for path in workdir.iterdir() if b"zebra" in path.read_bytes()]
 
 
-def test_the_repository_around_an_installed_program_is_not_its_own(checkout, monkeypatch):
+@pytest.mark.parametrize(
+    ("broken", "expected", "unknown"),
+    [
+        (
+            "commit",
+            None,
+            "the commit of this code is not known: git is not installed; install it, or give "
+            "--git_commit=HASH",
+        ),
+        ("fresh_index", None, "whether this code has uncommitted changes is not known: no fresh_index"),
+        ("changes", None, "whether this code has uncommitted changes is not known: no changes"),
+        ("patch", True, "the patch of the uncommitted changes is not known: no patch"),
+    ],
+)
+def test_what_git_cannot_say_is_null_and_told(checkout, tiny_config, monkeypatch, broken, expected, unknown):
     folder, _ = checkout
-    installed = folder / "site-packages"
-    installed.mkdir()
-    monkeypatch.setattr(provenance, "ROOT", installed)
-    assert provenance.describe_code()["commit"] is None
+    (folder / "new.py").write_text("a = 1\n")
+
+    def fail(*_):
+        raise GitError(f"no {broken}")
+
+    if broken == "commit":
+        monkeypatch.setenv("PATH", "/nowhere")
+    else:
+        monkeypatch.setattr(Checkout, broken, fail)
+    told, code = begun(folder / "run", tiny_config)
+    assert (code["dirty"], code["patch_sha256"]) == (expected, None)
+    assert (code["commit"] is None) == (broken == "commit")
+    assert (told, code["unknown"]) == ([unknown], unknown)
+
+
+def test_a_file_that_changes_while_it_is_read_is_in_no_patch(checkout, monkeypatch):
+    """A key may have come into it after the search."""
+    folder, _ = checkout
+    (folder / "new.py").write_text("a = 1\n")
+
+    def search(changes, _):
+        (folder / "new.py").write_text("a = 2\n")
+        return set()
+
+    monkeypatch.setattr(provenance, "unsafe_files", search)
+    code = provenance.describe_code(folder)
+    assert (code["dirty"], code["patch_sha256"]) == (True, None)
+    assert code["unknown"].endswith("is not known: files were changed while they were read")
+    assert not list(folder.glob("*.patch"))
+
+
+def test_a_commit_that_is_given_needs_no_git(checkout, monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setenv("GIT_COMMIT", "abc123-dirty")
+    code = provenance.describe_code()
+    assert (code["commit"], code["dirty"], code.get("unknown")) == ("abc123", True, None)
 
 
 @pytest.mark.parametrize(("stamp", "dirty"), [("abc123\n", False), ("abc123-dirty", True)])

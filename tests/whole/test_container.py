@@ -145,11 +145,38 @@ def test_the_commit_of_a_clean_and_of_a_changed_tree(checkout, tmp_path):
     (checkout / ".DS_Store").touch()
     (tmp_path / "ignored").write_text(".DS_Store\n")
     git(checkout, "config", "core.excludesFile", str(tmp_path / "ignored"))
-    assert commit_of(checkout).stdout == f"{commit}-dirty\n"
-    (checkout / ".DS_Store").unlink()
     assert commit_of(checkout).stdout == f"{commit}\n"
+    (tmp_path / "ignored").write_text("*\n")
+    git(checkout, "config", "status.showUntrackedFiles", "no")
     (checkout / "new.py").touch()
     assert commit_of(checkout).stdout == f"{commit}-dirty\n"
+    (checkout / "new.py").unlink()
+    git(checkout, "update-index", "--assume-unchanged", "main.py")
+    (checkout / "main.py").write_text("changed")
+    assert commit_of(checkout, GIT_DIR="/nowhere").stdout == f"{commit}-dirty\n"
+
+
+def test_a_checkout_of_another_user_is_told(checkout):
+    done = commit_of(checkout, GIT_TEST_ASSUME_DIFFERENT_OWNER="1")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "dubious ownership" in done.stderr
+    assert "give the commit as GIT_COMMIT" in done.stderr
+    commit = git(checkout, "rev-parse", "HEAD")
+    given = {
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": "safe.directory",
+        "GIT_CONFIG_VALUE_0": str(checkout),
+    }
+    assert commit_of(checkout, GIT_TEST_ASSUME_DIFFERENT_OWNER="1", **given).stdout == f"{commit}\n"
+
+
+def test_the_label_of_the_source_has_no_credentials(checkout):
+    git(checkout, "remote", "add", "origin", f"git+ssh://me:{KEY}@example.org/mnist_jax.git?token={KEY}")
+    line = re.search(r'SOURCE="\$\$\((.*)\)"', (checkout / "Makefile").read_text())[1]
+    done = subprocess.run(
+        line.replace("$(PYTHON)", sys.executable), shell=True, cwd=checkout, capture_output=True
+    )
+    assert done.stdout == b"git+ssh://example.org/mnist_jax.git\n"
 
 
 def test_a_commit_that_is_not_the_checkouts_is_refused(checkout):
@@ -240,6 +267,17 @@ def test_a_dotenv_that_cannot_be_read_is_told(app):
     done = enter(app, "true")
     assert (done.returncode, done.stderr.count("\n")) == (0, 1)
     assert "cannot be read by user" in done.stderr
+
+
+@pytest.mark.parametrize("kind", ["a regular file", "at most 1 MB"])
+def test_a_dotenv_that_is_a_pipe_or_large_is_left_out(app, kind):
+    if kind == "at most 1 MB":
+        write_dotenv(app, f"WANDB_API_KEY={KEY}\n#" + "x" * (1 << 20) + "\n", mode=0o600)
+    else:
+        os.mkfifo(app / ".env")
+    done = enter(app, "env")
+    assert KEY not in done.stdout
+    assert kind in done.stderr
 
 
 @pytest.mark.parametrize("content", [f"{KEY}\n", f"WANDB_API_KEY: {KEY}\n", b"\xff\xfe\0" + KEY.encode()])

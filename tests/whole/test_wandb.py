@@ -35,7 +35,7 @@ OFFLINE = (
 )
 ONLINE = (*TINY, "--config.wandb.mode=auto", "--config.wandb.wait=60.0")
 LONGER = "--config.train.epochs=6"
-SECRET = "ghp_" + "username" * 3  # not as it is in this file, which a patch may hold
+LOGIN = "ghp_" + "username" * 3  # not as it is in this file, which a patch may hold
 
 
 def read_log(path: pathlib.Path) -> list:
@@ -136,15 +136,16 @@ def check_table(workdir: pathlib.Path, read) -> None:
 
 def assert_no_key(workdir: pathlib.Path, done: subprocess.CompletedProcess) -> None:
     assert KEY not in done.stdout + done.stderr
+    assert LOGIN not in done.stdout + done.stderr
     for path in filter(pathlib.Path.is_file, workdir.rglob("*")):
         assert KEY.encode() not in path.read_bytes(), path
-        assert SECRET.encode() not in path.read_bytes(), path
+        assert LOGIN.encode() not in path.read_bytes(), path
 
 
 @pytest.fixture(scope="module")
 def logged(run_once):
-    remote = {"GIT_CONFIG_KEY_0": "remote.origin.url", "GIT_CONFIG_VALUE_0": f"https://{SECRET}:pw@a.org/b"}
-    environment = {**os.environ, "WANDB_API_KEY": KEY, "GIT_CONFIG_COUNT": "1", **remote}
+    remote = {"GIT_CONFIG_KEY_0": "remote.origin.url", "GIT_CONFIG_VALUE_0": f"https://{LOGIN}:{KEY}@a.org/b"}
+    environment = {**os.environ, "GIT_CONFIG_COUNT": "1", **remote, "WANDB_API_KEY": KEY}
     return run_once("offline", *OFFLINE, env=environment)
 
 
@@ -320,6 +321,36 @@ def test_a_run_online_with_the_key_from_a_file_is_on_the_server_when_it_ends(tmp
     assert_no_key(tmp_path, done)
 
 
+def test_the_clients_own_settings_say_where_a_run_goes(tmp_path, backend):
+    """Its files name mode, server and project, and have the key. A password in an address stays there."""
+    host = backend.url.removeprefix("http://")
+    (tmp_path / "wandb").mkdir()
+    (tmp_path / "wandb" / "settings").write_text(
+        f"[default]\nmode = offline\nproject = of_the_settings\nbase_url = http://me:{LOGIN}@{host}\n"
+    )
+    (tmp_path / "_netrc").write_text(f"machine {host} login user password {KEY}\n")
+    config, *flags = ONLINE
+    config = f"--config={ROOT / config.removeprefix('--config=')}"
+    environment = {**os.environ, "HOME": str(tmp_path)}
+    started = {
+        mode: start_main(
+            config, *flags, f"--config.wandb.mode={mode}", f"--workdir={mode}", cwd=tmp_path, env=environment
+        )
+        for mode in ("auto", "online")
+    }
+    for mode, process in started.items():
+        out, err = process.communicate(timeout=300)
+        assert process.returncode == 0, err
+        assert "user name and password in W&B's setting base_url are left out" in err
+        assert_no_key(tmp_path / mode, subprocess.CompletedProcess(process.args, 0, out, err))
+    assert record_of(tmp_path / "auto")["wandb_mode"] == "offline"
+    record = record_of(tmp_path / "online")
+    assert record["wandb_mode"] == "online"
+    assert {run_id: run.project for run_id, run in backend.runs.items()} == {
+        record["wandb_id"]: "of_the_settings"
+    }
+
+
 @pytest.mark.parametrize("moods", [pytest.param(("hang",), marks=pytest.mark.long), (401, "refusing")])
 def test_a_server_in_a_bad_mood_is_told_once_and_changes_nothing(tmp_path, logged, backend, moods):
     """Moods that are tried at the same time: a run spends most of it waiting."""
@@ -327,7 +358,7 @@ def test_a_server_in_a_bad_mood_is_told_once_and_changes_nothing(tmp_path, logge
     for mood in moods:
         environment = {**os.environ, **backend.environment()}
         if mood == "refusing":
-            environment["WANDB_BASE_URL"] = "http://127.0.0.1:1"
+            environment["WANDB_BASE_URL"] = f"http://me:{LOGIN}@127.0.0.1:1"
         else:
             backend.mood = mood
         started[tmp_path / str(mood)] = start_main(

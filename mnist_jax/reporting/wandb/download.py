@@ -6,7 +6,8 @@ from collections.abc import Callable
 import wandb
 
 from mnist_jax.reporting.wandb.log import NEEDED_TO_COMPARE
-from mnist_jax.reporting.wandb.process import has_key, wandb_environment
+from mnist_jax.reporting.wandb.mode import ask_client, wandb_environment
+from mnist_jax.storage.git import without_credentials
 from mnist_jax.system.errors import UserError
 
 
@@ -17,11 +18,13 @@ def download_runs(project: str, into: pathlib.Path, warn: Callable[[str], None])
     Raises UserError: no key, no such project, or the server cannot be reached.
     """
     environment = wandb_environment()
-    if not has_key(environment):  # the client would ask for one
-        raise UserError("--wandb needs a WANDB_API_KEY in the environment or in .env, or one in ~/.netrc")
+    client = ask_client(environment)
+    if client.problem or not client.has_key:  # the client would ask for one
+        hint = "add a WANDB_API_KEY to the environment or to .env, or one to ~/.netrc"
+        raise UserError(f"--wandb needs a key of W&B: {client.problem or hint}")
     try:
         api = wandb.Api(
-            overrides={"base_url": environment.get("WANDB_BASE_URL") or "https://api.wandb.ai"},
+            overrides={"base_url": without_credentials(client.base_url)},
             api_key=environment.get("WANDB_API_KEY"),
             timeout=30,
         )

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import wandb
+from wandb.sdk import wandb_setup
 
 from mnist_jax import data
 from mnist_jax.config.validation import from_record
@@ -16,7 +17,8 @@ from mnist_jax.reporting.galleries import as_picture
 from mnist_jax.reporting.wandb.tables import predictions_table, result_plots
 from mnist_jax.system.files import write_whole
 
-_SETTINGS = ("project", "entity", "group", "name", "notes", "tags")
+_SETTINGS = ("entity", "group", "name", "notes", "tags")
+_PROJECT = "mnist_digit_classification"  # where nothing else is said
 NEEDED_TO_COMPARE = ("run.json", "metrics.jsonl", "predictions.npz")
 _SECONDS_TO_DISK = 2.0  # the client writes what it was given within one
 
@@ -43,6 +45,7 @@ class WandbRun:
         self._unsure: deque[tuple[float, dict[str, int]]] = deque()
         self._run = wandb.init(
             mode="offline",
+            project=config["wandb"]["project"] or wandb_setup.singleton().settings.project or _PROJECT,
             id=record["wandb_id"],
             dir=workdir,
             config={

@@ -6,67 +6,24 @@ takes nothing of the training's time and none of its data with it, and ends well
 
 import contextlib
 import json
-import netrc
-import os
 import pathlib
 import secrets
 import shlex
 import subprocess
 import sys
 import threading
-import urllib.parse
 from collections.abc import Callable, Mapping
 
-import dotenv
 import ml_collections
 
+from mnist_jax.reporting.wandb.mode import effective_mode, wandb_environment
 from mnist_jax.reporting.wandb.upload import unsynced
-from mnist_jax.system import distributed
-from mnist_jax.system.errors import Interrupted, UserError
+from mnist_jax.system.errors import Interrupted
 from mnist_jax.system.installation import child_environment
 
 _SECONDS_TO_WRITE = 60.0  # for the predictions of ten thousand examples one is enough
 _SECONDS_TO_STOP = 3.0  # where the person at the terminal waits for the end of an interrupted run
-_NOT_PASSED_ON = {"WANDB_MODE", "WANDB_RESUME", "WANDB_RUN_ID"}  # which this program decides
-
-
-def effective_mode(config: ml_collections.FrozenConfigDict, environment: Mapping[str, str]) -> str:
-    """What `config.wandb.mode` comes to: "online", "offline" or "disabled".
-
-    Of several processes that train together, the first alone logs.
-    "auto" is $WANDB_MODE where that is one of them, else online where a key is, else offline.
-    Raises UserError: "online", but there is no key.
-    """
-    mode = config.mode if distributed.is_first() else "disabled"
-    if mode == "auto":
-        mode = environment.get("WANDB_MODE", "")
-        if mode not in ("online", "offline", "disabled"):
-            return "online" if has_key(environment) else "offline"
-    if mode == "online" and not has_key(environment):
-        raise UserError(
-            "config.wandb.mode is 'online', but there is no WANDB_API_KEY in the environment or in .env, and "
-            "none in ~/.netrc; add one, or use --config.wandb.mode=auto"
-        )
-    return mode
-
-
-def wandb_environment(folder: pathlib.Path | None = None) -> dict[str, str]:
-    """The environment, with what it lacks of the WANDB_ variables in `.env`, of `folder` or this one.
-
-    $PYTHON_DOTENV_DISABLED, a switch of the library, leaves the file out: the container's entrypoint, which
-    reads it itself, sets that.
-    Raises UserError: the file cannot be read.
-    """
-    if os.environ.get("PYTHON_DOTENV_DISABLED", "").casefold() in ("1", "true", "t", "yes", "y"):
-        return dict(os.environ)
-    path = (folder or pathlib.Path()) / ".env"
-    try:
-        found = dotenv.dotenv_values(path, interpolate=False)
-    except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or "it is not UTF-8 text"  # the error itself may quote it
-        raise UserError(f"{path} cannot be read: {why}") from None
-    ours = {name: value for name, value in found.items() if name.startswith("WANDB_") and value}
-    return {**ours, **os.environ}
+_NOT_PASSED_ON = {"WANDB_RESUME", "WANDB_RUN_ID"}  # which this program decides
 
 
 def new_run_id(environment: Mapping[str, str]) -> str:
@@ -145,7 +102,7 @@ class WandbProcess:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
-                env=child_environment({**inherited, **_settings(folder)}),
+                env=child_environment({**inherited, **_settings(folder), "WANDB_MODE": self.mode}),
                 process_group=0,  # Ctrl-C is for the training; in another session niceness would not count
             )
 
@@ -184,17 +141,6 @@ class WandbProcess:
 def _swept(environment: Mapping[str, str]) -> str | None:
     """The id that the agent of a W&B sweep gives a run; in a sweep the client takes no other."""
     return environment.get("WANDB_RUN_ID") if environment.get("WANDB_SWEEP_ID") else None
-
-
-def has_key(environment: Mapping[str, str]) -> bool:
-    """Whether there is a key for the server, here or in ~/.netrc."""
-    if environment.get("WANDB_API_KEY"):
-        return True
-    host = urllib.parse.urlsplit(environment.get("WANDB_BASE_URL") or "https://api.wandb.ai").hostname
-    try:
-        return host in netrc.netrc(environment.get("NETRC")).hosts
-    except (OSError, RuntimeError, netrc.NetrcParseError):
-        return False
 
 
 def _settings(folder: pathlib.Path) -> dict[str, str]:

@@ -19,9 +19,11 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 import filelock
+from wandb.sdk import wandb_setup
 
 from mnist_jax.reporting.wandb.log import WandbRun, read_json
 from mnist_jax.reporting.wandb.upload import Upload
+from mnist_jax.storage.git import without_credentials
 from mnist_jax.system.errors import one_line
 from mnist_jax.system.terminal import quiet_libraries
 
@@ -36,6 +38,7 @@ def main(workdir: pathlib.Path, descriptor: int, *, online: bool, resumes: int) 
     """
     os.nice(10)  # the training goes first
     quiet_libraries()
+    _hide_login()
     with open(descriptor, "rb") as rows:
         with filelock.FileLock(workdir / "wandb" / ".writer.lock", timeout=_SECONDS_FOR_THE_FORMER):
             run = WandbRun(workdir)
@@ -45,6 +48,12 @@ def main(workdir: pathlib.Path, descriptor: int, *, online: bool, resumes: int) 
         _tell("logged")
     if upload is not None:
         _finish(upload)
+
+
+def _hide_login() -> None:
+    """Takes user name and password out of the server's address, for this process and that of the upload."""
+    settings = wandb_setup.singleton().settings
+    settings.base_url = os.environ["WANDB_BASE_URL"] = without_credentials(settings.base_url)
 
 
 def _follow(

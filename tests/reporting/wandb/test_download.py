@@ -55,7 +55,7 @@ def test_finished_runs_of_a_project_are_compared(backend, tiny_run, tmp_path):
 def test_without_a_key_nothing_is_asked(tmp_path):
     done = compare("me/project", tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("mnist-jax compare: --wandb needs a WANDB_API_KEY")
+    assert done.stderr.startswith("mnist-jax compare: --wandb needs a key of W&B: add a WANDB_API_KEY")
 
 
 def test_a_server_that_refuses_is_told_in_a_line_without_the_key(backend, tmp_path):
