@@ -20,9 +20,10 @@ import numpy as np
 
 from mnist_jax.data.broken import broken_files, refuse_broken
 from mnist_jax.data.cache import Arrays, datasets_folder, load_or_build
+from mnist_jax.data.classes import classes_of
 from mnist_jax.data.decoding import decode_all
 from mnist_jax.data.finding import describe_left_out
-from mnist_jax.data.layout import LAYOUT, classes_of, find_layout
+from mnist_jax.data.layout import LAYOUT, find_layout
 from mnist_jax.data.rendering import Rendering, choose_rendering, load_or_choose
 from mnist_jax.data.sources import Source
 from mnist_jax.data.splits import split_ranges

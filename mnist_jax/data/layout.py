@@ -1,4 +1,4 @@
-"""Which folders of a set of images are its splits and its classes.
+"""Which folders of a set of images are its splits, and which files are in their classes.
 
 train/CLASS/IMAGE   test/CLASS/IMAGE   val/CLASS/IMAGE, where there is one
 CLASS/IMAGE         one split, named train
@@ -8,13 +8,12 @@ import collections
 import os
 import pathlib
 import re
-import unicodedata
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import ml_collections
 
-from mnist_jax.data.finding import Found, describe_left_out, images_below, is_hidden
+from mnist_jax.data.finding import Found, images_below, is_hidden
 from mnist_jax.data.sources import ROLES, some
 from mnist_jax.system.errors import UserError
 
@@ -106,29 +105,6 @@ def find_layout(root: pathlib.Path, config: ml_collections.FrozenConfigDict) -> 
     return layout
 
 
-def classes_of(root: pathlib.Path, splits: Mapping[str, Split]) -> tuple[str, ...]:
-    """The classes of the splits that are used, in natural order: class2 before class10.
-
-    Raises:
-        UserError: A name is not UTF-8, a class has no image at all, or another spelling in each split, or
-            there are fewer than two classes.
-    """
-    found = {name: [split for split in splits.values() if name in split.classes] for name in _names(splits)}
-    if unreadable := [repr(name) for name in (root.name, *splits, *found) if not _is_text(name)]:
-        raise UserError(f"the name of a folder must be UTF-8 (got {some(unreadable)}); rename it")
-    for name, places in found.items():
-        if not any(split.classes[name].images for split in places):
-            left_out = sum((split.classes[name].left_out for split in places), collections.Counter[str]())
-            beside = f" but {describe_left_out(left_out)}" if left_out else ""
-            folders = some([str(split.place / name) for split in places])
-            raise UserError(f"there is no image{beside} in {folders}; add some, or remove the folder")
-    names = sorted(found, key=lambda name: (_natural(name), name))
-    _check_spelling(names, found)
-    if splits and len(names) < 2:
-        raise UserError(f"{root} must hold two classes or more (got {some(names) or 'none'}); add another")
-    return tuple(names)
-
-
 def _folders(folder: pathlib.Path) -> list[pathlib.Path]:
     try:
         return sorted(path for path in folder.iterdir() if not is_hidden(path.name) and path.is_dir())
@@ -180,10 +156,10 @@ def _check_alone(root: pathlib.Path, split: Split) -> None:
             f"config.data.dir must be the folder that holds {' and '.join(_sets(nested))} (got {root}, some "
             f"levels above); give --config.data.dir={nested}"
         )
-    if deeper and split.classes[deeper[0]].images:
-        inside = [path.name for path in _folders(root / deeper[0])]
+    if outer := next((name for name in deeper if split.classes[name].images), None):
+        inside = [path.name for path in _folders(root / outer)]
         raise UserError(
-            f"config.data.dir must hold {LAYOUT} (got {root}, whose {deeper[0]} holds folders: "
+            f"config.data.dir must hold {LAYOUT} (got {root}, whose {outer} holds folders: "
             f"{some(inside)}); rename its folders to train and test, or name the splits by "
             "--config.data.train, --config.data.validation and --config.data.test"
         )
@@ -246,29 +222,3 @@ def _in_words(root: pathlib.Path, splits: Iterable[str], expressions: Mapping[st
     roles = ", ".join(f"{role}={expressions[role]}" for role in ROLES)
     unused = sorted(set(splits) - _splits_in(expressions.values()))
     return f"splits of {root}: {roles}" + (f"; not used: {some(unused)}" if unused else "")
-
-
-def _natural(name: str) -> list[str | int]:
-    return [int(part) if k % 2 else part for k, part in enumerate(re.split("([0-9]+)", name))]
-
-
-def _names(splits: Mapping[str, Split]) -> list[str]:
-    return sorted({name for split in splits.values() for name in split.classes})
-
-
-def _check_spelling(names: Iterable[str], found: Mapping[str, Sequence[Split]]) -> None:
-    """Refuses classes that differ in case or in Unicode's forms alone, and are never in the same split."""
-    spelled: dict[str, str] = {}
-    for name in names:
-        other = spelled.setdefault(unicodedata.normalize("NFC", name).casefold(), name)
-        if other != name and not any(name in split.classes for split in found[other]):
-            one, two = (f"{each!a} in {found[each][0].place}" for each in (other, name))
-            raise UserError(f"a class must have one spelling in all splits (got {one} and {two}); rename one")
-
-
-def _is_text(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

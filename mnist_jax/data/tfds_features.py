@@ -48,7 +48,7 @@ def image_and_label(info: Any) -> tuple[str, str]:
     image = _name_of(types, tfds.features.Image, named[:1])
     label = _name_of(types, tfds.features.ClassLabel, named[1:2])
     if image is None or label is None:
-        found = ", ".join(f"{name} ({kind.__name__})" for name, kind in types.items())
+        found = ", ".join(f"{name} ({kind.__name__})" for name, kind in sorted(types.items()))
         raise UserError(
             f"{info.full_name} must have one Image and one ClassLabel, or supervised_keys that name "
             f"them (got {found}); choose another config.data.name"

@@ -403,3 +403,13 @@ def test_the_size_that_a_set_declares_is_held_against_its_files(tmp_path, declar
     assert declared in info.read_text()
     with pytest.raises(UserError, match=f"cannot be read: its files hold 10 examples, .* {int(declared):,};"):
         data.load(config_of("own_plain", tmp_path))
+
+
+@needs_tensorflow
+def test_the_module_that_a_dataset_info_names_is_not_imported(tmp_path, monkeypatch):
+    info = own(tmp_path, "plain") / "dataset_info.json"
+    info.write_text(json.dumps({**json.loads(info.read_text()), "moduleName": "evil_info"}))
+    (tmp_path / "evil_info.py").write_text("raise SystemExit")
+    monkeypatch.syspath_prepend(tmp_path)
+    data.load(config_of("own_plain", tmp_path))
+    assert "evil_info" not in sys.modules
