@@ -17,6 +17,7 @@ from mnist_jax.storage.record import plain, require_current
 from mnist_jax.storage.workdir import check_same_data, previous_run
 from mnist_jax.system import devices, distributed
 from mnist_jax.system.errors import UserError
+from mnist_jax.system.files import write_whole
 from mnist_jax.system.mesh import make_mesh
 from mnist_jax.system.terminal import tell, warn
 from mnist_jax.training.predictor import make_predictor, model_template
@@ -53,7 +54,7 @@ def evaluate_checkpoint(
     path = workdir / f"evaluation-{step}.json"
     results = Results("test", step, predictions, metrics, dataset.test)
     try:
-        path.write_text(json.dumps(found, indent=2, allow_nan=False) + "\n")
+        write_whole(path, (json.dumps(found, indent=2, allow_nan=False) + "\n").encode())
         write_report(workdir, f"evaluation-{step}.html", record, results)
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror or error}") from error

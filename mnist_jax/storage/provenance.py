@@ -19,7 +19,7 @@ from mnist_jax import __version__
 from mnist_jax.data import ROLES, Dataset
 from mnist_jax.storage.redaction import known_keys, redact
 from mnist_jax.system import devices
-from mnist_jax.system.files import text_hash
+from mnist_jax.system.files import text_hash, write_whole
 from mnist_jax.system.installation import ROOT
 
 
@@ -38,7 +38,7 @@ def describe_code(patch_folder: pathlib.Path | None = None) -> dict[str, Any]:
         patch, code["keys_left_out"] = code_patch() if code["dirty"] else (b"", [])
         code["patch_sha256"] = hashlib.sha256(patch).hexdigest() if patch else None
         if patch and patch_folder:
-            (patch_folder / f"code-{code['patch_sha256'][:12]}.patch").write_bytes(patch)
+            write_whole(patch_folder / f"code-{code['patch_sha256'][:12]}.patch", patch)
     elif stamp := (os.environ.get("GIT_COMMIT") or _text(ROOT / "GIT_COMMIT")).strip():
         code["commit"], code["dirty"] = stamp.removesuffix("-dirty"), stamp.endswith("-dirty")
     return {"version": __version__, **code}
