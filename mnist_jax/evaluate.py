@@ -10,6 +10,7 @@ from mnist_jax import data
 from mnist_jax.config.population import require_one_model
 from mnist_jax.config.validation import validate
 from mnist_jax.metrics.detailed import evaluate_in_detail
+from mnist_jax.metrics.predictions import save_predictions
 from mnist_jax.reporting.console import print_scores
 from mnist_jax.reporting.report import Results, write_report
 from mnist_jax.storage.checkpoints import Checkpoints
@@ -26,7 +27,7 @@ from mnist_jax.training.predictor import make_predictor, model_template
 def evaluate_checkpoint(
     config: ml_collections.ConfigDict, workdir: str | pathlib.Path, *, step: int | None = None
 ) -> dict[str, Any]:
-    """Evaluates a checkpoint on the test split, prints the metrics and writes evaluation-STEP.json.
+    """Evaluates a checkpoint on the test split, prints the metrics and writes evaluation-STEP.json and .npz.
 
     step: of the checkpoint; None for the best so far. A run may be at work in the workdir meanwhile.
     Returns: the content of the file, with `step`, `split` and `metrics`, which are as in run.json.
@@ -54,10 +55,11 @@ def evaluate_checkpoint(
     path = workdir / f"evaluation-{step}.json"
     results = Results("test", step, predictions, metrics, dataset.test)
     try:
+        save_predictions(path.with_suffix(".npz"), predictions, step)
         write_whole(path, (json.dumps(found, indent=2, allow_nan=False) + "\n").encode())
         write_report(workdir, f"evaluation-{step}.html", record, results)
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
     print_scores(f"{dataset.name} {config.data.test}, checkpoint {step}", found["metrics"])
-    tell(f"written to {path} and {path.with_suffix('.html').name}")
+    tell(f"written to {path}, {path.with_suffix('.npz').name} and {path.with_suffix('.html').name}")
     return found

@@ -14,7 +14,7 @@ from mnist_jax.config.validation import from_record
 from mnist_jax.metrics.predictions import load_predictions
 from mnist_jax.reporting.galleries import as_picture
 from mnist_jax.reporting.wandb.tables import predictions_table, result_plots
-from mnist_jax.system.files import make_folder, write_whole
+from mnist_jax.system.files import make_folder, read_regular, write_whole
 
 _SETTINGS = ("project", "entity", "group", "name", "notes", "tags")
 NEEDED_TO_COMPARE = ("run.json", "metrics.jsonl", "predictions.npz")
@@ -139,7 +139,7 @@ class WandbRun:
 
 def read_json(path: pathlib.Path) -> dict[str, Any]:
     """The content of a JSON file."""
-    return json.loads(path.read_text())
+    return json.loads(read_regular(path))
 
 
 def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
