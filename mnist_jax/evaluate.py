@@ -18,7 +18,7 @@ from mnist_jax.storage.record import plain, require_current
 from mnist_jax.storage.workdir import check_same_data, previous_run
 from mnist_jax.system import devices, distributed
 from mnist_jax.system.errors import UserError
-from mnist_jax.system.files import write_whole
+from mnist_jax.system.files import user_path, write_whole
 from mnist_jax.system.mesh import make_mesh
 from mnist_jax.system.terminal import tell, warn
 from mnist_jax.training.predictor import make_predictor, model_template
@@ -33,7 +33,7 @@ def evaluate_checkpoint(
     Returns: the content of the file, with `step`, `split` and `metrics`, which are as in run.json.
     Raises UserError: no run of this config there, no such checkpoint, other data.
     """
-    config, workdir = validate(config), pathlib.Path(workdir)
+    config, workdir = validate(config), user_path(workdir)
     record = previous_run(workdir, config, force=False)
     if record is None:
         raise UserError(f"{workdir} holds no run to evaluate; train first")

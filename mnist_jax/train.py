@@ -16,6 +16,7 @@ from mnist_jax.storage.checkpoints import Checkpoints
 from mnist_jax.storage.record import RunRecord, require_current
 from mnist_jax.storage.workdir import check_not_past, check_same_data, is_finished, locked, previous_run
 from mnist_jax.system import devices, distributed
+from mnist_jax.system.files import user_path
 from mnist_jax.system.interrupts import Interrupts
 from mnist_jax.system.profiling import traced
 from mnist_jax.system.terminal import tell, warn
@@ -42,7 +43,7 @@ def train_and_evaluate(
       UserError: one line that says what to do.
       Interrupted: after a signal; the step in flight is saved.
     """
-    config, workdir, force = validate(config), pathlib.Path(workdir), resume == "force"
+    config, workdir, force = validate(config), user_path(workdir), resume == "force"
     effective_mode(config.wandb, wandb_environment())  # a missing key is an error before the work begins
     configs = [member.config for member in members_in(config)] if is_population(config) else [config]
     with distributed.own_workdir(workdir) as own, locked(own), Interrupts() as interrupts:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from mnist_jax.system.errors import UserError
+from mnist_jax.system.files import user_path
 
 Options = argparse.Namespace
 
@@ -61,7 +62,7 @@ class Parser(argparse.ArgumentParser):
 
     def add_run(self) -> None:
         """Adds `--workdir` and `--checkpoint`, which name a trained model."""
-        self.add_argument("--workdir", type=pathlib.Path, required=True, help="the folder of the run")
+        self.add_argument("--workdir", type=path, required=True, help="the folder of the run")
         self.add_checkpoint()
 
     def add_checkpoint(self) -> None:
@@ -119,6 +120,14 @@ class Parser(argparse.ArgumentParser):
         raise UserError(
             f"{flag} is not a flag; " + (f"did you mean {near[0]}?" if near else "--help lists them")
         )
+
+
+def path(text: str) -> pathlib.Path:
+    """A flag's type: the path of a file or folder, see `user_path`."""
+    try:
+        return user_path(text)
+    except UserError as error:
+        raise argparse.ArgumentTypeError(str(error).removeprefix("a path ")) from None
 
 
 def integer(minimum: int) -> Callable[[str], int]:

@@ -7,17 +7,16 @@ says whether parameters and metrics are bit-identical, equal within a tolerance,
 Exit status: 0 bit-identical or within the tolerance; 1 different; 2 an error in the command or the run.
 """
 
-import pathlib
 from typing import Any
 
-from mnist_jax.cli.parsing import Options, Parser, number
+from mnist_jax.cli.parsing import Options, Parser, number, path
 
 PLACES = ("dir", "data_dir", "manual_dir", "cache_dir")
 
 
 def add_flags(parser: Parser) -> None:
-    parser.add_argument("workdir", type=pathlib.Path, help="the folder of the run to reproduce")
-    parser.add_argument("--into", type=pathlib.Path, help="the new run's folder; default: WORKDIR-reproduced")
+    parser.add_argument("workdir", type=path, help="the folder of the run to reproduce")
+    parser.add_argument("--into", type=path, help="the new run's folder; default: WORKDIR-reproduced")
     parser.add_argument(
         "--tolerance", type=number, default=0.002, help="on each test metric; default: %(default)s"
     )

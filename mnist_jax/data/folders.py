@@ -22,6 +22,7 @@ from mnist_jax.data.cache import Arrays, datasets_folder, load_or_build
 from mnist_jax.data.decoding import decode_all
 from mnist_jax.data.sources import Source
 from mnist_jax.system.errors import UserError
+from mnist_jax.system.files import user_path
 
 _LAYOUT = "images lie at train/CLASS/IMAGE and test/CLASS/IMAGE"
 _NAMED = 3  # files or classes that a message names
@@ -94,7 +95,7 @@ def _stamp(path: pathlib.Path) -> tuple[int, int]:
 def _root(name: str) -> pathlib.Path:
     if not name:
         raise UserError(f"config.data.dir is empty; give the folder of your images by it: {_LAYOUT}")
-    root = pathlib.Path(os.path.expanduser(name)).resolve()
+    root = user_path(name).resolve()
     if not root.is_dir():
         raise UserError(f"config.data.dir is {name!r}, which is no folder")
     return root

@@ -22,6 +22,7 @@ from mnist_jax.data.decoding import decode_all
 from mnist_jax.data.downloads import check_reachable, manual_folder
 from mnist_jax.data.sources import Source
 from mnist_jax.system.errors import UserError
+from mnist_jax.system.files import user_path
 from mnist_jax.system.terminal import tell
 
 
@@ -72,7 +73,7 @@ def _builder(config: ml_collections.FrozenConfigDict) -> Any:
     """
     import tensorflow_datasets as tfds
 
-    data_dir = config.data_dir and os.path.expanduser(config.data_dir)
+    data_dir = config.data_dir and str(user_path(config.data_dir))
     try:
         builder = tfds.builder(config.name, data_dir=data_dir or None, file_format="array_record")
     except tfds.core.registered.DatasetNotFoundError as error:

@@ -74,9 +74,7 @@ def user_path(text: str | os.PathLike[str]) -> pathlib.Path:
     """
     given = os.fspath(text)
     if "://" in given:
-        raise UserError(
-            f"a path must be one of a file system (got {given!r}); mount what is there, and give that"
-        )
+        raise UserError(f"a path must be in a file system (got {given!r}); mount that, and give where")
     try:
         return pathlib.Path(given).expanduser()
     except RuntimeError:
