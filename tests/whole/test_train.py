@@ -61,7 +61,7 @@ def test_a_run_is_quiet_and_shows_its_epochs_and_result(finished):
 def test_the_record_is_complete(finished):
     record = read(finished[0])
     assert (record["schema"], record["status"], record["exit_reason"]) == (
-        2,
+        3,
         "finished",
         "trained to the end",
     )
