@@ -10,6 +10,7 @@ from mnist_jax import data
 from mnist_jax.config.population import require_one_model
 from mnist_jax.config.validation import validate
 from mnist_jax.metrics.detailed import evaluate_in_detail
+from mnist_jax.metrics.predictions import save_predictions
 from mnist_jax.models import require_model
 from mnist_jax.reporting.console import print_scores
 from mnist_jax.reporting.report import Results, write_report
@@ -18,6 +19,7 @@ from mnist_jax.storage.record import plain, require_current
 from mnist_jax.storage.workdir import check_same_data, previous_run
 from mnist_jax.system import devices, distributed
 from mnist_jax.system.errors import UserError
+from mnist_jax.system.files import user_path, write_whole
 from mnist_jax.system.mesh import make_mesh
 from mnist_jax.system.terminal import tell, warn
 from mnist_jax.training.predictor import make_predictor, model_template
@@ -26,13 +28,13 @@ from mnist_jax.training.predictor import make_predictor, model_template
 def evaluate_checkpoint(
     config: ml_collections.ConfigDict, workdir: str | pathlib.Path, *, step: int | None = None
 ) -> dict[str, Any]:
-    """Evaluates a checkpoint on the test split, prints the metrics and writes evaluation-STEP.json.
+    """Evaluates a checkpoint on the test split, prints the metrics and writes evaluation-STEP.json and .npz.
 
     step: of the checkpoint; None for the best so far. A run may be at work in the workdir meanwhile.
     Returns: the content of the file, with `step`, `split` and `metrics`, which are as in run.json.
     Raises UserError: no run of this config there, no such checkpoint, other data.
     """
-    config, workdir = validate(config), pathlib.Path(workdir)
+    config, workdir = validate(config), user_path(workdir)
     record = previous_run(workdir, config, force=False)
     if record is None:
         raise UserError(f"{workdir} holds no run to evaluate; train first")
@@ -57,10 +59,11 @@ def evaluate_checkpoint(
     path = workdir / f"evaluation-{step}.json"
     results = Results("test", step, predictions, metrics, dataset.test)
     try:
-        path.write_text(json.dumps(found, indent=2, allow_nan=False) + "\n")
+        save_predictions(path.with_suffix(".npz"), predictions, step, dataset.class_names)
+        write_whole(path, (json.dumps(found, indent=2, allow_nan=False) + "\n").encode())
         write_report(workdir, f"evaluation-{step}.html", record, results)
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
     print_scores(f"{dataset.name} {dataset.expressions['test']}, checkpoint {step}", found["metrics"])
-    tell(f"written to {path} and {path.with_suffix('.html').name}")
+    tell(f"written to {path}, {path.with_suffix('.npz').name} and {path.with_suffix('.html').name}")
     return found

@@ -24,6 +24,7 @@ from mnist_jax.storage.workdir import (
     previous_run,
 )
 from mnist_jax.system import devices, distributed
+from mnist_jax.system.files import user_path
 from mnist_jax.system.interrupts import Interrupts
 from mnist_jax.system.profiling import traced
 from mnist_jax.system.terminal import tell, warn
@@ -50,7 +51,7 @@ def train_and_evaluate(
       UserError: one line that says what to do.
       Interrupted: after a signal; the step in flight is saved.
     """
-    config, workdir, force = validate(config), pathlib.Path(workdir), resume == "force"
+    config, workdir, force = validate(config), user_path(workdir), resume == "force"
     require_model(config.model.name)
     start_asking(config.wandb)
     configs = [member.config for member in members_in(config)] if is_population(config) else [config]

@@ -28,6 +28,7 @@ from mnist_jax.storage.provenance import params_hash
 from mnist_jax.storage.record import TRAINED, RunRecord
 from mnist_jax.storage.workdir import locked, previous_run
 from mnist_jax.system.errors import UserError
+from mnist_jax.system.files import make_folder
 from mnist_jax.system.interrupts import Interrupts
 from mnist_jax.system.profiling import resources
 from mnist_jax.system.terminal import tell, warn
@@ -333,7 +334,7 @@ class Ensemble(Run):
         )
 
     def _open(self, member: Member, previous: dict[str, Any] | None, notes: Mapping[str, Any]) -> Run:
-        folder = self.folder / member.name
+        folder = make_folder(self.folder / member.name)
         self._stack.enter_context(locked(folder))
         record = RunRecord(folder / "run.json", previous)
         parameters = self._trainer.parameters // len(self._asked)

@@ -3,10 +3,11 @@
 import json
 import os
 import pathlib
+import resource
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import filelock
@@ -110,6 +111,14 @@ def _cache_for_all():
     """The next test's programs go to the compilation cache again, also after one that had to leave it."""
     for name, value in _COMPILATION_CACHE.items():
         jax.config.update(f"jax_{name}", value)
+
+
+@pytest.fixture
+def file_limit() -> Iterator[Callable[[int], None]]:
+    """`file_limit(size)`: no file that this process writes can be larger, as under `ulimit -f`."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.fixture

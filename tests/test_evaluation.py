@@ -39,6 +39,29 @@ def test_a_checkpoint_by_its_step(workdir, tiny_config):
         evaluate_checkpoint(tiny_config, workdir, step=40)
 
 
+def test_an_evaluation_is_whole_or_not_there(workdir, tiny_config, file_limit):
+    before = set(workdir.iterdir())
+    file_limit(8192)
+    with pytest.raises(UserError, match=r"^\S+/evaluation-\d+\.json cannot be written: File too large$"):
+        evaluate_checkpoint(tiny_config, workdir)
+    assert set(workdir.iterdir()) == before
+
+
+def test_no_file_is_written_through_a_link_beside_it(workdir, tiny_config, tmp_path):
+    """As in a workdir of somebody else's, whose run is not finished."""
+    names = [path.name for path in workdir.iterdir() if path.is_file() and not path.name.startswith(".")]
+    (workdir / "run.json").unlink()
+    targets = {}
+    for name in names:
+        targets[name] = tmp_path / f"target of {name}"
+        targets[name].write_text("precious")
+        (workdir / f"{name}.partial").symlink_to(targets[name])
+    assert train_and_evaluate(tiny_config, workdir)["status"] == "finished"
+    assert {target.read_text() for target in targets.values()} == {"precious"}
+    for name in names:
+        assert not (workdir / name).is_symlink()
+
+
 def test_a_save_under_way_is_left_alone(workdir, tiny_config):
     under_way = workdir / "checkpoints" / "76.orbax-checkpoint-tmp"
     shutil.copytree(workdir / "checkpoints" / "75", under_way)

@@ -16,7 +16,7 @@ import pathlib
 import tempfile
 from typing import TYPE_CHECKING, Any
 
-from mnist_jax.cli.parsing import Options, Parser
+from mnist_jax.cli.parsing import Options, Parser, path
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 
 def add_flags(parser: Parser) -> None:
-    parser.add_argument("workdirs", nargs="*", type=pathlib.Path, metavar="WORKDIR", help="a run")
+    parser.add_argument("workdirs", nargs="*", type=path, metavar="WORKDIR", help="a run")
     parser.add_argument("--wandb", metavar="ENTITY/PROJECT", help="a W&B project, whose runs are read")
     parser.add_argument("--metric", default="accuracy", help="of metrics.test in run.json; default: accuracy")
     parser.add_argument(
-        "--into", type=pathlib.Path, help="the page; default: compare.html in the folder that has the runs"
+        "--into", type=path, help="the page; default: compare.html in the folder that has the runs"
     )
     parser.add_argument("--json", action="store_true", help="print all of it as JSON, for programs")
 

@@ -2,7 +2,6 @@
 
 import difflib
 import importlib
-import os
 import pathlib
 import re
 import sys
@@ -16,6 +15,7 @@ from mnist_jax.config.fields import FIELDS, unknown_field
 from mnist_jax.config.validation import bad_value
 from mnist_jax.system import installation
 from mnist_jax.system.errors import UserError, one_line
+from mnist_jax.system.files import user_path
 
 _FLAG = re.compile(r"--?config(?:=(.*))?$", re.DOTALL)
 _FIELD = re.compile(r"--?(?:no)?config\.([^=]*)")
@@ -92,8 +92,8 @@ def find(name: str, flag: str, folder: str = "") -> pathlib.Path:
     packaged = installation.configs_folder() / folder
     if re.fullmatch(r"\w+", name) and (file := packaged / f"{name}.py").is_file():
         return file
-    if os.path.isfile(name):
-        return pathlib.Path(name)
+    if (path := user_path(name)).is_file():
+        return path
     names = [path.stem for path in packaged.glob("*.py") if path.stem != "__init__"]
     if re.fullmatch(r"\w+", name):
         near = difflib.get_close_matches(name, names, n=1)

@@ -8,14 +8,14 @@ Exit status: 0 done; 2 an error in the command.
 
 import pathlib
 
-from mnist_jax.cli.parsing import Options, Parser
+from mnist_jax.cli.parsing import Options, Parser, path
 from mnist_jax.system.errors import UserError
 
 
 def add_flags(parser: Parser) -> None:
     parser.add_config()
-    parser.add_argument("--into", default="", help="the page to write; default: NAME.html, by the set's name")
-    parser.add_argument("--workdir", default="", help="a finished run on the set")
+    parser.add_argument("--into", type=path, help="the page to write; default: NAME.html, by the set's name")
+    parser.add_argument("--workdir", type=path, help="a finished run on the set")
 
 
 def run(options: Options) -> None:
@@ -30,19 +30,18 @@ def run(options: Options) -> None:
 
     config = validate(options.config)
     dataset, predictions = data.load(config.data), None
-    path = pathlib.Path(options.into or f"{dataset.name.replace('/', '-')}.html")
-    if not path.parent.is_dir():
-        raise UserError(f"--into={path}: there is no folder {path.parent}")
-    if options.workdir:
-        workdir = pathlib.Path(options.workdir)
+    into = options.into or pathlib.Path(f"{dataset.name.replace('/', '-')}.html")
+    if not into.parent.is_dir():
+        raise UserError(f"--into={into}: there is no folder {into.parent}")
+    if workdir := options.workdir:
         check_same_data(read_record(workdir), dataset, workdir)
         _, predictions = load_predictions(workdir / "predictions.npz")
         if not np.array_equal(predictions.labels, dataset.test.labels):
             raise UserError(f"{workdir} was tested on another split than config.data.test")
     try:
-        write_data_page(path, dataset, config, predictions)
+        write_data_page(into, dataset, config, predictions)
     except OSError as error:
         raise UserError(
-            f"{path} cannot be written: {error.strerror or error}; give another --into"
+            f"{into} cannot be written: {error.strerror or error}; give another --into"
         ) from error
-    print(f"{path}  {path.stat().st_size / 2**20:.1f} MiB")
+    print(f"{into}  {into.stat().st_size / 2**20:.1f} MiB")

@@ -7,19 +7,18 @@ model.safetensors, the weights; config.json; README.md, a model card: data, metr
 Exit status: 0 done; 2 an error in the command.
 """
 
-import pathlib
-
-from mnist_jax.cli.parsing import Options, Parser
+from mnist_jax.cli.parsing import Options, Parser, path
 
 
 def add_flags(parser: Parser) -> None:
     parser.add_run()
-    parser.add_argument("--into", type=pathlib.Path, help="the folder to write to; default: WORKDIR/export")
+    parser.add_argument("--into", type=path, help="the folder to write to; default: WORKDIR/export")
 
 
 def run(options: Options) -> None:
     from mnist_jax.serving.export import export_model
+    from mnist_jax.system.files import make_folder
 
-    into = options.into or options.workdir / "export"
-    for path in export_model(options.workdir, into, step=options.checkpoint):
-        print(f"{path}  {path.stat().st_size:,} bytes")
+    into = options.into or make_folder(options.workdir / "export")
+    for file in export_model(options.workdir, into, step=options.checkpoint):
+        print(f"{file}  {file.stat().st_size:,} bytes")

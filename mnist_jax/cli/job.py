@@ -2,14 +2,17 @@
 
 import os
 
-from mnist_jax.cli.parsing import Options, Parser, integer
+from mnist_jax.cli.parsing import Options, Parser, integer, path
 
 
 def add_flags(parser: Parser) -> None:
     """Adds the config, the workdir, and how processes find each other."""
     parser.add_config()
     parser.add_argument(
-        "--workdir", required=True, help="the folder of the run: its record, history and checkpoints"
+        "--workdir",
+        type=path,
+        required=True,
+        help="the folder of the run: its record, history and checkpoints",
     )
     parser.add_argument(
         "--coordinator",

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from mnist_jax.system.errors import UserError
+from mnist_jax.system.files import user_path
 
 Options = argparse.Namespace
 
@@ -70,7 +71,7 @@ class Parser(argparse.ArgumentParser):
 
     def add_run(self) -> None:
         """Adds `--workdir` and `--checkpoint`, which name a trained model."""
-        self.add_argument("--workdir", type=pathlib.Path, required=True, help="the folder of the run")
+        self.add_argument("--workdir", type=path, required=True, help="the folder of the run")
         self.add_checkpoint()
 
     def add_checkpoint(self) -> None:
@@ -138,6 +139,14 @@ def _import_own(argv: list[str]) -> None:
             from mnist_jax.system.imports import import_own
 
             import_own(match[1])
+
+
+def path(text: str) -> pathlib.Path:
+    """A flag's type: the path of a file or folder, see `user_path`."""
+    try:
+        return user_path(text)
+    except UserError as error:
+        raise argparse.ArgumentTypeError(str(error).removeprefix("a path ")) from None
 
 
 def integer(minimum: int) -> Callable[[str], int]:

@@ -8,17 +8,16 @@ The record of a run does not choose folders on this machine: where it names some
 Exit status: 0 bit-identical or within the tolerance; 1 different; 2 an error in the command or the run.
 """
 
-import pathlib
 from typing import Any
 
-from mnist_jax.cli.parsing import Options, Parser, number
+from mnist_jax.cli.parsing import Options, Parser, number, path
 
 
 def add_flags(parser: Parser) -> None:
     from mnist_jax.config.fields import DATA_FOLDERS
 
-    parser.add_argument("workdir", type=pathlib.Path, help="the folder of the run to reproduce")
-    parser.add_argument("--into", type=pathlib.Path, help="the new run's folder; default: WORKDIR-reproduced")
+    parser.add_argument("workdir", type=path, help="the folder of the run to reproduce")
+    parser.add_argument("--into", type=path, help="the new run's folder; default: WORKDIR-reproduced")
     parser.add_argument(
         "--tolerance", type=number, default=0.002, help="on each test metric; default: %(default)s"
     )

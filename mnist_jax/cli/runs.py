@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from mnist_jax.cli.parsing import Options, Parser, one_of
+from mnist_jax.cli.parsing import Options, Parser, one_of, path
 from mnist_jax.system.errors import UserError
 
 STATUSES = ("running", "finished", "interrupted", "killed", "failed", "damaged")
@@ -23,7 +23,7 @@ def add_flags(parser: Parser) -> None:
     parser.add_argument(
         "folders",
         nargs="*",
-        type=pathlib.Path,
+        type=path,
         default=[pathlib.Path("runs")],
         metavar="FOLDER",
         help="with runs in it or below it; default: runs",

@@ -8,12 +8,11 @@ Exit status: 0 all members are finished; 1 some failed; 2 an error in the comman
 129 stopped by a signal, with the steps in flight saved.
 """
 
-import pathlib
 import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mnist_jax.cli.parsing import Options, Parser, integer, one_of
+from mnist_jax.cli.parsing import Options, Parser, integer, one_of, path
 from mnist_jax.system.errors import UserError
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ def add_flags(parser: Parser) -> None:
     )
     parser.add_argument(
         "--workdir",
-        type=pathlib.Path,
+        type=path,
         required=True,
         help="the folder of the sweep, with one for each member",
     )

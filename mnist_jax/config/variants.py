@@ -1,8 +1,10 @@
 """Sweeps: named changes of a base config, from a file such as those of configs/sweeps/."""
 
+import os
 import pathlib
 import re
 import runpy
+import unicodedata
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -13,11 +15,13 @@ from mnist_jax.config.fields import FIELDS, unknown_field
 from mnist_jax.config.identity import same_run_key
 from mnist_jax.config.validation import validate
 from mnist_jax.system.errors import UserError, one_line
+from mnist_jax.system.layout import is_reserved
 
 Overrides = Mapping[str, Any]  # field, such as "train.batch_size" -> value
 Sweep = Mapping[str, Overrides]  # name of a member -> its changes
 
-_NAME = re.compile(r"[A-Za-z0-9_][\w.,=+-]{0,150}")  # of a folder, on every system
+_NAME = re.compile(r"[A-Za-z0-9_][\w.,=+-]*")  # of a folder, on every system
+_LONGEST = 151  # bytes
 
 
 class Member(NamedTuple):
@@ -93,21 +97,34 @@ def members_of(base: ml_collections.ConfigDict, sweep: Sweep) -> list[Member]:
     """Makes the members of a sweep, and validates all of them before any runs.
 
     Raises:
-        UserError: a name is no folder name, a config is not valid, or two members are the same run.
+        UserError: a name is no folder name or taken, a config is not valid, or two members are the same run.
     """
     if not isinstance(sweep, Mapping) or not sweep:
         raise UserError(
             "a sweep is a dict from one or more names to changes of the config; see configs/sweeps/"
         )
     members: dict[Hashable, Member] = {}  # by what makes each of them a run of its own
+    folders: dict[str, str] = {}  # by what file systems may take for the same
     for name, overrides in sweep.items():
-        if not isinstance(name, str) or not _NAME.fullmatch(name):
-            raise UserError(f"{name!r} cannot name a member and its folder; use letters, digits and .,=+-_")
+        _require_folder_name(name)
+        if (other := folders.setdefault(unicodedata.normalize("NFC", name).casefold(), name)) != name:
+            raise UserError(
+                f"{other} and {name} are the same folder on some file systems; rename one of them"
+            )
         config = changed(base, overrides, name)
         same = members.setdefault(same_run_key(config.to_dict()), Member(name, dict(overrides), config))
         if same.name != name:
             raise UserError(f"{same.name} and {name} are the same run; remove one of them from the sweep")
     return list(members.values())
+
+
+def _require_folder_name(name: object) -> None:
+    if not isinstance(name, str) or not _NAME.fullmatch(name) or len(os.fsencode(name)) > _LONGEST:
+        raise UserError(
+            f"{name!r} cannot name a member and its folder; use at most {_LONGEST} letters, digits and .,=+-_"
+        )
+    if is_reserved(name):
+        raise UserError(f"a member must have a name that no file of a workdir has (got {name!r}); rename it")
 
 
 def changed(

@@ -14,7 +14,7 @@ import ml_collections
 import numpy as np
 
 from mnist_jax.system.errors import UserError
-from mnist_jax.system.files import user_cache_dir
+from mnist_jax.system.files import user_cache_dir, user_path
 
 _SCHEMA = 1
 
@@ -28,7 +28,7 @@ class Arrays(NamedTuple):
 
 def datasets_folder(config: ml_collections.FrozenConfigDict) -> pathlib.Path:
     """Where decoded sets are kept, by `config.cache_dir` (of `config.data`)."""
-    return pathlib.Path(os.path.expanduser(config.cache_dir or user_cache_dir())) / "datasets"
+    return user_path(config.cache_dir or user_cache_dir()) / "datasets"
 
 
 def load_or_build(folder: pathlib.Path, build: Callable[[pathlib.Path], None]) -> tuple[Arrays, str]:

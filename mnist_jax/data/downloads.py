@@ -13,6 +13,7 @@ import filelock
 import ml_collections
 
 from mnist_jax.system.errors import UserError
+from mnist_jax.system.files import user_path
 from mnist_jax.system.terminal import tell
 
 ANSWER_SECONDS = 20  # that a server has to answer before a download is tried
@@ -30,7 +31,7 @@ class Remote(NamedTuple):
 def data_folder(config: ml_collections.FrozenConfigDict) -> pathlib.Path:
     """The folder of TFDS's sets and of downloads, by `config.data_dir` (of `config.data`)."""
     folder = config.data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-    return pathlib.Path(folder).expanduser()
+    return user_path(folder)
 
 
 def manual_folder(config: ml_collections.FrozenConfigDict) -> pathlib.Path | None:
@@ -41,7 +42,7 @@ def manual_folder(config: ml_collections.FrozenConfigDict) -> pathlib.Path | Non
     """
     if not config.manual_dir:
         return None
-    folder = pathlib.Path(config.manual_dir).expanduser().resolve()
+    folder = user_path(config.manual_dir).resolve()
     if not folder.is_dir():
         raise UserError(f"config.data.manual_dir must be an existing folder (got {config.manual_dir!r})")
     return folder

@@ -28,6 +28,7 @@ from mnist_jax.data.rendering import Rendering, choose_rendering, load_or_choose
 from mnist_jax.data.sources import Source
 from mnist_jax.data.splits import split_ranges
 from mnist_jax.system.errors import UserError
+from mnist_jax.system.files import user_path
 
 
 class Example(NamedTuple):
@@ -146,7 +147,7 @@ def _stamp(path: str) -> tuple[int, int]:
 def _root(name: str) -> pathlib.Path:
     if not name:
         raise UserError(f"config.data.dir must be the folder of your images (got ''); it holds {LAYOUT}")
-    root = pathlib.Path(os.path.expanduser(name)).resolve()
+    root = user_path(name).resolve()
     if not root.is_dir():
         raise UserError(f"config.data.dir must be a folder (got {name!r})")
     return root

@@ -23,6 +23,7 @@ from mnist_jax.data.downloads import check_reachable, manual_folder
 from mnist_jax.data.sources import Source
 from mnist_jax.data.tfds_features import image_and_label, only_features_of_tfds
 from mnist_jax.system.errors import UserError
+from mnist_jax.system.files import user_path
 from mnist_jax.system.terminal import tell
 
 
@@ -73,7 +74,7 @@ def _builder(config: ml_collections.FrozenConfigDict) -> Any:
     """
     import tensorflow_datasets as tfds
 
-    data_dir = config.data_dir and os.path.expanduser(config.data_dir)
+    data_dir = config.data_dir and str(user_path(config.data_dir))
     try:
         if namespace := tfds.core.naming.parse_builder_name_kwargs(config.name)[0].namespace:
             raise UserError(

@@ -62,15 +62,19 @@ def evaluate(predictions: Predictions) -> Evaluation:
 
 
 def confusion_scores(confusion: np.ndarray) -> dict[str, np.ndarray]:
-    """The metrics that follow from confusion matrices (..., K, K), each (...) or, one a class, (..., K).
+    """The metrics that follow from confusion matrices (..., K, K), see `count_scores`."""
+    matrix = confusion.astype(np.float64)
+    return count_scores(np.diagonal(matrix, axis1=-2, axis2=-1), matrix.sum(-1), matrix.sum(-2))
+
+
+def count_scores(right: np.ndarray, true: np.ndarray, predicted: np.ndarray) -> dict[str, np.ndarray]:
+    """The metrics that follow from counts of each class: of its examples that are predicted as it, of its
+    examples, and of all that are predicted as it, float64 (..., K). Each is (...) or, one a class, (..., K).
 
     Cohen's kappa: https://doi.org/10.1177/001316446002000104. Matthews's correlation for several classes:
     https://doi.org/10.1016/j.compbiolchem.2004.09.006.
     """
-    matrix = confusion.astype(np.float64)
-    total = matrix.sum((-2, -1))
-    right = np.diagonal(matrix, axis1=-2, axis2=-1)
-    true, predicted = matrix.sum(-1), matrix.sum(-2)
+    total = true.sum(-1)
     precision, recall = ratio(right, predicted), ratio(right, true)
     # 2 TP / (2 TP + FP + FN): defined, and 0, where only one of precision and recall is undefined.
     f1 = ratio(2 * right, true + predicted)

@@ -8,7 +8,7 @@ import numpy as np
 
 from mnist_jax.metrics import intervals
 from mnist_jax.metrics.calibration import reliability
-from mnist_jax.metrics.confusion import Evaluation, average, confusion_scores, evaluate, ratio
+from mnist_jax.metrics.confusion import Evaluation, average, confusion_scores, evaluate
 from mnist_jax.metrics.curves import Curves, ranking_areas, ranking_curves
 from mnist_jax.metrics.predictions import Predictions
 
@@ -39,7 +39,9 @@ class Detailed:
     curves: list[Curves | None]
 
     def as_dict(self, class_names: Sequence[str]) -> dict[str, Any]:
-        """All but the curves, as run.json has it; `notes` says what is undefined and why."""
+        """All but the curves and the matrix of confusion, as run.json has it; `notes` says what is undefined
+        and why.
+        """
         base, confusion = self.evaluation, self.evaluation.confusion
         columns = {
             "support": confusion.sum(1),
@@ -64,8 +66,6 @@ class Detailed:
                 {"class": name, **{key: values[index] for key, values in columns.items()}}
                 for index, name in enumerate(class_names)
             ],
-            "confusion": confusion,
-            "confusion_normalized": ratio(confusion, confusion.sum(1, keepdims=True)),
             "reliability": self.reliability,
             "notes": _notes(confusion, class_names),
         }

@@ -2,6 +2,7 @@
 
 import io
 import pathlib
+import zipfile
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -9,6 +10,9 @@ import numpy as np
 
 from mnist_jax.system.errors import UserError
 from mnist_jax.system.files import read_regular, write_whole
+
+_NAMES = ("step", "labels", "log_probabilities")  # of the arrays in a file
+_MOST_CLASSES = 4096  # whose matrix of confusion takes 128 MiB
 
 
 class Predictions(NamedTuple):
@@ -55,7 +59,7 @@ def save_predictions(
 
     Args:
         path: of the file.
-        predictions: become `labels` and `log_probabilities`.
+        predictions: become `labels`, `log_probabilities` and `confusion`.
         step: of the checkpoint.
         class_names: by label, (K,); other programs need them to read the file.
     """
@@ -63,8 +67,7 @@ def save_predictions(
     np.savez(
         file,
         step=step,
-        labels=predictions.labels,
-        log_probabilities=predictions.log_probabilities,
+        **predictions._asdict(),
         class_names=np.array(class_names, np.str_),
     )
     write_whole(path, file.getvalue())
@@ -76,7 +79,36 @@ def load_predictions(path: pathlib.Path) -> tuple[int, Predictions]:
     Raises UserError: the file is not there, or damaged.
     """
     try:
-        with np.load(io.BytesIO(read_regular(path)), allow_pickle=False) as arrays:
-            return int(arrays["step"]), predictions_of(arrays["log_probabilities"], arrays["labels"])
+        content = read_regular(path)
+        _require_stored(content)
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            step, labels, log_probabilities = (arrays[name] for name in _NAMES)
+        _require_predictions(labels, log_probabilities)
+        return int(step), predictions_of(log_probabilities, labels)
     except Exception as error:  # numpy and zipfile raise whatever a damaged file leads them to
         raise UserError(f"{path} cannot be read: {error}") from error
+
+
+def _require_stored(content: bytes) -> None:
+    """Raises ValueError where arrays are compressed, or said to be larger than the file that has them."""
+    with zipfile.ZipFile(io.BytesIO(content)) as packed:
+        for entry in packed.infolist():
+            if entry.compress_type != zipfile.ZIP_STORED or entry.file_size > len(content):
+                raise ValueError(f"{entry.filename} must be stored as it is, not compressed")
+
+
+def _require_predictions(labels: np.ndarray, log_probabilities: np.ndarray) -> None:
+    """Raises ValueError where arrays are no predictions, or of more classes than a matrix has memory for."""
+    examples, classes = log_probabilities.shape
+    if labels.shape != (examples,) or not examples or not 1 <= classes <= _MOST_CLASSES:
+        raise ValueError(
+            f"log_probabilities must be of examples and 1 to {_MOST_CLASSES} classes, with a label each "
+            f"(got the shapes {log_probabilities.shape} and {labels.shape})"
+        )
+    if labels.dtype.kind not in "iu" or log_probabilities.dtype.kind != "f":
+        raise ValueError(
+            f"labels must be integers, and log_probabilities numbers (got {labels.dtype} and "
+            f"{log_probabilities.dtype})"
+        )
+    if labels.min() < 0 or labels.max() >= classes:
+        raise ValueError(f"labels must be from 0 to {classes - 1} (got {labels.min()} to {labels.max()})")

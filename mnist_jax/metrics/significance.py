@@ -7,7 +7,7 @@ import numpy as np
 from scipy import sparse, stats
 
 from mnist_jax.metrics import intervals
-from mnist_jax.metrics.confusion import confusion_scores
+from mnist_jax.metrics.confusion import count_scores
 
 Interval = tuple[float, float]
 
@@ -74,15 +74,18 @@ def paired_bootstrap(
     they have in common falls out; models are not drawn, so this says nothing about other seeds.
     """
     models, classes = len(predicted), int(max(labels.max(), *(p.max() for p in predicted))) + 1
-    # The cell of each example in the confusion matrix of each model, as a column of its own.
-    columns = np.stack([m * classes**2 + labels * classes + p for m, p in enumerate(predicted)], axis=1)
-    rows = np.repeat(np.arange(len(labels)), models)
-    shape = (models * classes**2, len(labels))
-    cells = sparse.csr_array((np.ones(columns.size, np.float32), (columns.ravel(), rows)), shape=shape)
+    # Counts of each class, by examples; matrices of confusion would take K times as much.
+    every, n = np.ones(len(labels)), np.arange(len(labels))
+    of_class = sparse.csr_array((every, (labels, n)), shape=(classes, len(labels)))
+    predicted_as = sparse.vstack([sparse.csr_array((every, (p, n)), shape=of_class.shape) for p in predicted])
+    rightly = sparse.vstack([of_class * (p == labels) for p in predicted])
 
     def differences(weights: np.ndarray) -> dict[str, np.ndarray]:
-        confusions = (cells @ weights.T).reshape(models, classes, classes, -1).transpose(3, 0, 1, 2)
-        scores = confusion_scores(confusions)
+        def counted(groups: sparse.sparray) -> np.ndarray:
+            return (groups @ weights.T).reshape(-1, classes, len(weights)).transpose(2, 0, 1)
+
+        true = np.broadcast_to(counted(of_class), (len(weights), models, classes))
+        scores = count_scores(counted(rightly), true, counted(predicted_as))
         return {
             name: np.stack(
                 [

@@ -23,6 +23,7 @@ from mnist_jax.system.files import write_whole
 
 _SHARE = 0.05  # of the training's time, that the reports of a run that is under way may take
 _GALLERY = 24  # pictures
+_CLASSES = 40  # up to which a matrix of confusion can be read
 _CURVES = 10  # classes in a chart; of more, the worst
 _POINTS = 200  # of a curve
 
@@ -88,6 +89,7 @@ def write_report(workdir: pathlib.Path, name: str, record: Mapping[str, Any], re
         metrics=plain(results.details.as_dict(record["data"]["classes"])),
         classes=record["data"]["classes"],
         learning=_learning_curves(read_metrics(workdir / "metrics.jsonl")),
+        matrix=_matrix(results.predictions.confusion),
         confusions=_confusions(results.predictions.confusion, record["data"]["classes"]),
         roc=_ranking_chart(results.details, record["data"]["classes"], "roc"),
         pr=_ranking_chart(results.details, record["data"]["classes"], "pr"),
@@ -134,6 +136,11 @@ def _learning_curves(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]
             y = axis_of(label, [value for line in lines for value in line.y], log=log)
             charts.append((label, line_chart(label, x._replace(low=0.0), y, lines)))
     return charts
+
+
+def _matrix(confusion: np.ndarray) -> list[list[int]]:
+    """The rows of the matrix of confusion; none of more classes than can be read."""
+    return confusion.tolist() if len(confusion) <= _CLASSES else []
 
 
 def _confusions(confusion: np.ndarray, names: Sequence[str]) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from mnist_jax.config.identity import shareable
 from mnist_jax.reporting.templates import load_template
 from mnist_jax.serving.classifier import Trained, load_trained
 from mnist_jax.system.errors import UserError
-from mnist_jax.system.files import write_whole
+from mnist_jax.system.files import read_regular, write_whole
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
@@ -109,7 +109,7 @@ def _test_metrics(workdir: pathlib.Path, trained: Trained) -> dict[str, Any] | N
     if _best(record) == trained.step:
         return record["metrics"]["test"]
     try:
-        found = json.loads((workdir / f"evaluation-{trained.step}.json").read_text())
+        found = json.loads(read_regular(workdir / f"evaluation-{trained.step}.json"))
         return found["metrics"]
     except (OSError, ValueError, KeyError, TypeError):
         return None

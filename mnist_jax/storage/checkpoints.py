@@ -6,11 +6,14 @@ A checkpoint has two parts, `train` and `best`, so that the best model is read a
 import json
 import pathlib
 import re
-from collections.abc import Callable, Mapping
+import zlib
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
 import ml_collections
+import numpy as np
+from jax.experimental import multihost_utils
 from orbax.checkpoint import v1 as ocp
 
 from mnist_jax.config.identity import require_same
@@ -24,6 +27,7 @@ Metadata = Any  # what Orbax has of a checkpoint: its arrays and the notes
 Model = Any  # a NamedTuple with the fields `step`, `params` and `model_state`
 
 _SEAL = "sha256"  # of the notes, which Orbax keeps as plain JSON
+_CHECKSUMS = "crc32"  # in the notes, of each array: Orbax guards what describes them, but not their bytes
 
 
 class Checkpoints:
@@ -79,8 +83,10 @@ class Checkpoints:
     def save(self, step: int, state: State, *, notes: dict[str, Any]) -> None:
         """Starts to save the state after `step` steps, with JSON notes."""
         self.wait()
+        parts = state._asdict()
+        sealed = _sealed({**notes, _CHECKSUMS: _checksums(parts)})
         self._saving = self._checkpointer.save_checkpointables_async(
-            step, state._asdict(), force=True, overwrite=True, custom_metadata=_sealed(notes)
+            step, parts, force=True, overwrite=True, custom_metadata=sealed
         )
 
     def wait(self) -> None:
@@ -194,9 +200,13 @@ class Checkpoints:
             dict(like),
         )
         try:
-            return self._checkpointer.load_checkpointables(step, abstract)
+            parts = self._checkpointer.load_checkpointables(step, abstract)
         except Exception as error:
             raise self._unreadable(step, error) from error
+        saved = self._notes(step, metadata).get(_CHECKSUMS)  # earlier versions have none
+        if saved is not None and not _checksums(parts).items() <= saved.items():
+            raise self._unreadable(step, ValueError("its arrays are not as they were written"))
+        return parts
 
     def _metadata(self, step: int) -> Metadata:
         try:
@@ -245,16 +255,26 @@ def _has(saved: PyTree, wanted: PyTree) -> bool:
     return asked <= has if isinstance(wanted, dict) else asked == has
 
 
-def _signature(tree: Any) -> set[tuple[Any, ...]]:
-    """Name, shape and dtype of each array; containers are told apart by names, not by their types."""
-    return {
-        (
-            "/".join(re.findall(r"\w+", jax.tree_util.keystr(path))),
-            tuple(leaf.shape),
-            str(leaf.dtype),
-        )
-        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-    }
+def _signature(tree: PyTree) -> set[tuple[Any, ...]]:
+    """Name, shape and dtype of each array."""
+    return {(name, tuple(leaf.shape), str(leaf.dtype)) for name, leaf in _by_name(tree)}
+
+
+def _checksums(tree: PyTree) -> dict[str, int]:
+    """CRC-32 of the bytes of each array, whole wherever its shares are; all processes have to ask."""
+    return {name: zlib.crc32(_whole(leaf).tobytes()) for name, leaf in _by_name(tree)}
+
+
+def _whole(leaf: jax.Array) -> np.ndarray:
+    if isinstance(leaf, jax.Array) and not (leaf.is_fully_addressable or leaf.is_fully_replicated):
+        return np.asarray(multihost_utils.process_allgather(leaf, tiled=True))
+    return np.asarray(leaf)
+
+
+def _by_name(tree: PyTree) -> Iterator[tuple[str, Any]]:
+    """The arrays; containers are told apart by names, not by their types."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        yield "/".join(re.findall(r"\w+", jax.tree_util.keystr(path))), leaf
 
 
 def _listed(steps: list[int]) -> str:

@@ -1,16 +1,14 @@
 """metrics.jsonl: the numbers of a run over its steps, a JSON object a line."""
 
-import errno
 import hashlib
 import json
 import math
-import os
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mnist_jax.system.errors import UserError
-from mnist_jax.system.files import read_regular, write_whole
+from mnist_jax.system.files import open_to_append, read_regular, write_whole
 
 Row = dict[str, Any]
 
@@ -37,7 +35,7 @@ class MetricsFile:
                 "failing disk or by hand; the run goes on, and nothing but its curves is affected"
             )
         write_whole(path, kept)
-        self._file = path.open("ab", buffering=0)
+        self._path, self._file = path, open_to_append(path)
 
     @property
     def sha256(self) -> str:
@@ -47,13 +45,19 @@ class MetricsFile:
     def log(self, row: Row) -> None:
         finite = {key: None if _undefined(value) else value for key, value in row.items()}
         line = json.dumps(finite, allow_nan=False).encode() + b"\n"
-        written = self._file.write(line)
-        if written < len(line):  # the disk is full; the line that was cut is left out when read
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self._file.name)
+        rest = line
+        while rest:  # of a disk that is full, or a limit, the second write has the error
+            rest = rest[self._write(rest) :]
         self._digest.update(line)
 
     def close(self) -> None:
         self._file.close()
+
+    def _write(self, line: bytes) -> int:
+        try:
+            return self._file.write(line)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self._path)) from error
 
 
 def read_metrics(path: pathlib.Path) -> list[Row]:

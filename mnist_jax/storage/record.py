@@ -33,8 +33,10 @@ from mnist_jax.system.files import read_regular, seal_broken, sealed, text_hash,
 if TYPE_CHECKING:
     from mnist_jax.data import Dataset
 
-SCHEMA = 2  # rises when a key changes its meaning or goes away, or checkpoints their form
-_READ = (1, SCHEMA)  # schema 1 has the same keys; its checkpoints are of another form
+SCHEMA = 3  # rises when a key changes its meaning or goes away, or checkpoints their form
+_READ = (1, 2, SCHEMA)  # the keys of schemas 1 and 2 are these and `_MATRICES`
+_OF_CHECKPOINTS = 2  # the schema that their form is from
+_MATRICES = ("confusion", "confusion_normalized")  # of metrics.test, until they went to predictions.npz
 TRAINED = "trained to the end"  # why a finished run ended
 _CIRCUMSTANCES = ("code", "accelerator", "packages_sha256")
 
@@ -168,11 +170,11 @@ class _Metrics(TypedDict):
         dict[str, Any],
         _key(
             "the same and `micro_` averages, `macro_roc_auc` and `macro_average_precision` (one class "
-            "against the rest), `brier`, `calibration_error`, `top_k`, `per_class`, `confusion` (rows true, "
-            "columns predicted), `confusion_normalized` (shares of the row), `reliability` (examples, mean "
-            "confidence and accuracy of 15 bins), `binary` (TP, FP, FN, TN of two classes), `intervals` "
+            "against the rest), `brier`, `calibration_error`, `top_k`, `per_class`, `reliability` (examples, "
+            "mean confidence and accuracy of 15 bins), `binary` (TP, FP, FN, TN of two classes), `intervals` "
             "(95% intervals by name, `recall/3` for class 3: Wilson's for rates, bootstrapped for others), "
-            "`notes` (what is undefined, and why: such values are null and left out of averages)"
+            "`notes` (what is undefined, and why: such values are null and left out of averages); the matrix "
+            "of confusion is in predictions.npz"
         ),
     ]
 
@@ -322,6 +324,8 @@ def read_record(workdir: pathlib.Path) -> dict[str, Any]:
                 f"{path} was changed since it was written, by a failing disk or by hand; restore it, or "
                 "remove it and start the run again, which goes on from its checkpoints"
             )
+        for name in _MATRICES if record.get("metrics") else ():
+            record["metrics"]["test"].pop(name, None)
         return {**record, "config": completed(record["config"])}
     except FileNotFoundError as error:
         raise UserError(f"{workdir} holds no run: there is no {path}") from error
@@ -339,10 +343,10 @@ def require_current(record: Mapping[str, Any], workdir: pathlib.Path) -> None:
     Raises:
       UserError: they are.
     """
-    if record["schema"] < SCHEMA:
+    if record["schema"] < _OF_CHECKPOINTS:
         raise UserError(
             f"the checkpoints in {workdir} were written by an earlier version (schema {record['schema']}, "
-            f"not {SCHEMA}); use that version, or train again in another --workdir"
+            f"not {_OF_CHECKPOINTS} or later); use that version, or train again in another --workdir"
         )
 
 

@@ -1,6 +1,8 @@
 """The folder of one run: whose it is, whether it may go on there, and that nobody else writes to it."""
 
 import contextlib
+import fcntl
+import os
 import pathlib
 from collections.abc import Iterator
 from typing import Any
@@ -12,19 +14,31 @@ from mnist_jax.config.identity import differences, require_same
 from mnist_jax.data import Dataset, load, version_of
 from mnist_jax.storage.record import read_record
 from mnist_jax.system.errors import UserError
+from mnist_jax.system.files import PARTIAL, require_no_link
+from mnist_jax.system.layout import FOLDERS, is_reserved
 from mnist_jax.system.terminal import warn
+
+_LOCK = ".lock"
+_SECONDS = 1.0  # that a start tries, because `is_held` has the lock for a moment
+_LINKS_OF_WANDB = ("latest-run", "debug.log", "debug-internal.log")  # which its client replaces
 
 
 @contextlib.contextmanager
 def locked(workdir: pathlib.Path) -> Iterator[None]:
     """Makes the folder and holds it for this process; the lock ends with the process, however it ends.
 
-    Raises UserError: it cannot be written, or another run is in it.
+    What a kill left half-written is removed.
+
+    Raises UserError: it cannot be written, has links where a run writes, or another run is in it.
     """
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(workdir / ".lock")
-        lock.acquire(blocking=False)
+        for path in _written(workdir):
+            require_no_link(path)
+        lock = filelock.FileLock(workdir / _LOCK)
+        lock.acquire(timeout=_SECONDS, poll_interval=_SECONDS / 50)
+        for left in workdir.glob(PARTIAL):
+            left.unlink()
     except filelock.Timeout as error:
         raise UserError(
             f"another run is at work in {workdir}; wait for it, or give another --workdir"
@@ -37,6 +51,36 @@ def locked(workdir: pathlib.Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def is_held(workdir: pathlib.Path) -> bool:
+    """Whether a process is at work in a workdir; it never hinders one that is about to start there.
+
+    Raises OSError: that cannot be found out.
+    """
+    try:
+        descriptor = os.open(workdir / _LOCK, os.O_RDONLY | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)  # which others that ask can have, too
+        return False
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+
+
+def _written(workdir: pathlib.Path) -> Iterator[pathlib.Path]:
+    """What is in a workdir where a run writes, or a library for it."""
+    for path in workdir.iterdir():
+        if is_reserved(path.name):
+            yield path
+    for name in FOLDERS:
+        for folder, below, files in os.walk(workdir / name):
+            yield from (pathlib.Path(folder, one) for one in (*below, *files) if one not in _LINKS_OF_WANDB)
+            # A log of W&B's has links of the client, which begins a new one in each process.
+            below[:] = [one for one in below if not one.startswith("offline-run-")]
 
 
 def previous_run(

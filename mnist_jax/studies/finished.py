@@ -41,6 +41,7 @@ def load_runs(workdirs: Iterable[pathlib.Path], warn: Callable[[str], None]) -> 
         try:
             record = _finished(workdir)
             _, predictions = load_predictions(workdir / "predictions.npz")
+            _require_classes(predictions, record, workdir)
         except UserError as error:
             warn(f"left out: {error}")
             continue
@@ -79,6 +80,15 @@ def _finished(workdir: pathlib.Path) -> dict[str, Any]:
         raise UserError(f"{workdir} is {record['status']}, not finished")
     require_unforced(record, workdir)
     return record
+
+
+def _require_classes(predictions: Predictions, record: dict[str, Any], workdir: pathlib.Path) -> None:
+    """Raises UserError where predictions are of other classes than the record has."""
+    of_data, classes = len(record["data"]["classes"]), predictions.log_probabilities.shape[1]
+    if classes != of_data:
+        raise UserError(
+            f"{workdir / 'predictions.npz'} must be of the {of_data} classes in run.json (got {classes})"
+        )
 
 
 def _require_comparable(first: FinishedRun, run: FinishedRun) -> None:

@@ -16,10 +16,10 @@ import ml_collections
 
 from mnist_jax.storage.history import Row, read_metrics
 from mnist_jax.storage.record import read_record
-from mnist_jax.storage.workdir import check_finished_data, is_finished
-from mnist_jax.studies.listing import is_held
+from mnist_jax.storage.workdir import check_finished_data, is_finished, is_held
 from mnist_jax.system import gpu_check
 from mnist_jax.system.errors import UserError
+from mnist_jax.system.files import make_folder, open_to_append
 from mnist_jax.system.installation import child_environment
 
 _TRAIN = ("-P", "-m", "mnist_jax", "train")  # without the current folder on the path
@@ -54,7 +54,7 @@ class Task:
         """Runs it to its end, in the calling thread, on whose cores it computes."""
         started = time.monotonic()
         try:
-            self.workdir.mkdir(parents=True, exist_ok=True)
+            make_folder(self.workdir)
             status = None
             while status is None or (status == 2 and is_held(self.workdir)):  # another may come between
                 self._wait_for_another()
@@ -97,7 +97,7 @@ class Task:
             time.sleep(_POLL)
 
     def _run(self, environment: dict[str, str]) -> int:
-        with (self.workdir / "output.log").open("ab") as log:
+        with open_to_append(self.workdir / "output.log") as log:
             with self._changing:
                 if self._stop is not None:
                     return 128 + self._stop

@@ -6,14 +6,12 @@ import pathlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import filelock
-
 from mnist_jax.config.fields import flatten
 from mnist_jax.config.identity import identity
 from mnist_jax.storage.record import read_record
+from mnist_jax.storage.workdir import is_held
 from mnist_jax.system.errors import UserError
-
-_INSIDE_A_RUN = frozenset({"checkpoints", "wandb", "export"})
+from mnist_jax.system.layout import FOLDERS
 
 
 class ListedRun(NamedTuple):
@@ -43,7 +41,7 @@ def find_runs(folders: Iterable[pathlib.Path]) -> Iterator[pathlib.Path]:
     seen: set[str] = set()
     for folder in folders:
         for path, below, files in os.walk(folder, followlinks=False):
-            below[:] = sorted(name for name in below if name not in _INSIDE_A_RUN)
+            below[:] = sorted(name for name in below if name not in FOLDERS)
             if "run.json" in files and (real := os.path.realpath(path)) not in seen:
                 seen.add(real)
                 yield pathlib.Path(path)
@@ -92,10 +90,3 @@ def short_names(fields: Sequence[str]) -> list[str]:
     """The fields without what they lie under, where that leaves them apart."""
     last = [field.rsplit(".", 1)[-1] for field in fields]
     return [name if last.count(name) == 1 else field for name, field in zip(last, fields, strict=True)]
-
-
-def is_held(workdir: pathlib.Path) -> bool:
-    """Whether a process is at work in a workdir; raises OSError where that cannot be tried."""
-    with contextlib.suppress(filelock.Timeout), filelock.FileLock(workdir / ".lock").acquire(blocking=False):
-        return False
-    return True

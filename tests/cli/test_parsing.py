@@ -1,7 +1,15 @@
 """Mistakes on the command line, as a user makes them: one line, exit status 2, nothing written."""
 
+import importlib
+import pathlib
+
 import pytest
 from conftest import run_main
+
+from mnist_jax.cli.commands import COMMANDS
+from mnist_jax.cli.parsing import Parser
+from mnist_jax.cli.reproduce import PLACES
+from mnist_jax.data import cache, downloads, folders
 
 pytestmark = pytest.mark.whole
 
@@ -47,6 +55,9 @@ def mistake(*arguments: str) -> str:
         ((DIGITS, "--workdir=RUN", "--resum=force"), "--resum is not a flag; did you mean --resume?"),
         ((DIGITS, "--workdir=RUN", "--resume=never"), "auto|force"),
         ((DIGITS, "--workdir=RUN", "surplus"), "'surplus' is not a flag"),
+        ((DIGITS, "--workdir=gs://b/x"), "--workdir must be in a file system (got 'gs://b/x'); mount"),
+        ((DIGITS, "--workdir=~no-such-user/x"), "--workdir must begin with a home folder that exists"),
+        (("--config=~/nope.py", "--workdir=RUN"), "--config=~/nope.py: there is no such file"),
     ],
 )
 def test_a_mistake_is_one_line(tmp_path, arguments, expected):
@@ -54,6 +65,27 @@ def test_a_mistake_is_one_line(tmp_path, arguments, expected):
     told = mistake(*(argument.replace("RUN", str(run)) for argument in arguments))
     assert expected.replace("RUN", str(run)) in told
     assert not run.exists()
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_flag_that_names_a_file_or_folder_knows_the_home_folder(name, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    parser = Parser(name, "")
+    importlib.import_module(f"mnist_jax.cli.{name}").add_flags(parser)
+    for action in parser._actions:
+        assert action.type is not pathlib.Path
+        if action.dest in ("workdir", "workdirs", "into", "folders"):
+            assert action.type("~/runs/x") == tmp_path / "runs" / "x"
+
+
+def test_every_field_that_names_a_folder_knows_the_home_folder(monkeypatch, tmp_path, tiny_config):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "x" / "train").mkdir(parents=True)
+    tiny_config.data.update(dict.fromkeys(PLACES, "~/x"))
+    assert downloads.data_folder(tiny_config.data) == tmp_path / "x"
+    assert downloads.manual_folder(tiny_config.data) == tmp_path / "x"
+    assert cache.datasets_folder(tiny_config.data) == tmp_path / "x" / "datasets"
+    assert folders._root(tiny_config.data.dir) == tmp_path / "x"
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,12 @@ def test_seeds_and_values_make_members(tiny_config):
         ({"seeds": 2, "names": ("a", "a")}, "names has a name twice"),
         ({"seeds": 2, "names": ("a", "../b")}, "'../b' cannot name a member"),
         ({"seed": (1, 1), "names": ("a", "b")}, "a and b are the same run"),
+        ({"seeds": 2, "names": ("a", "report.html")}, "(got 'report.html'); rename it"),
+        ({"seeds": 2, "names": ("a", "Checkpoints")}, "(got 'Checkpoints'); rename it"),
+        ({"seeds": 2, "names": ("a", "evaluation-3.html")}, "(got 'evaluation-3.html'); rename it"),
+        ({"seeds": 2, "names": ("Net", "net")}, "Net and net are the same folder on some file systems"),
+        ({"seeds": 2, "names": ("a", "..")}, "'..' cannot name a member"),
+        ({"seeds": 2, "names": ("a", "ü" * 100)}, "cannot name a member"),
     ],
 )
 def test_a_population_that_cannot_be_is_told(tiny_config, fields, expected):

@@ -1,6 +1,7 @@
 import os
 import pathlib
 import pickle
+import resource
 
 import numpy as np
 import pytest
@@ -39,6 +40,53 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, content):
         path.write_bytes(content)
     with pytest.raises(UserError, match=r"p\.npz cannot be read: "):
         load_predictions(path)
+
+
+def packed(path, save=np.savez, **arrays):
+    some = {"step": 1, "labels": np.zeros(2, np.int32), "log_probabilities": np.zeros((2, 3), np.float32)}
+    save(path, **{**some, **arrays})
+
+
+def test_what_is_packed_here_is_taken(tmp_path):
+    packed(tmp_path / "p.npz")
+    assert load_predictions(tmp_path / "p.npz")[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("arrays", "told"),
+    [
+        ({"save": np.savez_compressed}, "step.npy must be stored as it is, not compressed"),
+        ({"labels": np.array([0, 3])}, r"labels must be from 0 to 2 \(got 0 to 3\)"),
+        ({"labels": np.array([0, -1])}, r"labels must be from 0 to 2 \(got -1 to 0\)"),
+        ({"labels": np.zeros(2)}, "labels must be integers"),
+        ({"labels": np.zeros(0, int), "log_probabilities": np.zeros((0, 3))}, r"got the shapes \(0, 3\)"),
+        ({"labels": np.zeros(3, int)}, r"got the shapes \(2, 3\) and \(3,\)"),
+        ({"log_probabilities": np.zeros((2, 50_000), np.float16)}, "examples and 1 to 4096 classes"),
+        ({"log_probabilities": np.zeros((2, 3), int)}, "log_probabilities numbers"),
+        ({"log_probabilities": np.zeros(2)}, "not enough values"),
+    ],
+)
+def test_arrays_that_are_no_predictions_are_refused(tmp_path, arrays, told):
+    packed(tmp_path / "p.npz", **arrays)
+    with pytest.raises(UserError, match=rf"^\S+p\.npz cannot be read: .*{told}[^\n]*$"):
+        load_predictions(tmp_path / "p.npz")
+
+
+@pytest.mark.parametrize("size", ["(1000000, 4000)", "(2, 4000000000)"])
+def test_a_size_that_is_only_declared_is_not_believed(tmp_path, size):
+    """An array of 48 bytes whose head says that it has gigabytes."""
+    packed(tmp_path / "p.npz", log_probabilities=np.zeros((2, 3), np.float64))
+    content = (tmp_path / "p.npz").read_bytes()
+    said = b"'shape': (2, 3), }"
+    assert content.count(said) == 1
+    longer = f"'shape': {size}, }}".encode()
+    whole = content[: content.index(said)] + longer + content[content.index(said) + len(said) :]
+    cut = whole.index(b" " * (len(longer) - len(said)), whole.index(longer) + len(longer))
+    (tmp_path / "p.npz").write_bytes(whole[:cut] + whole[cut + len(longer) - len(said) :])
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(UserError, match=r"p\.npz cannot be read: "):
+        load_predictions(tmp_path / "p.npz")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # KiB
 
 
 class Evil:

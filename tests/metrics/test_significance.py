@@ -1,5 +1,7 @@
 """Against reference implementations, and against what the tests promise on simulated models."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -87,6 +89,18 @@ def test_the_bootstrap_agrees_with_one_written_plainly():
         gaps["macro_f1"].append(f1_score(y, a, average="macro") - f1_score(y, b, average="macro"))
     for name, values in gaps.items():
         assert found[name] == pytest.approx(np.quantile(values, [0.025, 0.975]), abs=0.018)
+
+
+def test_the_bootstrap_of_many_classes_takes_little_memory():
+    """Matrices of confusion of all resamples would take 800 MB."""
+    rng = np.random.default_rng(0)
+    labels, first, second = rng.integers(0, 1000, (3, 500))
+    tracemalloc.start()
+    try:
+        paired_bootstrap(labels, [first, second], [((0,), (1,))])
+        assert tracemalloc.get_traced_memory()[1] < 100e6
+    finally:
+        tracemalloc.stop()
 
 
 def test_the_same_models_do_not_differ():

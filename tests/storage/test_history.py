@@ -116,15 +116,21 @@ def test_rows_that_were_changed_or_lost_are_told(tmp_path):
     assert len(told) == 1
 
 
-def test_a_row_that_a_full_disk_cuts_is_an_error(tmp_path, monkeypatch):
-    file = MetricsFile(tmp_path / "metrics.jsonl", 0)
+def test_a_row_that_a_full_disk_cuts_is_an_error(tmp_path, file_limit):
+    path = tmp_path / "metrics.jsonl"
+    file = MetricsFile(path, 0)
+    file.log(ROWS[0])
+    file_limit(path.stat().st_size + 10)
+    with pytest.raises(OSError, match="File too large") as caught:
+        file.log(ROWS[1])
+    assert caught.value.filename == str(path)
+    assert read_metrics(path) == ROWS[:1]
 
-    class Full:
-        name = "metrics.jsonl"
 
-        def write(self, line):
-            return len(line) - 1
-
-    monkeypatch.setattr(file, "_file", Full())
-    with pytest.raises(OSError, match="No space left on device"):
-        file.log(ROWS[0])
+def test_a_planted_link_is_replaced(tmp_path):
+    path, target = tmp_path / "metrics.jsonl", tmp_path / "target"
+    target.write_text("precious")
+    path.symlink_to(target)
+    write(path, 0, ROWS)
+    assert target.read_text() == "precious"
+    assert read_metrics(path) == ROWS

@@ -1,6 +1,8 @@
+import fcntl
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 
 import pytest
@@ -64,6 +66,76 @@ def test_a_second_run_is_refused_until_the_first_ends_however_it_ends(tmp_path):
     process.join()
     with workdir.locked(tmp_path):
         pass
+
+
+def probe(folder, go_on):
+    while go_on.is_set():
+        workdir.is_held(folder)
+
+
+def test_a_start_is_not_refused_while_others_ask_whether_a_run_is_there(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    go_on = context.Event()
+    go_on.set()
+    (tmp_path / ".lock").touch()
+    processes = [context.Process(target=probe, args=(tmp_path, go_on)) for _ in range(2)]
+    for process in processes:
+        process.start()
+    try:
+        for _ in range(100):
+            with workdir.locked(tmp_path):
+                assert workdir.is_held(tmp_path)
+    finally:
+        go_on.clear()
+        for process in processes:
+            process.join()
+
+
+def test_asking_whether_a_run_is_there_takes_and_makes_nothing(tmp_path):
+    assert not workdir.is_held(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    with workdir.locked(tmp_path):
+        assert workdir.is_held(tmp_path)
+    with (tmp_path / ".lock").open() as other:  # one that asks at the same time
+        fcntl.flock(other, fcntl.LOCK_SH)
+        assert not workdir.is_held(tmp_path)
+
+
+def test_what_a_kill_left_half_written_goes_away(tmp_path):
+    (tmp_path / ".0123abcd.partial").write_text("half")
+    with workdir.locked(tmp_path):
+        assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+
+
+@pytest.mark.whole
+def test_a_link_at_any_name_that_a_run_leaves_is_refused(tiny_run, tmp_path):
+    names = [path.relative_to(tiny_run) for path in sorted(tiny_run.rglob("*"))]
+    assert {"run.json", "metrics.jsonl", "checkpoints/75/train/manifest.ocdbt"} <= set(map(str, names))
+    for name in [*names, "profile", "wandb/images", "optuna.db", "output.log", "evaluation-75.html"]:
+        folder, target = tmp_path / "run", tmp_path / "target"
+        shutil.copytree(tiny_run, folder)
+        target.write_text("precious")
+        path = folder / name
+        path.parent.mkdir(exist_ok=True)
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        path.symlink_to(target)
+        with pytest.raises(UserError, match=rf"^{path} must be no link [^\n]+$"), workdir.locked(folder):
+            pass
+        assert target.read_text() == "precious"
+        shutil.rmtree(folder)
+
+
+def test_a_folder_that_is_a_link_itself_and_links_of_others_are_taken(tmp_path):
+    (tmp_path / "run" / "wandb" / "offline-run-1" / "files").mkdir(parents=True)
+    for link in (
+        "run/notes.txt",
+        "run/wandb/latest-run",
+        "run/wandb/offline-run-1/files/run.json",
+        "scratch",
+    ):
+        (tmp_path / link).symlink_to(tmp_path / "run")
+    with workdir.locked(tmp_path / "scratch"):
+        assert (tmp_path / "run" / ".lock").exists()
 
 
 @pytest.mark.parametrize("path", ["/proc/nowhere", "/dev/null", "/dev/null/run"])
@@ -174,13 +246,16 @@ def test_a_record_without_its_keys_is_damaged(tmp_path, key):
         read_record(tmp_path)
 
 
-def test_a_record_of_the_schema_before_is_read_but_not_resumed(tmp_path):
+def test_a_record_of_the_first_schema_is_read_but_not_resumed(tmp_path):
     write_record(tmp_path, schema=1)
     record = read_record(tmp_path)
-    with pytest.raises(UserError, match=r"^the checkpoints in .* an earlier version \(schema 1, not 2\)"):
+    with pytest.raises(
+        UserError, match=r"^the checkpoints in .* an earlier version \(schema 1, not 2 or later\)"
+    ):
         require_current(record, tmp_path)
-    write_record(tmp_path)
-    require_current(read_record(tmp_path), tmp_path)
+    for schema in (2, SCHEMA):
+        write_record(tmp_path, schema=schema)
+        require_current(read_record(tmp_path), tmp_path)
 
 
 @pytest.fixture
@@ -228,3 +303,9 @@ def test_a_finished_run_answers_where_its_images_are_gone(pictures, capsys):
 
 def test_sets_with_versions_are_not_looked_at(pictures):
     workdir.check_finished_data({"data": {"version": "x", "left_out": {}}}, config_of(), pictures[0])
+
+
+def test_a_record_of_the_schema_before_is_read_without_its_matrices(tmp_path):
+    test = {"accuracy": 1.0, "confusion": [[1]], "confusion_normalized": [[1.0]], "notes": []}
+    write_record(tmp_path, schema=2, metrics={"test": test, "validation": {}})
+    assert read_record(tmp_path)["metrics"]["test"] == {"accuracy": 1.0, "notes": []}

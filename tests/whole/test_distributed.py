@@ -195,3 +195,21 @@ def test_a_member_of_a_population_has_the_bits_of_a_job_of_its_own(together, tmp
     assert member["params_sha256"] == alone["params_sha256"]
     assert member["metrics"] == alone["metrics"]
     assert record_of(tmp_path)["status"] == record_of(tmp_path / "seed=1")["status"] == "finished"
+
+
+@pytest.mark.long
+def test_a_damaged_share_of_one_process_gives_way_in_all(tmp_path):
+    flags = (*TINY, "--config.mesh.shard_params", f"--workdir={tmp_path}")
+    statuses, outputs = end(start_two(*flags))
+    assert statuses == [0, 0], outputs
+    expected = record_of(tmp_path)["params_sha256"]
+    shares = (tmp_path / "checkpoints" / "75" / "train").glob("ocdbt.process_1/d/*")
+    path = max(shares, key=lambda one: one.stat().st_size)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    (tmp_path / "run.json").unlink()
+    statuses, outputs = end(start_two(*flags))
+    assert statuses == [0, 0], outputs
+    assert "its arrays are not as they were written); the one before is taken" in outputs[0][1]
+    assert record_of(tmp_path)["params_sha256"] == expected

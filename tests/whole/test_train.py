@@ -61,7 +61,7 @@ def test_a_run_is_quiet_and_shows_its_epochs_and_result(finished):
 def test_the_record_is_complete(finished):
     record = read(finished[0])
     assert (record["schema"], record["status"], record["exit_reason"]) == (
-        2,
+        3,
         "finished",
         "trained to the end",
     )
@@ -76,7 +76,6 @@ def test_the_record_is_complete(finished):
     assert record["wall_seconds"] > record["train_seconds"] > 0
     assert record["images_per_second"] > 0
     assert record["metrics"]["test"]["examples"] == 300
-    assert sum(map(sum, record["metrics"]["test"]["confusion"])) == 300
     assert record["best"]["step"] in (38, 75)
 
 
@@ -113,7 +112,8 @@ def test_the_metrics_are_those_of_the_saved_model(finished, tiny_config):
     test = read(workdir)["metrics"]["test"]
     step, kept = load_predictions(workdir / "predictions.npz")
     assert step == read(workdir)["best"]["step"]
-    assert kept.confusion.tolist() == test["confusion"] == expected.confusion.tolist()
+    assert kept.confusion.tolist() == expected.confusion.tolist()
+    assert np.load(workdir / "predictions.npz")["confusion"].tolist() == expected.confusion.tolist()
     almost, _ = models.apply_model(
         graphdef, disturbed(best.params), best.model_state, images.astype(np.float32), train=False
     )
@@ -265,7 +265,7 @@ def test_host_placement_trains_to_the_same_bits(finished, tiny_config, tmp_path)
     tiny_config.data.placement = "host"
     record = train_and_evaluate(tiny_config, tmp_path)
     assert record["params_sha256"] == read(finished[0])["params_sha256"]
-    assert record["metrics"]["test"]["confusion"] == read(finished[0])["metrics"]["test"]["confusion"]
+    assert record["metrics"]["test"] == read(finished[0])["metrics"]["test"]
 
 
 def test_a_relative_workdir(finished, tiny_config, tmp_path, monkeypatch):

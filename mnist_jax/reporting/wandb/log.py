@@ -15,7 +15,7 @@ from mnist_jax.config.validation import from_record
 from mnist_jax.metrics.predictions import load_predictions
 from mnist_jax.reporting.galleries import as_picture
 from mnist_jax.reporting.wandb.tables import predictions_table, result_plots
-from mnist_jax.system.files import write_whole
+from mnist_jax.system.files import make_folder, read_regular, write_whole
 
 _SETTINGS = ("entity", "group", "name", "notes", "tags")
 _PROJECT = "mnist_digit_classification"  # where nothing else is said
@@ -99,8 +99,7 @@ class WandbRun:
         """Stages the test images for the table of predictions, some at each step; beside the training, since
         it takes seconds for ten thousand.
         """
-        folder = self._folder / "images"
-        folder.mkdir(exist_ok=True)
+        folder = make_folder(self._folder / "images")
         for index, pixels in enumerate(self._examples.images):
             path = folder / f"{index:06}.png"
             as_picture(pixels).save(path)
@@ -143,7 +142,7 @@ class WandbRun:
 
 def read_json(path: pathlib.Path) -> dict[str, Any]:
     """The content of a JSON file."""
-    return json.loads(path.read_text())
+    return json.loads(read_regular(path))
 
 
 def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:

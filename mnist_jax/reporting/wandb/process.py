@@ -19,6 +19,7 @@ import ml_collections
 from mnist_jax.reporting.wandb.mode import effective_mode, wandb_environment
 from mnist_jax.reporting.wandb.upload import unsynced
 from mnist_jax.system.errors import Interrupted
+from mnist_jax.system.files import make_folder, open_to_append
 from mnist_jax.system.installation import child_environment
 
 _SECONDS_TO_WRITE = 60.0  # for the predictions of ten thousand examples one is enough
@@ -85,15 +86,17 @@ class WandbProcess:
         return f"{told.get('url', 'it')} is being uploaded; where that is cut off: {command}"
 
     def _popen(self) -> subprocess.Popen[str]:
-        folder = self._workdir.resolve() / "wandb"
-        folder.mkdir(exist_ok=True)
+        folder = make_folder(self._workdir.resolve() / "wandb")
         resumes = json.loads((folder.parent / "run.json").read_bytes())["resumes"]
         job = {"workdir": str(folder.parent), "online": self.mode == "online", "resumes": resumes}
         withheld = _NOT_PASSED_ON - ({"WANDB_RUN_ID"} if _swept(self._environment) else set())
         inherited = {name: value for name, value in self._environment.items() if name not in withheld}
         # The rows are opened here: a training that resumes this one replaces the file, whose rows are not for
         # this process to log.
-        with (folder / "writer.log").open("ab") as log, (folder.parent / "metrics.jsonl").open("rb") as rows:
+        with (
+            open_to_append(folder / "writer.log") as log,
+            (folder.parent / "metrics.jsonl").open("rb") as rows,
+        ):
             job["rows"] = rows.fileno()
             return subprocess.Popen(
                 [sys.executable, "-m", "mnist_jax.reporting.wandb.writer", json.dumps(job)],

@@ -9,6 +9,8 @@ from collections.abc import Callable
 
 import filelock
 
+from mnist_jax.system.files import open_to_append
+
 _SECONDS_TO_ANSWER = 10.0
 
 
@@ -70,7 +72,7 @@ class Upload:
         live = ["--live"] if self._current == self._segment else []
         self._refused = False
         try:
-            with self._log.open("ab") as log:
+            with open_to_append(self._log) as log:
                 self._process = subprocess.Popen(
                     [sys.executable, "-m", "wandb", "beta", "sync", "--yes", *live, str(self._current)],
                     stdin=subprocess.DEVNULL,
