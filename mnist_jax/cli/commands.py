@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from mnist_jax.cli import exits, parsing
 from mnist_jax.system.errors import UserError
+from mnist_jax.system.output import require_output
 
 # Name -> the first line of the module's docstring, so that the list needs no imports.
 COMMANDS = {
@@ -92,6 +93,7 @@ def _set_verbosity(level: int) -> None:
 
 
 def _print_help() -> None:
+    require_output()
     width = max(map(len, COMMANDS))
     print(f"usage: {NAME} COMMAND [flags]\n")
     for name, summary in COMMANDS.items():
@@ -102,6 +104,7 @@ def _print_help() -> None:
 def _print_version() -> None:
     from mnist_jax import __version__
 
+    require_output()
     print(f"{NAME} {__version__}")
 
 

@@ -1,12 +1,13 @@
 """Errors as one line on standard error, and as an exit status."""
 
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable
 from typing import NoReturn
 
-from mnist_jax.system import distributed
+from mnist_jax.system import distributed, output
 from mnist_jax.system.errors import Interrupted, PeerLost, UserError, circumstance, one_line
 
 
@@ -21,22 +22,24 @@ def status_of(
         verbose: Whether an error is printed with its traceback.
 
     Returns:
-        The program's own status, 2 after a user's error, 130 after Ctrl-C. A run that was stopped, that lost
-        another process, or that ran out of disk or memory ends the process here.
+        The program's own status; 1 where its output is its result and is lost, 2 after a user's error. A run
+        that was stopped, that lost another process, or that ran out of disk or memory ends the process here.
     """
 
     def report(error: BaseException, line: str | None = None) -> None:
         if verbose():
             traceback.print_exception(error)
-        print(f"{name}: {line or one_line(error)}", file=sys.stderr)
+        print(f"{name}: {output.printable(line or one_line(error))}", file=sys.stderr)
 
+    output.protect()
     try:
         status = program() or 0
         sys.stdout.flush()
         return status
-    except BrokenPipeError:  # the reader has seen enough, `head` say
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except output.OutputLost as error:
+        if not isinstance(error.__cause__, BrokenPipeError):  # whose reader has seen enough, `head` say
+            report(error, str(error))
+        return 1
     except PeerLost as error:
         report(error)
         _leave(1)
@@ -46,8 +49,9 @@ def status_of(
     except Interrupted as error:
         report(error)
         _leave(128 + error.signum)
-    except KeyboardInterrupt:  # before the program was ready for it
-        return 130
+    except KeyboardInterrupt as error:  # where no checkpoint is at stake
+        report(error, f"stopped by {signal.Signals.SIGINT.name}")
+        _leave(128 + signal.SIGINT)
     except Exception as error:
         if line := circumstance(error):
             report(error, line)

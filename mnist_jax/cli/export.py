@@ -19,7 +19,8 @@ def add_flags(parser: Parser) -> None:
 
 def run(options: Options) -> None:
     from mnist_jax.serving.export import export_model
+    from mnist_jax.system.terminal import tell
 
     into = options.into or options.workdir / "export"
     for path in export_model(options.workdir, into, step=options.checkpoint):
-        print(f"{path}  {path.stat().st_size:,} bytes")
+        tell(f"{path}  {path.stat().st_size:,} bytes")

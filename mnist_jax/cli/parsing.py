@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from mnist_jax.system.errors import UserError
+from mnist_jax.system.output import require_output
 
 Options = argparse.Namespace
 
@@ -77,11 +78,14 @@ class Parser(argparse.ArgumentParser):
             UserError: A flag is missing, does not exist or has an impossible value.
         """
         if {"-h", "--help", "-help"} & set(argv):
+            require_output()
             self.print_help()
+            sys.stdout.flush()
             sys.exit(0)
+        takes_files = any(action.nargs in ("*", "+") for action in self._actions)  # as a shell gives them
         for argument in argv:
-            if argument.encode(errors="ignore").decode() != argument:
-                raise UserError(f"{argument!r} is not a text; write it in UTF-8")
+            if not (takes_files and argument[:1] != "-") and not is_utf8(argument):
+                raise UserError(f"{argument!r} must be UTF-8; rename it, or write it in UTF-8")
         self._require(argv)
         if self._takes_config:
             from mnist_jax.cli import config_flag
@@ -119,6 +123,15 @@ class Parser(argparse.ArgumentParser):
         raise UserError(
             f"{flag} is not a flag; " + (f"did you mean {near[0]}?" if near else "--help lists them")
         )
+
+
+def is_utf8(text: str) -> bool:
+    """Whether a text from the command line or the file system was UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def integer(minimum: int) -> Callable[[str], int]:
