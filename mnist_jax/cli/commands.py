@@ -67,7 +67,7 @@ def execute(name: str, command: Command, argv: list[str]) -> int:
     Returns:
         The exit status.
     """
-    options = parsing.Options(verbosity=0)
+    options = parsing.Options(verbosity=0, program=name)
 
     def program() -> int | None:
         parser = parsing.Parser(name, command.help or "")

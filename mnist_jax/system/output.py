@@ -34,7 +34,7 @@ def protect() -> None:
     for descriptor, name in ((1, "stdout"), (2, "stderr")):
         before = getattr(sys, name)
         if before is getattr(sys, f"__{name}__"):
-            setattr(sys, name, _stream(descriptor, before))
+            setattr(sys, name, stream(descriptor, before))
 
 
 def require_output() -> None:
@@ -61,8 +61,8 @@ class _Output(io.FileIO):
         return written
 
 
-def _stream(descriptor: int, before: io.TextIOWrapper | None) -> io.TextIOWrapper:
-    """before: Python's own, None where it was closed."""
+def stream(descriptor: int, before: io.TextIOWrapper | None) -> io.TextIOWrapper:
+    """A text stream of a descriptor that takes every text; before: Python's own, None where it was closed."""
     raw = _Output(descriptor, "wb", closefd=False)
     return io.TextIOWrapper(
         io.BufferedWriter(raw),

@@ -1,7 +1,10 @@
 """What a program's end comes to; whole runs that are stopped are in tests/whole."""
 
+import os
+import signal
 import sys
 
+import launcher
 import pytest
 
 from mnist_jax.cli import exits
@@ -35,7 +38,6 @@ def test_the_exit_status(program, status, told, capsys):
 @pytest.mark.parametrize(
     ("error", "status", "told"),
     [
-        (KeyboardInterrupt(), 130, "name: stopped by SIGINT\n"),
         (PeerLost("process 1 is gone"), 1, "name: process 1 is gone\n"),
         (MemoryError(), 2, "name: out of memory; "),
     ],
@@ -46,6 +48,14 @@ def test_the_status_of_a_process_that_ends_at_once(error, status, told, capsys, 
         status_of("name", raising(error))
     assert ended.value.code == status
     assert capsys.readouterr().err.startswith(told)
+
+
+def test_ctrl_c_ends_a_program_that_swallows_exceptions(capsys, monkeypatch):
+    monkeypatch.setattr(exits, "_leave", sys.exit)
+    with launcher.default_signals(), pytest.raises(SystemExit) as ended:
+        status_of("name", lambda: os.kill(os.getpid(), signal.SIGINT))
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "name: stopped by SIGINT\n"
 
 
 def test_a_bug_has_its_traceback():
