@@ -2,7 +2,9 @@
 
 import difflib
 import importlib
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -94,10 +96,10 @@ def _set_verbosity(level: int) -> None:
 
 def _print_help() -> None:
     require_output()
-    width = max(map(len, COMMANDS))
+    width, columns = max(map(len, COMMANDS)), shutil.get_terminal_size().columns
     print(f"usage: {NAME} COMMAND [flags]\n")
     for name, summary in COMMANDS.items():
-        print(f"  {name:{width}}  {summary}")
+        print(textwrap.fill(f"  {name:{width}}  {summary}", columns, subsequent_indent=" " * (width + 4)))
     print(f"\n{NAME} COMMAND --help shows the flags of a command.")
 
 

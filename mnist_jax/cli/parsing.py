@@ -2,9 +2,12 @@
 
 import argparse
 import difflib
+import functools
 import pathlib
 import re
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -20,6 +23,15 @@ _EXAMPLES = {
 }
 
 
+class _Formatter(argparse.HelpFormatter):
+    """Fills paragraphs, the exit statuses as one of their own, and keeps examples, which are indented."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        fill = functools.partial(textwrap.fill, width=width, break_on_hyphens=False)
+        paragraphs = re.split(r"\n\n|\n(?=Exit status)", text.strip())
+        return "\n\n".join(one if one.startswith(" ") else fill(one) for one in paragraphs)
+
+
 class Parser(argparse.ArgumentParser):
     """argparse, with errors as UserError, and with `--config` for commands that call `add_config`."""
 
@@ -33,7 +45,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(
             prog=name,
             description=description,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=_Formatter,
             allow_abbrev=False,
         )
         self._takes_config = False
@@ -72,15 +84,16 @@ class Parser(argparse.ArgumentParser):
         )
 
     def parse(self, argv: list[str], options: Options) -> None:
-        """Fills `options` from the command line. `--help` prints the help and exits.
+        """Fills `options` from the command line.
+
+        `--help` prints the help and exits; `--help config.train` that of the fields of a group.
 
         Raises:
             UserError: A flag is missing, does not exist or has an impossible value.
         """
         if {"-h", "--help", "-help"} & set(argv):
             require_output()
-            self.print_help()
-            sys.stdout.flush()
+            print(self._help(next((argument for argument in argv if argument[:1] != "-"), "")), flush=True)
             sys.exit(0)
         takes_files = any(action.nargs in ("*", "+") for action in self._actions)  # as a shell gives them
         for argument in argv:
@@ -102,6 +115,18 @@ class Parser(argparse.ArgumentParser):
         """Raises UserError with what argparse says of a flag."""
         message = message.replace("the following arguments are required: ", "missing: ")
         raise UserError(re.sub(r"^argument (\S+): ", r"\1 ", message))
+
+    def _help(self, asked: str) -> str:
+        """Returns the help of the command, or of `config`, `config.GROUP` or `config.FIELD`."""
+        if not self._takes_config:
+            return self.format_help().rstrip("\n")
+        from mnist_jax.config.reference import help_text, list_fields
+
+        width = shutil.get_terminal_size().columns
+        if re.match(r"config(\.|$)", asked):
+            return help_text(asked.removeprefix("config").removeprefix("."), width)
+        about = "config fields, each a flag (--help config.train has more of train):"
+        return f"{self.format_help()}\n{textwrap.fill(about, width)}\n{list_fields(width)}"
 
     def _require(self, argv: list[str]) -> None:
         required = [action for action in self._actions if action.required and action.option_strings]
