@@ -2,12 +2,15 @@
 
 import difflib
 import importlib
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable
 from typing import NamedTuple
 
 from mnist_jax.cli import exits, parsing
 from mnist_jax.system.errors import UserError
+from mnist_jax.system.output import require_output
 
 # Name -> the first line of the module's docstring, so that the list needs no imports.
 COMMANDS = {
@@ -66,7 +69,7 @@ def execute(name: str, command: Command, argv: list[str]) -> int:
     Returns:
         The exit status.
     """
-    options = parsing.Options(verbosity=0)
+    options = parsing.Options(verbosity=0, program=name)
 
     def program() -> int | None:
         parser = parsing.Parser(name, command.help or "")
@@ -92,16 +95,18 @@ def _set_verbosity(level: int) -> None:
 
 
 def _print_help() -> None:
-    width = max(map(len, COMMANDS))
+    require_output()
+    width, columns = max(map(len, COMMANDS)), shutil.get_terminal_size().columns
     print(f"usage: {NAME} COMMAND [flags]\n")
     for name, summary in COMMANDS.items():
-        print(f"  {name:{width}}  {summary}")
+        print(textwrap.fill(f"  {name:{width}}  {summary}", columns, subsequent_indent=" " * (width + 4)))
     print(f"\n{NAME} COMMAND --help shows the flags of a command.")
 
 
 def _print_version() -> None:
     from mnist_jax import __version__
 
+    require_output()
     print(f"{NAME} {__version__}")
 
 

@@ -6,7 +6,8 @@ Runs whose configs differ in the seed alone are one setting. Settings are sorted
 two of them tested: Welch's test over seeds, McNemar's on the predictions of the same examples, a paired
 bootstrap, with Holm's correction over all pairs. compare.html has it all on a page. With
 --wandb=ENTITY/PROJECT the finished runs of a W&B project are compared, alone or beside those of folders.
-Exit status: 0 done; 2 an error in the command, or the runs cannot be compared.
+Exit status: 0 done; 1 standard output cannot be written; 2 an error in the command, or the runs cannot be
+compared.
 """
 
 import json
@@ -19,9 +20,7 @@ from typing import TYPE_CHECKING, Any
 from mnist_jax.cli.parsing import Options, Parser, path
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
-    from mnist_jax.system.terminal import Terminal
+    from mnist_jax.system.terminal import Terminal, TextTable
 
 
 def add_flags(parser: Parser) -> None:
@@ -35,8 +34,10 @@ def add_flags(parser: Parser) -> None:
 
 
 def run(options: Options) -> None:
+    from mnist_jax.system.output import require_output
     from mnist_jax.system.terminal import warn
 
+    require_output()
     if not options.wandb:
         show(options, options.workdirs)
         return
@@ -58,18 +59,17 @@ def show(options: Options, workdirs: list[pathlib.Path]) -> None:
     comparison = compare(load_runs(workdirs, warn), options.metric)
     for what, values in comparison.circumstances.items():
         warn(f"not only the config differs: {what} ({', '.join(values)})")
-    if options.json:
-        print(json.dumps(plain(as_dict(comparison)), indent=2, allow_nan=False))
-    else:
-        print_comparison(comparison)
     parents = [workdir.absolute().parent for workdir in options.workdirs]
     page = options.into or pathlib.Path(os.path.commonpath(parents) if parents else "") / "compare.html"
     try:
         write_comparison(page, comparison)
     except OSError as error:
         raise UserError(f"{page} cannot be written: {error.strerror or error}; give --into=FILE") from error
-    if not options.json:
-        tell(f"page  {page}")
+    if options.json:
+        print(json.dumps(plain(as_dict(comparison)), indent=2, allow_nan=False))
+        return
+    print_comparison(comparison)
+    tell(f"page  {page}")
 
 
 def print_comparison(comparison: Any) -> None:
@@ -102,11 +102,11 @@ def print_comparison(comparison: Any) -> None:
         out.print(table("which differences are real", rows))
 
 
-def table(title: str, rows: list[list[str]]) -> "Table":
+def table(title: str, rows: list[list[str]]) -> "TextTable":
     """A table whose first row is the header."""
-    from rich.table import Table
+    from mnist_jax.system.terminal import TextTable
 
-    made = Table(title=title, title_justify="left")
+    made = TextTable(title, title_justify="left")
     for place, name in enumerate(rows[0]):
         made.add_column(name, justify="right" if place else "left", overflow="fold")
     for row in rows[1:]:
@@ -114,7 +114,7 @@ def table(title: str, rows: list[list[str]]) -> "Table":
     return made
 
 
-def fits(out: "Terminal", made: "Table") -> bool:
+def fits(out: "Terminal", made: "TextTable") -> bool:
     from rich.measure import Measurement
 
     return Measurement.get(out, out.options.update(max_width=10_000), made).maximum <= out.width

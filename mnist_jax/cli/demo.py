@@ -5,6 +5,8 @@
 Ctrl-C ends it. Exit status: 0 ended; 2 an error in the command.
 """
 
+import signal
+
 from mnist_jax.cli.parsing import Options, Parser, integer
 
 
@@ -24,6 +26,7 @@ def run(options: Options) -> None:
 
     classifier = load_classifier(options.workdir, step=options.checkpoint)
     with serve(classifier, options.host, options.port) as server:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             print(f"http://{options.host}:{server.server_port}  (Ctrl-C ends it)", flush=True)
             server.serve_forever()

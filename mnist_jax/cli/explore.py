@@ -27,6 +27,7 @@ def run(options: Options) -> None:
     from mnist_jax.storage.record import read_record
     from mnist_jax.storage.workdir import check_same_data
     from mnist_jax.studies.explore_page import write_data_page
+    from mnist_jax.system.terminal import tell
 
     config = validate(options.config)
     dataset, predictions = data.load(config.data), None
@@ -44,4 +45,4 @@ def run(options: Options) -> None:
         raise UserError(
             f"{into} cannot be written: {error.strerror or error}; give another --into"
         ) from error
-    print(f"{into}  {into.stat().st_size / 2**20:.1f} MiB")
+    tell(f"{into}  {into.stat().st_size / 2**20:.1f} MiB")

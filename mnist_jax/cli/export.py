@@ -18,7 +18,8 @@ def add_flags(parser: Parser) -> None:
 def run(options: Options) -> None:
     from mnist_jax.serving.export import export_model
     from mnist_jax.system.files import make_folder
+    from mnist_jax.system.terminal import tell
 
     into = options.into or make_folder(options.workdir / "export")
     for file in export_model(options.workdir, into, step=options.checkpoint):
-        print(f"{file}  {file.stat().st_size:,} bytes")
+        tell(f"{file}  {file.stat().st_size:,} bytes")

@@ -34,4 +34,4 @@ def join(options: Options) -> None:
         os.environ["GIT_COMMIT"] = options.git_commit
     from mnist_jax.system import distributed
 
-    distributed.start(options.coordinator, options.num_processes, options.process_id)
+    distributed.start(options.coordinator, options.num_processes, options.process_id, program=options.program)

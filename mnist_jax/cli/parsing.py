@@ -2,14 +2,18 @@
 
 import argparse
 import difflib
+import functools
 import pathlib
 import re
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable
 from typing import NoReturn
 
 from mnist_jax.system.errors import UserError
 from mnist_jax.system.files import user_path
+from mnist_jax.system.output import require_output
 
 Options = argparse.Namespace
 
@@ -18,6 +22,15 @@ _EXAMPLES = {
     "--workdir": "runs/digits",
     "--sweep": "configs/sweeps/report.py",
 }
+
+
+class _Formatter(argparse.HelpFormatter):
+    """Fills paragraphs, the exit statuses as one of their own, and keeps examples, which are indented."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        fill = functools.partial(textwrap.fill, width=width, break_on_hyphens=False)
+        paragraphs = re.split(r"\n\n|\n(?=Exit status)", text.strip())
+        return "\n\n".join(one if one.startswith(" ") else fill(one) for one in paragraphs)
 
 
 class Parser(argparse.ArgumentParser):
@@ -33,7 +46,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(
             prog=name,
             description=description,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=_Formatter,
             allow_abbrev=False,
         )
         self._takes_config = False
@@ -81,17 +94,21 @@ class Parser(argparse.ArgumentParser):
         )
 
     def parse(self, argv: list[str], options: Options) -> None:
-        """Fills `options` from the command line. `--help` prints the help and exits.
+        """Fills `options` from the command line.
+
+        `--help` prints the help and exits; `--help config.train` that of the fields of a group.
 
         Raises:
             UserError: A flag is missing, does not exist or has an impossible value.
         """
         if {"-h", "--help", "-help"} & set(argv):
-            self.print_help()
+            require_output()
+            print(self._help(next((argument for argument in argv if argument[:1] != "-"), "")), flush=True)
             sys.exit(0)
+        takes_files = any(action.nargs in ("*", "+") for action in self._actions)  # as a shell gives them
         for argument in argv:
-            if argument.encode(errors="ignore").decode() != argument:
-                raise UserError(f"{argument!r} is not a text; write it in UTF-8")
+            if not (takes_files and argument[:1] != "-") and not is_utf8(argument):
+                raise UserError(f"{argument!r} must be UTF-8; rename it, or write it in UTF-8")
         self._require(argv)
         _import_own(argv)
         if self._takes_config:
@@ -109,6 +126,18 @@ class Parser(argparse.ArgumentParser):
         """Raises UserError with what argparse says of a flag."""
         message = message.replace("the following arguments are required: ", "missing: ")
         raise UserError(re.sub(r"^argument (\S+): ", r"\1 ", message))
+
+    def _help(self, asked: str) -> str:
+        """Returns the help of the command, or of `config`, `config.GROUP` or `config.FIELD`."""
+        if not self._takes_config:
+            return self.format_help().rstrip("\n")
+        from mnist_jax.config.reference import help_text, list_fields
+
+        width = shutil.get_terminal_size().columns
+        if re.match(r"config(\.|$)", asked):
+            return help_text(asked.removeprefix("config").removeprefix("."), width)
+        about = "config fields, each a flag (--help config.train has more of train):"
+        return f"{self.format_help()}\n{textwrap.fill(about, width)}\n{list_fields(width)}"
 
     def _require(self, argv: list[str]) -> None:
         required = [action for action in self._actions if action.required and action.option_strings]
@@ -147,6 +176,15 @@ def path(text: str) -> pathlib.Path:
         return user_path(text)
     except UserError as error:
         raise argparse.ArgumentTypeError(str(error).removeprefix("a path ")) from None
+
+
+def is_utf8(text: str) -> bool:
+    """Whether a text from the command line or the file system was UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def integer(minimum: int) -> Callable[[str], int]:

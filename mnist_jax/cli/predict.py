@@ -7,7 +7,8 @@
 IMAGE is a file, a folder with all below it, a pattern, or -: standard input has an image, or a name per line.
 PNG, JPEG, TIFF, WebP and all other still images that Pillow reads, of any size; digits dark on light or light
 on dark, drawn, scanned or photographed.
-Exit status: 0 done; 1 an image could not be read, and the others were; 2 an error in the command.
+Exit status: 0 done; 1 an image could not be read, and the others were, or standard output cannot be written;
+2 an error in the command.
 """
 
 import collections
@@ -16,16 +17,17 @@ import io
 import itertools
 import json
 import os
-import signal
+import re
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from mnist_jax.cli.parsing import Options, Parser, integer
 from mnist_jax.system.errors import UserError
+from mnist_jax.system.output import printable, require_output
 
-if TYPE_CHECKING:
-    pass
+_FORMULA = re.compile(r"[=+\-@\uff1d\uff0b\uff0d\uff20]")  # how a cell begins that a spreadsheet computes
+_NUMBER = re.compile(r"[+-]?[\d.]+(e[+-]?\d+)?", re.IGNORECASE)
 
 
 class Answer(NamedTuple):
@@ -52,13 +54,11 @@ def run(options: Options) -> int:
     from mnist_jax.data.finding import describe_left_out
     from mnist_jax.serving.classifier import load_classifier
 
-    for stream in (sys.stdout, sys.stderr):  # of names that the terminal cannot show
-        cast(io.TextIOWrapper, stream).reconfigure(errors="backslashreplace")
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `head` may close what it has enough of
+    require_output()
     left_out: collections.Counter[str] = collections.Counter()
     files = iter(list(named_files(options.images, left_out)))  # a mistake shows before the model is loaded
     if left_out:
-        print(f"mnist-jax predict: files left out: {describe_left_out(left_out)}", file=sys.stderr)
+        print(printable(f"mnist-jax predict: files left out: {describe_left_out(left_out)}"), file=sys.stderr)
     classifier = load_classifier(options.workdir, step=options.checkpoint)
     broken: list[str] = []
     options.show(answers(classifier, files, options.top, broken))
@@ -80,7 +80,7 @@ def named_files(
         if is_image(given):
             yield "standard input", io.BytesIO(given)
             continue
-        lines = [os.fsdecode(line) for line in given.replace(b"\0", b"\n").split(b"\n") if line]
+        lines = [os.fsdecode(line) for line in given.split(b"\0" if b"\0" in given else b"\n") if line]
         if not lines:
             raise UserError("standard input is empty; give it an image, or the names of some")
         yield from ((path, path) for path in find(lines, left_out))
@@ -102,7 +102,7 @@ def answers(
                 read.append((name, *read_image(file, classifier)))
             except UserError as error:
                 broken.append(name)
-                print(f"mnist-jax predict: {name}: {error}", file=sys.stderr)
+                print(printable(f"mnist-jax predict: {name}: {error}"), file=sys.stderr)
         if not read:
             continue
         probabilities = classifier.probabilities(np.stack([pixels for _, pixels, _ in read]))
@@ -112,11 +112,9 @@ def answers(
 
 
 def show_table(found: Iterator[Answer]) -> None:
-    from rich.console import Console
-    from rich.table import Table
+    from mnist_jax.system.terminal import Terminal, TextTable
 
-    console = Console(highlight=False, markup=False, emoji=False)  # names are names
-    table = Table()
+    table = TextTable()
     for column in ("image", "class", "probability", "next", "ink"):
         table.add_column(column, overflow="fold", justify="right" if column == "probability" else "left")
     for answer in found:
@@ -124,7 +122,7 @@ def show_table(found: Iterator[Answer]) -> None:
         rest = ", ".join(f"{name} {chance:.3f}" for name, chance in others)
         table.add_row(answer.file, label, f"{probability:.3f}", rest, answer.ink or "")
     if table.row_count:
-        console.print(table)
+        Terminal().print(table)
 
 
 def show_csv(found: Iterator[Answer]) -> None:
@@ -134,8 +132,22 @@ def show_csv(found: Iterator[Answer]) -> None:
             ranks = range(1, len(answer.top) + 1)
             columns = (f"{what}_{rank}" for rank in ranks for what in ("label", "probability"))
             writer.writerow(["file", *columns, "ink"])
-        cells = [cell for label, probability in answer.top for cell in (label, f"{probability:.6f}")]
-        writer.writerow([answer.file, *cells, answer.ink])
+        pairs = ((text_cell(label), f"{probability:.6f}") for label, probability in answer.top)
+        writer.writerow([file_cell(answer.file), *itertools.chain(*pairs), answer.ink])
+
+
+def text_cell(text: str) -> str:
+    """A cell of CSV that a spreadsheet shows and does not compute: an apostrophe goes before a formula.
+
+    https://owasp.org/www-community/attacks/CSV_Injection
+    """
+    text = printable(text)
+    return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
+
+
+def file_cell(name: str) -> str:
+    """The same of a file, which another program may open: `=a.png` is ./=a.png."""
+    return f"./{printable(name)}" if _FORMULA.match(name) else printable(name)
 
 
 def show_json(found: Iterator[Answer]) -> None:
@@ -143,4 +155,4 @@ def show_json(found: Iterator[Answer]) -> None:
         label, probability = answer.top[0]
         top = [{"label": name, "probability": chance} for name, chance in answer.top]
         line = {"file": answer.file, "label": label, "probability": probability, "top": top}
-        print(json.dumps({**line, "ink": answer.ink}, ensure_ascii=False))
+        print(json.dumps({**line, "ink": answer.ink}))

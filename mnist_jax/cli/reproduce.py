@@ -54,12 +54,11 @@ def show_differences(differences: list[Any]) -> None:
     if not differences:
         print("code, packages and machine are those of the run")
         return
-    from rich.console import Console
-    from rich.table import Table
+    from mnist_jax.system.terminal import Terminal, TextTable
 
-    table = Table(title="what differs from the run")
+    table = TextTable("what differs from the run")
     for column in ("what", "then", "now"):
         table.add_column(column, overflow="fold")
     for difference in differences:
         table.add_row(*difference)
-    Console(highlight=False).print(table)
+    Terminal().print(table)

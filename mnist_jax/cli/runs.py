@@ -3,7 +3,7 @@
     mnist-jax runs runs/
 
 Each folder below with a run.json is a line, the newest first, with the fields in which they differ.
-Exit status: 0 done; 2 an error in the command.
+Exit status: 0 done; 1 standard output cannot be written; 2 an error in the command.
 """
 
 import datetime
@@ -15,6 +15,7 @@ from typing import Any
 
 from mnist_jax.cli.parsing import Options, Parser, one_of, path
 from mnist_jax.system.errors import UserError
+from mnist_jax.system.output import printable, require_output
 
 STATUSES = ("running", "finished", "interrupted", "killed", "failed", "damaged")
 
@@ -37,6 +38,7 @@ def add_flags(parser: Parser) -> None:
 def run(options: Options) -> None:
     from mnist_jax.studies.listing import find_runs, read_run
 
+    require_output()
     for folder in options.folders:
         if not folder.is_dir():
             raise UserError(f"{folder} is no folder; name one that has runs in it or below it")
@@ -56,7 +58,7 @@ def print_runs(runs: Sequence[Any]) -> None:
     fields = varying([run.fields for run in runs if run.fields])
     names = dict(zip(fields, short_names(fields), strict=True))
     usual = {field: commonest([run.fields[field] for run in runs if field in run.fields]) for field in fields}
-    rows = [("run", "status", "age", "accuracy", "macro F1", "commit", "differs in")]
+    table = [("run", "status", "age", "accuracy", "macro F1", "commit", "differs in")]
     for run in runs:
         different = [
             f"{names[field]}={written(run.fields[field])}"
@@ -65,7 +67,8 @@ def print_runs(runs: Sequence[Any]) -> None:
         ]
         scores = ["" if score is None else f"{score:.4f}" for score in (run.accuracy, run.macro_f1)]
         what = " ".join([*different, *([f"({run.note})"] if run.note else [])])
-        rows.append((str(run.workdir), run.status, age(run.started), *scores, run.commit or "", what))
+        table.append((str(run.workdir), run.status, age(run.started), *scores, run.commit or "", what))
+    rows = [[printable(cell) for cell in row] for row in table]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print("  ".join(map(str.ljust, row, widths)).rstrip())

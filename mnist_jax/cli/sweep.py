@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from mnist_jax.cli.parsing import Options, Parser, integer, one_of, path
 from mnist_jax.system.errors import UserError
+from mnist_jax.system.output import require_output
 
 if TYPE_CHECKING:
     from mnist_jax.config.variants import Member
@@ -63,6 +64,7 @@ def run(options: Options) -> int:
     from mnist_jax.cli.config_flag import find
     from mnist_jax.config.variants import called, flags_of, load_file, members_of
     from mnist_jax.studies.runner import run_sweep
+    from mnist_jax.system.terminal import tell
 
     file = str(find(options.sweep, "--sweep", "sweeps"))
     if options.search:
@@ -77,14 +79,16 @@ def run(options: Options) -> int:
     if options.member is not None:
         members = [chosen(members, options.member)]
     if options.list:
+        require_output()
         for member in members:
-            print(f"{member.name}: {shlex.join(flags_of(member.overrides))}")
+            tell(f"{member.name}: {shlex.join(flags_of(member.overrides))}")
         return 0
     return 0 if run_sweep(members, options.workdir, base_flags(options), options.jobs) else 1
 
 
 def search(options: Options, file: str) -> int:
     from mnist_jax.config.variants import load_file
+    from mnist_jax.system.terminal import tell
 
     try:
         from mnist_jax.studies.search import run_search
@@ -95,7 +99,7 @@ def search(options: Options, file: str) -> int:
         options.config, suggest, options.workdir, shared, jobs=options.jobs, trials=options.trials
     )
     score = f"validation {options.config.checkpoint.metric} {best.value:.4f}"
-    print(f"best  {options.workdir / best.name}  {score}")
+    tell(f"best  {options.workdir / best.name}  {score}")
     return 0
 
 

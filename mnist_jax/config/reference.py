@@ -60,25 +60,33 @@ def render_page() -> str:
     return "\n".join(blocks)
 
 
-def help_text() -> str:
-    """Returns every field as a flag with its default, its meaning and its rule, by group, for `--help`."""
-    blocks = []
-    for group, names in _groups():
-        title = f"{group}: {GROUPS[group]}" if group else GROUPS[group]
-        blocks.append("\n".join([*textwrap.wrap(title, 100), *map(_flag_help, names)]))
-    return "\n\n".join(blocks) + "\n"
+def help_text(asked: str, width: int) -> str:
+    """Returns fields as flags, each with its default, its meaning and its rule, by group, for `--help`.
 
-
-def describe_field(name: str) -> str:
-    """Returns one line about a field, by its dotted name: its meaning, default and rule.
+    Args:
+        asked: A group such as "train", a field such as "train.epochs", or "" for all.
+        width: Of a line.
 
     Raises:
-        UserError: there is no such field.
+        UserError: there is no such group or field.
     """
-    if name not in FIELDS:
-        raise UserError(unknown_field(name))
-    field = FIELDS[name]
-    return f"config.{name}: {field.help} (default {_literal(field.default)}; must be {field.rule.expects})"
+    blocks = []
+    for group, names in _groups():
+        if shown := [name for name in names if asked in ("", group, name)]:
+            title = f"{group}: {GROUPS[group]}" if group else GROUPS[group]
+            blocks.append("\n".join([*textwrap.wrap(title, width), *(_flag_help(n, width) for n in shown)]))
+    if not blocks:
+        raise UserError(unknown_field(asked))
+    return "\n\n".join(blocks)
+
+
+def list_fields(width: int) -> str:
+    """Returns the names of all fields, by group."""
+    lines = []
+    for group, names in _groups():
+        own = ", ".join(name.rpartition(".")[2] for name in names)
+        lines += textwrap.wrap(f"  {group:12}{own}", width, subsequent_indent=" " * 14)
+    return "\n".join(lines)
 
 
 def _groups() -> Iterator[tuple[str, list[str]]]:
@@ -93,9 +101,9 @@ def _row(name: str) -> str:
     return f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |"
 
 
-def _flag_help(name: str) -> str:
+def _flag_help(name: str, width: int) -> str:
     field = FIELDS[name]
-    about = textwrap.wrap(f"{field.help}; must be {field.rule.expects}", 92)
+    about = textwrap.wrap(f"{field.help}; must be {field.rule.expects}", width - 8)
     return "\n".join([f"  --config.{name}={_literal(field.default)}", *(f"        {line}" for line in about)])
 
 

@@ -5,6 +5,8 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from mnist_jax.system.output import printable
+
 _WIDTH, _HEIGHT = 460, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 12, 12, 44
 _TICKS = 5
@@ -61,7 +63,7 @@ def line_chart(title: str, x: Axis, y: Axis, lines: Sequence[Line]) -> str:
     drawn = [_frame(x, y)]
     for line in lines:
         path = _path(x, y, line.x, line.y)
-        name = html.escape(line.name)
+        name = _text(line.name)
         drawn.append(f'<path class="line c{line.colour}" d="{path}"><title>{name}</title></path>')
         if len(line.x) == 1:
             at = f'cx="{_x(x, line.x[0]):.1f}" cy="{_y(y, line.y[0]):.1f}"'
@@ -76,17 +78,21 @@ def bar_chart(title: str, x: Axis, y: Axis, bars: Sequence[tuple[float, float, f
         left, right, top = _x(x, start), _x(x, stop), _y(y, height)
         drawn.append(
             f'<rect class="bar" x="{left + 1:.1f}" y="{top:.1f}" width="{right - left - 2:.1f}" '
-            f'height="{_y(y, y.low) - top:.1f}"><title>{html.escape(text)}</title></rect>'
+            f'height="{_y(y, y.low) - top:.1f}"><title>{_text(text)}</title></rect>'
         )
     drawn.append(f'<path class="diagonal" d="{_path(x, y, (x.low, x.high), (x.low, x.high))}"/>')
     return _svg(title, drawn)
 
 
 def _svg(title: str, drawn: Sequence[str]) -> str:
-    label = html.escape(title, quote=True)
+    label = _text(title)
     return (
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{label}">' + "".join(drawn) + "</svg>"
     )
+
+
+def _text(text: str) -> str:
+    return html.escape(printable(text))
 
 
 def _frame(x: Axis, y: Axis) -> str:
@@ -102,9 +108,9 @@ def _frame(x: Axis, y: Axis) -> str:
         parts.append(f'<text x="{_LEFT - 6}" y="{at + 4:.1f}" text-anchor="end">{value:.4g}</text>')
     parts.append(f'<path class="axis" d="M{_LEFT} {_TOP}V{bottom}H{right}"/>')
     middle = (_LEFT + right) / 2
-    parts.append(f'<text x="{middle}" y="{_HEIGHT - 6}" text-anchor="middle">{html.escape(x.label)}</text>')
+    parts.append(f'<text x="{middle}" y="{_HEIGHT - 6}" text-anchor="middle">{_text(x.label)}</text>')
     turned = f'transform="translate(13 {(_TOP + bottom) / 2}) rotate(-90)"'
-    parts.append(f'<text {turned} text-anchor="middle">{html.escape(y.label)}</text>')
+    parts.append(f'<text {turned} text-anchor="middle">{_text(y.label)}</text>')
     return "".join(parts)
 
 

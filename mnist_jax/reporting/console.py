@@ -5,10 +5,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from mnist_jax.storage.history import Row
-from mnist_jax.system.terminal import Terminal, tell, warn
+from mnist_jax.system.terminal import Terminal, TextTable, tell, warn
 from mnist_jax.training.plan import Plan
 
 
@@ -55,12 +54,12 @@ class Console:
 
     def say(self, text: str) -> None:
         """A line of text, above the bar where there is one."""
-        self._out.print(text, markup=False)
+        self._out.say(text)
 
 
 def print_scores(title: str, scores: Mapping[str, Any]) -> None:
     """The metrics of a split as a table, with 95% intervals where there are any."""
-    table = Table(title=title)
+    table = TextTable(title)
     table.add_column("metric")
     table.add_column("value", justify="right")
     table.add_column("95% interval")
@@ -91,17 +90,19 @@ def print_result(record: Mapping[str, Any], workdir: pathlib.Path, wandb_place: 
     tell(
         f"best step {record['best']['step']} of {record['steps']}, "
         f"{record['train_seconds']:.1f} s of training, {record['wall_seconds']:.1f} s in all"
-        f"{_speed(record)}\n"
-        f"report       {workdir / 'report.html'}\n"
-        f"record       {workdir / 'run.json'}\n"
-        f"history      {workdir / 'metrics.jsonl'}\n"
-        f"checkpoints  {workdir / 'checkpoints'}" + (f"\nW&B          {wandb_place}" if wandb_place else "")
+        f"{_speed(record)}"
     )
+    tell(f"report       {workdir / 'report.html'}")
+    tell(f"record       {workdir / 'run.json'}")
+    tell(f"history      {workdir / 'metrics.jsonl'}")
+    tell(f"checkpoints  {workdir / 'checkpoints'}")
+    if wandb_place:
+        tell(f"W&B          {wandb_place}")
 
 
 def _print_members(members: Sequence[Mapping[str, Any]], best: Mapping[str, Any]) -> None:
     """The members of a population as a table, each at its best step by validation."""
-    table = Table(title="members")
+    table = TextTable("members")
     for name in ("member", f"validation {best['metric']}", "test accuracy", "test macro F1", "best step"):
         table.add_column(name, justify="left" if name == "member" else "right")
     for member in members:

@@ -3,6 +3,7 @@
 import functools
 import json
 import pathlib
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -11,12 +12,14 @@ import jax.export
 import jax.numpy as jnp
 import numpy as np
 import safetensors.numpy
+from markupsafe import Markup
 
 from mnist_jax.config.identity import shareable
 from mnist_jax.reporting.templates import load_template
 from mnist_jax.serving.classifier import Trained, load_trained
 from mnist_jax.system.errors import UserError
 from mnist_jax.system.files import read_regular, write_whole
+from mnist_jax.system.output import printable
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
@@ -37,7 +40,7 @@ def export_model(
         "model.stablehlo": program(functools.partial(trained.classify, trained.model), trained.image_shape),
         "model.safetensors": weights(trained),
         "config.json": (json.dumps(about, indent=2, allow_nan=False) + "\n").encode(),
-        "README.md": _card(about).encode(),
+        "README.md": model_card(about).encode(),
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -119,12 +122,24 @@ def _best(record: Mapping[str, Any]) -> int | None:
     return record["best"]["step"] if record["status"] == "finished" else None
 
 
-def _card(about: Mapping[str, Any]) -> str:
+def model_card(about: Mapping[str, Any]) -> str:
+    """README.md of what `describe_model` says."""
     filters: dict[str, Callable[..., str]] = {
         "percent": lambda value: "undefined" if value is None else f"{100 * value:.2f}%",
         "decimal": lambda value: "undefined" if value is None else f"{value:.5f}",
-        "cell": lambda text: str(text).replace("|", "\\|").replace("\n", " "),
-        "json": functools.partial(json.dumps, ensure_ascii=False),
+        "code": lambda text: Markup(_code_span(printable(str(text)))),
+        "json": lambda value: Markup(printable(json.dumps(value, ensure_ascii=False))),
     }
-    template = load_template("model_card.md.jinja", autoescape=False, filters=filters)  # it is Markdown
-    return template.render(about)
+    return load_template("model_card.md.jinja", escape=_markdown, filters=filters).render(about)
+
+
+def _markdown(text: str) -> str:
+    """Text that Markdown shows as it is."""
+    return re.sub(r"[\\`*_\[\]<>|#~&!$]", r"\\\g<0>", text)
+
+
+def _code_span(text: str) -> str:
+    """Text as code in a table of Markdown, between more backticks than it has in a row."""
+    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
+    space = " " if "`" in text else ""
+    return f"{fence}{space}{text}{space}{fence}".replace("|", "\\|")

@@ -449,7 +449,12 @@ def now() -> str:
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON has it: arrays and tuples are lists, numbers that are not finite are null."""
+    """A value as JSON has it: arrays and tuples are lists, numbers that are not finite are null.
+
+    In a text, bytes that are not UTF-8 are escaped.
+    """
+    if isinstance(value, str):
+        return value.encode(errors="backslashreplace").decode()
     if isinstance(value, dict):
         return {str(key): plain(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from rich.progress import BarColumn, Progress, TextColumn
 
 from mnist_jax.studies.jobs import Task, TaskOutcome
+from mnist_jax.system.output import printable
 from mnist_jax.system.terminal import Terminal
 
 
@@ -18,7 +19,7 @@ class SweepProgress:
         self._running: dict[str, Task] = {}
         self._started = clock()
         self._bar = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=None),
             TextColumn("{task.percentage:>3.0f}%"),
             TextColumn("{task.fields[left]}"),
@@ -45,7 +46,7 @@ class SweepProgress:
         self._running = dict(tasks)
         if not self._bar.disable:
             done = self._done()
-            names = ", ".join(tasks) or "ending"
+            names = printable(", ".join(tasks)) or "ending"
             self._bar.update(self._task, completed=done, description=names, left=self.time_left(done))
 
     def ended(self, name: str, outcome: TaskOutcome) -> None:
@@ -63,7 +64,7 @@ class SweepProgress:
 
     def say(self, text: str) -> None:
         """A line of text, above the bar where there is one."""
-        self._out.print(text, markup=False)
+        self._out.say(text)
 
     def _done(self) -> float:
         """How many members are done, with the parts of those that run."""

@@ -7,13 +7,18 @@ checkpoints, goes nowhere. https://docs.jax.dev/en/latest/multi_process.html
 # JAX is imported where it is needed, so that a command without others starts as fast as without this module.
 
 import contextlib
+import ctypes
 import importlib.util
 import os
 import pathlib
+import signal
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Iterator
 
+from mnist_jax.system import output
 from mnist_jax.system.errors import PeerLost, UserError
 
 _SILENT_SECONDS = 60  # after which a process that does not answer is taken for dead
@@ -22,15 +27,22 @@ _SIGNS_OF_LOSS = ("Gloo", "NCCL", "UNAVAILABLE", "ABORTED", "coordination servic
 _HOSTS = "TPU_WORKER_HOSTNAMES"  # on Cloud TPU and GKE, with a comma between
 
 
+_ABORT = b"JAX distributed service detected fatal errors"  # in what its client prints
+_GRACE_SECONDS = 3  # in which the program may have met the loss itself, and records it
+
 _count, _index = 1, 0
 
 
-def start(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
+def start(
+    coordinator: str | None, num_processes: int | None, process_id: int | None, *, program: str
+) -> None:
     """Joins the other processes of the job, where there are any; call it before any computation.
 
     Without arguments, Slurm, Open MPI and GKE are asked, and on a TPU its cloud; a process of its own is left
     alone.
-    Raises UserError: some but not all of the arguments, or the others cannot be reached.
+
+    program: whose name is before the line of a process that loses another.
+    Raises UserError: some but not all of the arguments. PeerLost: the others cannot be reached.
     """
     given = (coordinator, num_processes, process_id)
     if any(one is not None for one in given) and any(one is None for one in given):
@@ -41,6 +53,7 @@ def start(coordinator: str | None, num_processes: int | None, process_id: int | 
     import jax
 
     jax.config.update("jax_enable_preemption_service", False)  # `Interrupts` listens
+    _abort_in_one_line(program)
     try:
         jax.distributed.initialize(
             coordinator,
@@ -53,7 +66,7 @@ def start(coordinator: str | None, num_processes: int | None, process_id: int | 
         if not expected and not isinstance(error, RuntimeError):
             return  # a TPU of one host, in Colab say, where no cloud tells JAX of others
         text = " ".join(str(error).split())
-        raise UserError(f"the other processes of this job cannot be reached: {text}") from error
+        raise PeerLost(f"the other processes of this job cannot be reached: {text}") from error
     global _count, _index
     _count, _index = jax.process_count(), jax.process_index()
     if not is_first():
@@ -111,10 +124,42 @@ def told_of_losses() -> Iterator[None]:
     except (jax.errors.JaxRuntimeError, ValueError) as error:  # JAX takes either
         if count() == 1 or not any(sign in str(error) for sign in _SIGNS_OF_LOSS):
             raise
-        raise PeerLost(
-            f"process {_index} of {count()}: another process of this job ended or cannot be "
-            "reached; start the job again, and it goes on from its last checkpoint"
-        ) from error
+        raise PeerLost(_loss()) from error
+
+
+def _loss() -> str:
+    if count() == 1:  # they have not met
+        return "the other processes of this job cannot be reached; start all, with the same --coordinator"
+    return (
+        f"process {_index} of {count()}: another process of this job ended or cannot be reached; start the "
+        "job again, and it goes on from its last checkpoint"
+    )
+
+
+def _abort_in_one_line(program: str) -> None:
+    """Where JAX's client takes another process for dead, this process ends with one line and status 1.
+
+    The client prints a C++ stack and aborts, in a thread of its own; its callback for Python fails on its
+    argument in jaxlib 0.10. So what C++ prints goes through a pipe, whose reader ends the process, while the
+    signal's handler, `sleep`, holds the abort for as many seconds as the number of SIGABRT, 6.
+    """
+    own = os.dup(2)
+    reading, writing = os.pipe()
+    os.dup2(writing, 2)
+    sys.stderr = output.stream(own, sys.stderr)  # type: ignore[arg-type]  # it is Python's own
+    libc = ctypes.CDLL(None)
+    libc.signal(signal.SIGABRT, ctypes.cast(libc.sleep, ctypes.c_void_p))
+    threading.Thread(target=_pass_on, args=(reading, own, program), daemon=True).start()
+
+
+def _pass_on(reading: int, own: int, program: str) -> None:
+    while printed := os.read(reading, 1 << 16):
+        if _ABORT in printed:
+            time.sleep(_GRACE_SECONDS)
+            print(f"{program}: {_loss()}", file=sys.stderr, flush=True)
+            os._exit(1)
+        with contextlib.suppress(OSError):
+            os.write(own, printed)
 
 
 def _has_tpu() -> bool:

@@ -1,9 +1,6 @@
 """SIGINT, SIGTERM, SIGHUP: end at once while nothing is at stake, else when the step in flight is saved."""
 
-import contextlib
-import os
 import signal
-import stat
 import threading
 import time
 from types import FrameType
@@ -66,8 +63,6 @@ class Interrupts:
         now = time.monotonic()
         if signum == self.requested and now - self._requested_at < _ONE_REQUEST_SECONDS:
             return
-        if signum == signal.SIGHUP:
-            _leave_terminal()
         first, self.requested, self._requested_at = self.requested is None, signum, now
         if not (self.deferred and first):
             self.check()
@@ -75,11 +70,3 @@ class Interrupts:
 
 def _ignored_hangup(signum: int) -> bool:
     return signum == signal.SIGHUP and signal.getsignal(signum) == signal.SIG_IGN
-
-
-def _leave_terminal() -> None:
-    """What would be said on a terminal, which is closed now, goes nowhere from now on: it would fail."""
-    for output in (1, 2):
-        with contextlib.suppress(OSError):
-            if stat.S_ISCHR(os.fstat(output).st_mode) and not os.isatty(output):  # one that is open still is
-                os.dup2(os.open(os.devnull, os.O_WRONLY), output)

@@ -1,34 +1,53 @@
 """The terminal: lines for the person at it, and nothing of what libraries say to themselves."""
 
+import contextlib
 import logging
 import os
 import sys
 import warnings
+from typing import Any
 
 from absl import logging as absl_logging
 from rich.console import Console as RichConsole
+from rich.table import Table
 
 from mnist_jax.system import distributed
+from mnist_jax.system.output import printable
 
 
 class Terminal(RichConsole):
-    """Standard output that may be closed by its reader, `head` say, without stopping the run.
+    """Standard output. What it does not take, since it is full or its reader is gone, is dropped.
 
     Where it is no terminal, tables are as wide as they have to be.
     """
 
     def __init__(self) -> None:
-        super().__init__(highlight=False, soft_wrap=True)
+        super().__init__(highlight=False, markup=False, emoji=False, soft_wrap=True)
         if not self.is_terminal and "COLUMNS" not in os.environ:
             self.width = 10_000
 
-    def on_broken_pipe(self) -> None:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    def print(self, *objects: Any, **options: Any) -> None:
+        with contextlib.suppress(OSError, UnicodeError):
+            super().print(*objects, **options)
+
+    def say(self, text: str) -> None:
+        """Prints a line of text, whatever is in it."""
+        self.print(printable(text))
+
+
+class TextTable(Table):
+    """A table whose title and cells show themselves, whatever is in them."""
+
+    def __init__(self, title: str | None = None, **options: Any):
+        super().__init__(title=title and printable(title), **options)
+
+    def add_row(self, *cells: Any, **options: Any) -> None:
+        super().add_row(*(printable(cell) for cell in cells), **options)
 
 
 def tell(text: str) -> None:
     """A line for the person at the terminal."""
-    Terminal().print(text, markup=False)
+    Terminal().say(text)
 
 
 def warn(text: str) -> None:
@@ -36,7 +55,8 @@ def warn(text: str) -> None:
     first tells it.
     """
     if distributed.is_first():
-        print(text, file=sys.stderr)
+        with contextlib.suppress(OSError, UnicodeError):
+            print(printable(text), file=sys.stderr)
 
 
 def quiet_libraries() -> None:

@@ -15,9 +15,10 @@ def test_help_lists_every_command_with_the_first_line_of_its_module(capsys):
     assert commands.main(["--help"]) == 0
     listed = capsys.readouterr().out
     for name, summary in commands.COMMANDS.items():
-        assert f"  {name} " in listed
+        assert f"\n  {name} " in listed
         assert importlib.import_module(f"mnist_jax.cli.{name}").__doc__.splitlines()[0] == summary
-        assert summary in listed
+        assert summary in " ".join(listed.split())
+    assert max(map(len, listed.splitlines())) <= 80
 
 
 @pytest.mark.parametrize("name", commands.COMMANDS)
@@ -31,6 +32,18 @@ def test_the_help_of_a_command_has_usage_flags_exit_statuses_and_an_example(name
     assert "Exit status: 0" in " ".join(told.split())
     assert "2 an error in the command" in " ".join(told.split())
     assert "--verbosity" in told
+    assert max(map(len, told.splitlines())) <= 80
+
+
+def test_the_help_of_a_group_of_fields(capsys):
+    for arguments in (["train", "--help", "config.schedule"], ["explore", "--help", "config.schedule"]):
+        with pytest.raises(SystemExit):
+            commands.main(arguments)
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[0].startswith("schedule: ")
+        assert all(line.startswith("  --config.schedule.") for line in lines[1:] if line[2] == "-")
+    assert commands.main(["train", "--help", "config.schedul"]) == 2
+    assert capsys.readouterr().err.startswith("mnist-jax train: config.schedul does not exist; ")
 
 
 @pytest.mark.parametrize(

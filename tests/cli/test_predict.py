@@ -3,14 +3,17 @@
 import csv
 import io
 import json
+import os
 import subprocess
+import sys
 
 import numpy as np
 import pytest
 import sklearn.datasets
-from conftest import run_command
+from conftest import ROOT, run_command
 from PIL import Image
 
+from mnist_jax.cli.predict import text_cell
 from mnist_jax.serving.classifier import load_classifier
 from mnist_jax.serving.pictures import fit_image
 
@@ -79,6 +82,50 @@ def test_names_are_shown_as_they_are(tiny_run, images, tmp_path):
     done = predict(tiny_run, *names, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert all(name in done.stdout for name in names)
+
+
+def test_a_name_of_any_bytes_is_shown_in_each_form(tiny_run, images, tmp_path):
+    names = [b"=cmd|x.png", b"-1.png", b"a\x1b[31m\n.png", b"\xff.png", "\u00fc.png".encode()]
+    for name in names:
+        (tmp_path / os.fsdecode(name)).write_bytes(sorted(images.iterdir())[0].read_bytes())
+    ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    options = {"cwd": tmp_path, "env": ascii_only, "given": b"\0".join(names)}
+    shown = ["=cmd|x.png", "-1.png", "a\\x1b[31m\\n.png", "\\udcff.png", "\\xfc.png"]
+    done = predict(tiny_run, "-", **options)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert all(f"| {name} " in done.stdout for name in shown)
+    done = predict(tiny_run, "--json", "-", **options)
+    assert [os.fsencode(json.loads(line)["file"]) for line in done.stdout.splitlines()] == names
+    done = predict(tiny_run, "--csv", "-", **options)
+    assert [row["file"] for row in csv.DictReader(io.StringIO(done.stdout))] == [
+        "./=cmd|x.png", "./-1.png", *shown[2:]
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "cell"),
+    [
+        ("=1+1", "'=1+1"),
+        ("@SUM(A1)", "'@SUM(A1)"),
+        ("-cat", "'-cat"),
+        ("\uff1d1+1", "'\uff1d1+1"),
+        ("\t=1", "\\t=1"),
+        ("-1", "-1"),
+        ("+1.5e3", "+1.5e3"),
+        ("a=1", "a=1"),
+        ("", ""),
+    ],
+)
+def test_a_class_is_no_formula_in_a_spreadsheet(text, cell):
+    assert text_cell(text) == cell
+
+
+def test_a_result_that_cannot_be_written_is_an_error(tiny_run, images):
+    program = [sys.executable, "-m", "mnist_jax", "predict", f"--workdir={tiny_run}", str(images)]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(program, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1
+    assert done.stderr == "mnist-jax predict: standard output cannot be written: No space left on device\n"
 
 
 def test_a_broken_file_is_told_and_the_rest_go_on(tiny_run, images, tmp_path):

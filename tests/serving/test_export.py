@@ -9,6 +9,7 @@ import sys
 
 import jax
 import jax.export
+import markdown_it
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -17,8 +18,9 @@ from conftest import TINY, run_command, run_main
 from rounding import assert_rounding_alone, disturbed
 
 from mnist_jax.serving.classifier import load_classifier, load_trained
-from mnist_jax.serving.export import PLATFORMS, export_model
+from mnist_jax.serving.export import PLATFORMS, export_model, model_card
 from mnist_jax.system.errors import UserError
+from mnist_jax.system.output import printable
 
 pytestmark = pytest.mark.whole
 
@@ -129,6 +131,25 @@ def test_the_card_and_config_say_how_it_was_made_and_how_good_it_is(exported):
         assert text in body
     for row in test["per_class"]:
         assert re.search(rf"^\| {row['class']} \| {row['support']} \|", body, re.MULTILINE)
+
+
+def test_names_in_the_card_are_only_text(exported):
+    """Read by other programs' parsers of YAML and Markdown."""
+    hostile = "![x](http://a/) <img src=x> `|`` *b* \\ $x$\n---\n# y\x1b\u202e \u00fc: \"'"
+    about = json.loads((exported[1] / "config.json").read_text())
+    about["data"]["name"] = about["classes"][0] = about["test"]["per_class"][0]["class"] = hostile
+    about["data"]["splits"]["test"]["expression"] = about["code"]["commit"] = hostile
+    _, front, body = model_card(about).split("---\n", 2)
+    (result,) = yaml.safe_load(front)["model-index"][0]["results"]
+    assert printable(result["dataset"]["name"]) == printable(hostile)
+    tokens = markdown_it.MarkdownIt("commonmark").enable("table").parse(body)
+    assert [token.tag for token in tokens if token.type == "heading_open"] == ["h1", *["h2"] * 6]
+    inline = [token.children for token in tokens if token.type == "inline"]
+    kinds = {part.type for parts in inline for part in parts}
+    assert kinds == {"text", "softbreak", "code_inline"}
+    shown = ["".join(part.content for part in parts) for parts in inline]
+    assert printable(hostile) in shown  # the cell of its class
+    assert sum(text.count(printable(hostile)) for text in shown) == 8
 
 
 def test_a_checkpoint_that_was_not_evaluated_says_so_until_it_is(tmp_path):

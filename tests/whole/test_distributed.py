@@ -3,15 +3,17 @@
 import json
 import os
 import random
+import re
 import signal
 import socket
 import subprocess
 import sys
 import time
 
+import launcher
 import pytest
 from conftest import ROOT, TINY, run_main, start_main
-from whole_runs import with_devices
+from whole_runs import wait_for_step, with_devices
 
 from mnist_jax.system import distributed
 from mnist_jax.system.errors import UserError
@@ -19,6 +21,9 @@ from mnist_jax.system.errors import UserError
 pytestmark = pytest.mark.whole
 
 LONGER = (*TINY, "--config.train.epochs=4")
+LOST = re.compile(
+    r"main\.py: process [01] of 2: another process of this job ended or cannot be reached; .*\n"
+)
 
 
 def free_port() -> int:
@@ -111,14 +116,38 @@ def test_a_process_that_dies_ends_the_job_which_goes_on_when_started_again(toget
     survivor = processes[1 - victim]
     _, err = survivor.communicate(timeout=90)
     assert time.monotonic() - killed < 80  # it is seconds, unless JAX has to wait for a sign of life
-    assert survivor.returncode not in (0, 2)
-    assert "another process of this job ended" in err or "another task died" in err
+    assert survivor.returncode == 1
+    assert LOST.fullmatch(err)
     processes[victim].communicate()
 
     statuses, outputs = end(start_two(*flags))
     assert statuses == [0, 0], outputs
     assert record_of(tmp_path)["resumes"] == 1
     assert record_of(tmp_path)["params_sha256"] == record_of(together[0])["params_sha256"]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_process_that_hangs_ends_the_job_with_one_line_each(tmp_path, victim):
+    program = (
+        "import runpy, sys\nfrom mnist_jax.system import distributed\ndistributed._SILENT_SECONDS = 10\n"
+        "sys.argv[0] = 'main.py'\nrunpy.run_path('main.py', run_name='__main__')"
+    )
+    flags = (*LONGER, "--config.train.epochs=2000", f"--workdir={tmp_path}")
+    job = (f"--coordinator=127.0.0.1:{free_port()}", "--num_processes=2")
+    env = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}  # JAX set it
+    processes = [
+        launcher.start_anew([sys.executable, "-c", program, *flags, *job, f"--process_id={place}"], env=env)
+        for place in range(2)
+    ]
+    wait_for_step(processes[0], tmp_path, 20)
+    processes[victim].send_signal(signal.SIGSTOP)
+    _, err = processes[1 - victim].communicate(timeout=90)
+    processes[victim].send_signal(signal.SIGCONT)
+    _, its = processes[victim].communicate(timeout=90)
+    assert [process.returncode for process in processes] == [1, 1]
+    assert LOST.fullmatch(err)
+    assert LOST.fullmatch(its)
 
 
 def test_a_signal_to_one_stops_all_at_the_same_step(together, tmp_path):
@@ -167,7 +196,7 @@ def test_on_a_tpu_jax_is_asked_whether_there_are_others(monkeypatch, error):
 
     monkeypatch.setattr(distributed, "_has_tpu", lambda: True)
     monkeypatch.setattr("jax.distributed.initialize", initialize)
-    distributed.start(None, None, None)
+    distributed.start(None, None, None, program="main.py")
     assert asked == [(None, None, None)]
     assert (distributed.count(), distributed.is_first()) == (1, True)
 
@@ -179,12 +208,12 @@ def test_others_of_a_tpu_slice_that_do_not_come(monkeypatch):
     monkeypatch.setattr(distributed, "_has_tpu", lambda: True)
     monkeypatch.setattr("jax.distributed.initialize", initialize)
     with pytest.raises(UserError, match=r"the other processes .* cannot be reached: deadline exceeded"):
-        distributed.start(None, None, None)
+        distributed.start(None, None, None, program="main.py")
 
 
 def test_flags_that_belong_together():
     with pytest.raises(UserError, match="belong together"):
-        distributed.start("127.0.0.1:1", None, 0)
+        distributed.start("127.0.0.1:1", None, 0, program="main.py")
 
 
 @pytest.mark.long

@@ -422,6 +422,25 @@ def test_a_reader_that_goes_away_does_not_stop_the_run(finished, tmp_path):
     assert read(tmp_path)["params_sha256"] == read(finished[0])["params_sha256"]
 
 
+@pytest.mark.parametrize("redirect", [">&- 2>&-", ">/dev/full 2>&1"])
+def test_output_that_cannot_be_written_does_not_stop_the_run(finished, tmp_path, redirect):
+    program = [sys.executable, *command(*TINY, f"--workdir={tmp_path}")[1:]]
+    assert subprocess.run(["sh", "-c", f'"$@" {redirect}', "sh", *program], cwd=ROOT).returncode == 0
+    assert read(tmp_path)["params_sha256"] == read(finished[0])["params_sha256"]
+
+
+def test_a_terminal_that_closes_under_a_run_that_ignores_it_does_not_stop_the_run(finished, tmp_path):
+    child, terminal = pty.fork()
+    if child == 0:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as `nohup` does
+        os.chdir(ROOT)
+        os.execv(sys.executable, command(*TINY, f"--workdir={tmp_path}"))
+    os.read(terminal, 1)
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert read(tmp_path)["params_sha256"] == read(finished[0])["params_sha256"]
+
+
 def test_the_full_digits_run_is_accurate(tmp_path):
     config = digits.get_config()
     config.wandb.mode = "disabled"

@@ -1,20 +1,35 @@
 """The templates of pages and cards, which lie beside the code."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jinja2
 
+from mnist_jax.system.output import printable
+
 
 def load_template(
-    name: str, *, autoescape: bool = True, filters: dict[str, Callable[..., str]] | None = None
+    name: str,
+    *,
+    escape: Callable[[str], str] | None = None,
+    filters: dict[str, Callable[..., str]] | None = None,
 ) -> jinja2.Template:
     """A template of this package; a name in it that is not given raises when it is rendered.
 
-    autoescape: names and values cannot become markup; False where the text is not HTML.
+    Names and values cannot become markup, control characters or bytes that are not UTF-8.
+
+    escape: of a value, where the text is not HTML.
     """
+
+    def written(value: Any) -> Any:
+        if hasattr(value, "__html__"):  # it is markup
+            return value
+        return escape(printable(str(value))) if escape else printable(str(value))
+
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader(__name__, "."),
-        autoescape=autoescape,
+        autoescape=escape is None,
+        finalize=written,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
