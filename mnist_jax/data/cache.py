@@ -31,6 +31,18 @@ def datasets_folder(config: ml_collections.FrozenConfigDict) -> pathlib.Path:
     return user_path(config.cache_dir or user_cache_dir()) / "datasets"
 
 
+def stamp(path: str | pathlib.Path) -> tuple[int, tuple[int, ...]]:
+    """Size in bytes, and what another file in its place would change; -1 for a file that is not there.
+
+    The time of the last change alone stays where files of one age change places, as unpacking leaves them.
+    """
+    try:
+        stat = os.stat(path)
+    except OSError:
+        return -1, ()
+    return stat.st_size, (stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
+
+
 def load_or_build(folder: pathlib.Path, build: Callable[[pathlib.Path], None]) -> tuple[Arrays, str]:
     """The arrays kept in `folder`, and the sha256 of their content.
 

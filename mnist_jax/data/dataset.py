@@ -150,7 +150,11 @@ def _ranges(role: str, expression: str, source: Source) -> list[tuple[str, int, 
             "slices are written train[:-5000] or train[:90%]"
         ) from error
     if not any(stop > start for _, start, stop in ranges):
-        raise UserError(f"config.data.{role} is {expression!r}, which holds no example of {source.name}")
+        available = ", ".join(f"{name} ({n:,} examples)" for name, n in source.lengths.items())
+        raise UserError(
+            f"config.data.{role} must have an example of {source.name} (got {expression!r}); "
+            f"take a larger share, or add some: it has {available}"
+        )
     return ranges
 
 

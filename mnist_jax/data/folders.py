@@ -19,7 +19,7 @@ import ml_collections
 import numpy as np
 
 from mnist_jax.data.broken import broken_files, refuse_broken
-from mnist_jax.data.cache import Arrays, datasets_folder, load_or_build
+from mnist_jax.data.cache import Arrays, datasets_folder, load_or_build, stamp
 from mnist_jax.data.classes import classes_of
 from mnist_jax.data.decoding import decode_all
 from mnist_jax.data.finding import describe_left_out
@@ -32,12 +32,12 @@ from mnist_jax.system.files import user_path
 
 
 class Example(NamedTuple):
-    """name: of the file, below the set's folder. label: its class. size: bytes. changed: nanoseconds."""
+    """name: of the file, below the set's folder. label: its class. size, changed: see `cache.stamp`."""
 
     name: str
     label: int
     size: int
-    changed: int
+    changed: tuple[int, ...]
 
 
 def image_folder(config: ml_collections.FrozenConfigDict) -> Source:
@@ -53,7 +53,7 @@ def image_folder(config: ml_collections.FrozenConfigDict) -> Source:
     layout = find_layout(root, config)
     used = layout.used
     start = os.path.join(root, "")
-    stamps = {name: _stamp(start + name) for split in used.values() for name in split.names}
+    stamps = {name: stamp(start + name) for split in used.values() for name in split.names}
     kept = str(datasets_folder(config) / "folder" / root.name)
     listed = functools.cache(
         lambda: pathlib.Path(f"{kept}-{_sha256((str(root), sorted(stamps.items())))[:16]}-broken.json")
@@ -133,15 +133,6 @@ def stratified(files: Sequence[Sequence[str]], classes: Sequence[str]) -> list[t
 
 def _digest(name: str) -> bytes:
     return hashlib.sha256(os.fsencode(name)).digest()
-
-
-def _stamp(path: str) -> tuple[int, int]:
-    """Size in bytes and time of the last change; -1 for a file that is not there."""
-    try:
-        stat = os.stat(path)
-    except OSError:
-        return -1, -1
-    return stat.st_size, stat.st_mtime_ns
 
 
 def _root(name: str) -> pathlib.Path:

@@ -17,7 +17,7 @@ import filelock
 import ml_collections
 import numpy as np
 
-from mnist_jax.data.cache import Arrays, datasets_folder, load_or_build
+from mnist_jax.data.cache import Arrays, datasets_folder, load_or_build, stamp
 from mnist_jax.data.decoding import decode_all
 from mnist_jax.data.downloads import check_reachable, manual_folder
 from mnist_jax.data.sources import Source
@@ -43,8 +43,7 @@ def tfds_set(config: ml_collections.FrozenConfigDict) -> Source:
 
     def read(split: str) -> tuple[Arrays, str]:
         try:
-            files = [pathlib.Path(path).stat() for path in info.splits[split].filepaths]
-            made_from = repr([config.image_size, *((file.st_size, file.st_mtime_ns) for file in files)])
+            made_from = repr([config.image_size, *map(stamp, info.splits[split].filepaths)])
             return load_or_build(
                 cache / info.full_name / f"{split}-{hashlib.sha256(made_from.encode()).hexdigest()[:16]}",
                 lambda folder: _decode(builder, split, config.image_size, folder),

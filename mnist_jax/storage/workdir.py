@@ -1,6 +1,7 @@
 """The folder of one run: whose it is, whether it may go on there, and that nobody else writes to it."""
 
 import contextlib
+import errno
 import fcntl
 import os
 import pathlib
@@ -19,6 +20,7 @@ from mnist_jax.system.layout import FOLDERS, is_reserved
 from mnist_jax.system.terminal import warn
 
 _LOCK = ".lock"
+_NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP}  # of some network drives
 _SECONDS = 1.0  # that a start tries, because `is_held` has the lock for a moment
 _LINKS_OF_WANDB = ("latest-run", "debug.log", "debug-internal.log")  # which its client replaces
 
@@ -44,9 +46,8 @@ def locked(workdir: pathlib.Path) -> Iterator[None]:
             f"another run is at work in {workdir}; wait for it, or give another --workdir"
         ) from error
     except OSError as error:
-        raise UserError(
-            f"--workdir={workdir} cannot be written: {error.strerror or error}; give another"
-        ) from error
+        what = "cannot be locked" if error.errno in _NO_LOCKS else "cannot be written"
+        raise UserError(f"--workdir={workdir} {what}: {error.strerror or error}; give another") from error
     try:
         yield
     finally:

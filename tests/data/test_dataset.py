@@ -102,7 +102,7 @@ def test_splits_are_slices_in_order():
         ({"test": "train[1700:9999]"}, "config.data.test is 'train[1700:9999]': no such split"),
         ({"test": "train["}, "config.data.test is 'train['"),
         ({"test": ""}, "config.data.test is '': no such split of digits/1.0.0"),  # has no folders to follow
-        ({"test": "train[7:7]"}, "holds no example"),
+        ({"test": "train[7:7]"}, "must have an example of"),
         ({"test": "all[:5]"}, "config.data.test is 'all[:5]': no such split"),
         ({"test": "train[:1shard]"}, "config.data.test is 'train[:1shard]': no such split"),
         (

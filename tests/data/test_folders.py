@@ -104,6 +104,24 @@ def test_the_order_is_that_of_the_names_wherever_the_folder_lies(root, tmp_path)
     np.testing.assert_array_equal(first.train.images, second.train.images)
 
 
+def test_files_of_one_size_and_age_that_change_places_are_read_anew(tmp_path):
+    """As unpacking an archive can leave them."""
+    for number, name in enumerate(("dark", "light")):
+        for k in range(10):
+            for split in ("train", "test"):
+                write(tmp_path / "pets" / split / name / f"{k}.bmp", 200 * number)
+                os.utime(tmp_path / "pets" / split / name / f"{k}.bmp", (1.6e9, 1.6e9))
+    train = tmp_path / "pets" / "train"
+    before = load(tmp_path / "pets")
+    for k in range(10):
+        (train / "dark" / f"{k}.bmp").rename(tmp_path / "held")
+        (train / "light" / f"{k}.bmp").rename(train / "dark" / f"{k}.bmp")
+        (tmp_path / "held").rename(train / "light" / f"{k}.bmp")
+    after = load(tmp_path / "pets").train
+    assert load(tmp_path / "pets").fingerprint != before.fingerprint
+    assert after.images[after.labels == 0].mean() > after.images[after.labels == 1].mean()
+
+
 def test_a_changed_folder_is_read_anew_and_an_unchanged_one_is_not(root):
     first = load(root)
     kept = sorted((root.parent / "cache").rglob("images.npy"))

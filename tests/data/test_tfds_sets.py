@@ -236,7 +236,7 @@ def test_two_copies_of_a_set_have_caches_of_their_own(prepared, tmp_path, capsys
         ("emnist/qqqqqqqqqqqqqq:3.1.0", "no such config; TFDS has emnist/byclass, emnist/bymerge, "),
         (
             "imdb_reviews",
-            "must have one Image and one ClassLabel, or supervised_keys that name them (got text (",
+            "must have one Image and one ClassLabel, or supervised_keys that name them (got label (",
         ),
         ("huggingface:mnist", "(got 'huggingface:mnist'); those of huggingface bring code of their own"),
         ("mlds:mnist:1.0.0", "those of mlds bring code of their own"),
