@@ -1,6 +1,8 @@
 """A model and a data set of the user's, from Python and from the command line."""
 
 import json
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -179,6 +181,25 @@ def test_from_a_script(trained, folder):
     assert done.returncode == 0, done.stderr
     assert "accuracy" in done.stdout
     assert read(folder / "by_script")["imports"] == ["own_module"]
+
+
+def test_the_examples_of_the_documentation_run(tmp_path):
+    """One after the other, in one folder, as a reader would."""
+    page = (ROOT / "docs" / "python-api.md").read_text()
+    for number, (language, name, code) in enumerate(
+        re.findall(r"^```(python|sh)(?: (\S+))?\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    ):
+        if language == "sh":
+            for line in code.replace("\\\n", "").strip().splitlines():
+                done = launcher.run(["-m", "mnist_jax", *shlex.split(line)[1:]], cwd=tmp_path)
+                assert done.returncode == 0, done.stderr
+            continue
+        file = tmp_path / (name or f"example{number}.py")
+        file.write_text(code)
+        if not name:
+            done = launcher.run([str(file)], cwd=tmp_path)
+            assert done.returncode == 0, done.stderr
+    assert (tmp_path / "runs" / "stripes2" / "export" / "model.stablehlo").is_file()
 
 
 def test_importing_the_package_is_cheap():
