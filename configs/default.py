@@ -25,7 +25,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.data_dir = ""  # prepared and downloaded sets; "": $TFDS_DATA_DIR or ~/tensorflow_datasets
     config.data.manual_dir = ""  # folder with the original files of the set, to prepare it without a download
     config.data.cache_dir = ""  # decoded sets; "": mnist_jax in the user's cache folder
-    config.data.image_size = 0  # image side in pixels after resizing and cropping; 0: images keep their size
+    config.data.image_size = 0  # image side in pixels, see fit; 0: images keep their size
+    config.data.fit = "pad"  # pad | crop | stretch: how images become square; pad: with a border
     config.data.mean = (0.1307,)  # subtracted from pixel values in [0, 1]; one value, or one per channel
     config.data.std = (0.3081,)  # divides pixel values; as many values as mean
     config.data.placement = "auto"  # auto | device | host: memory that holds the images; auto: by size

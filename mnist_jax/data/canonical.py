@@ -84,8 +84,12 @@ def canonical_set(config: ml_collections.FrozenConfigDict) -> Source | None:
         return None
 
     def read(split: str) -> tuple[Arrays, str]:
-        made_from = hashlib.sha256(f"original files, {config.image_size}".encode()).hexdigest()[:16]
-        folder = datasets_folder(config) / full_name / f"{split}-{made_from}"
+        made_from = f"original files, {config.image_size} {config.fit}"
+        folder = (
+            datasets_folder(config)
+            / full_name
+            / f"{split}-{hashlib.sha256(made_from.encode()).hexdigest()[:16]}"
+        )
         return load_or_build(folder, lambda folder: build(split, folder))
 
     def build(split: str, folder: pathlib.Path) -> None:
@@ -100,7 +104,7 @@ def canonical_set(config: ml_collections.FrozenConfigDict) -> Source | None:
             taken = order[rows.start : rows.stop]
             return zip(images[taken], labels[taken], strict=True)
 
-        decode_all(folder, len(labels), examples, config.image_size, f"{full_name} {split}")
+        decode_all(folder, len(labels), examples, config, f"{full_name} {split}")
 
     return Source(full_name, chosen.version, chosen.class_names, chosen.splits, read)
 

@@ -5,6 +5,7 @@ import os
 import pathlib
 from collections.abc import Callable, Iterable
 
+import ml_collections
 import numpy as np
 from PIL import Image, ImageOps
 
@@ -15,12 +16,14 @@ _BLOCK = 256  # examples that a thread decodes at once
 Read = Callable[[range], Iterable[tuple[np.ndarray | None, int]]]
 
 
-def decode_all(folder: pathlib.Path, count: int, read: Read, image_size: int, title: str) -> np.ndarray:
+def decode_all(
+    folder: pathlib.Path, count: int, read: Read, config: ml_collections.FrozenConfigDict, title: str
+) -> np.ndarray:
     """Writes images.npy and labels.npy for `cache.load_or_build`, and returns the labels, int32 (N,).
 
     read: gives image, uint8 (H, W, C), and label of each example of a range; where an image is None, it stays
     black.
-    image_size: see `fit`. title: what is decoded, such as "mnist/3.0.1 train".
+    config: of the data, with `image_size` and `fit`. title: what is decoded, such as "mnist/3.0.1 train".
     Raises UserError: the images differ in size.
     """
     from rich.console import Console
@@ -28,7 +31,7 @@ def decode_all(folder: pathlib.Path, count: int, read: Read, image_size: int, ti
 
     one_by_one = (image for row in range(count) for image, _ in read(range(row, row + 1)))
     first = next((image for image in one_by_one if image is not None), np.zeros((1, 1, 1), np.uint8))
-    shape = fit_square(first, image_size).shape
+    shape = fit_square(first, config.image_size, config.fit).shape
     images = np.lib.format.open_memmap(folder / "images.npy", "w+", np.uint8, (count, *shape))
     labels = np.zeros(count, np.int32)
 
@@ -37,7 +40,7 @@ def decode_all(folder: pathlib.Path, count: int, read: Read, image_size: int, ti
             labels[row] = label
             if image is None:
                 continue
-            fitted = fit_square(image, image_size)
+            fitted = fit_square(image, config.image_size, config.fit)
             if fitted.shape != shape:
                 raise UserError(
                     f"the images of {title} differ in size ({shape} and {fitted.shape}); fit them to one by "
@@ -59,13 +62,29 @@ def decode_all(folder: pathlib.Path, count: int, read: Read, image_size: int, ti
     return labels
 
 
-def fit_square(image: np.ndarray, size: int) -> np.ndarray:
-    """An image, uint8 (H, W, C), scaled and cropped about its centre to `size` x `size` pixels.
+def fit_square(image: np.ndarray, size: int, fit: str) -> np.ndarray:
+    """An image, uint8 (H, W, C), with `size` x `size` pixels.
 
-    size: 0 leaves it as it is.
+    size: 0 leaves it as it is. fit: see `fit_to`.
     """
     if size == 0 or image.shape[:2] == (size, size):
         return image
-    plain = image[..., 0] if image.shape[2] == 1 else image
-    fitted = ImageOps.fit(Image.fromarray(plain), (size, size), Image.Resampling.LANCZOS)
-    return np.asarray(fitted).reshape(size, size, image.shape[2])
+    plain = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
+    return np.asarray(fit_to(plain, (size, size), fit)).reshape(size, size, image.shape[2])
+
+
+def fit_to(image: Image.Image, size: tuple[int, int], fit: str) -> Image.Image:
+    """A grey or RGB image scaled to a width and height.
+
+    fit: "pad" adds a border of the mean colour of the image's edge, so that nothing is lost; "crop" takes the
+    middle; "stretch" changes the shape.
+    """
+    if fit == "crop":
+        return ImageOps.fit(image, size, Image.Resampling.LANCZOS)
+    if fit == "stretch":
+        return image.resize(size, Image.Resampling.LANCZOS)
+    pixels = np.asarray(image)
+    edge = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    colour = edge.mean(axis=0, dtype=np.float64).round().astype(int)
+    border = int(colour) if pixels.ndim == 2 else tuple(colour.tolist())
+    return ImageOps.pad(image, size, Image.Resampling.LANCZOS, color=border)

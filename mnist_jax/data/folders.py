@@ -87,12 +87,12 @@ def image_folder(config: ml_collections.FrozenConfigDict) -> Source:
 
     def build(split: str, folder: pathlib.Path) -> None:
         title = f"{name} {split}"
-        if not _decode(root, splits[split], rendering(), config.image_size, folder, title):
+        if not _decode(root, splits[split], rendering(), config, folder, title):
             refuse_broken(root, [example.name for example in examples], listed())
             raise UserError(f"the images of {root} must stay as they are while they are read; start again")
 
     def read(split: str) -> tuple[Arrays, str]:
-        made_from = _sha256((str(root), config.image_size, examples, rendering()))[:16]
+        made_from = _sha256((str(root), config.image_size, config.fit, examples, rendering()))[:16]
         return load_or_build(pathlib.Path(f"{kept}-{made_from}", split), functools.partial(build, split))
 
     notes = layout.notes
@@ -182,7 +182,7 @@ def _decode(
     root: pathlib.Path,
     examples: Sequence[Example],
     rendering: Rendering,
-    image_size: int,
+    config: ml_collections.FrozenConfigDict,
     folder: pathlib.Path,
     title: str,
 ) -> bool:
@@ -193,7 +193,8 @@ def _decode(
     """
     from mnist_jax.data.image_files import ENOUGH, decode
 
-    enough, mode = max(ENOUGH, image_size) if image_size else None, "L" if rendering.channels == 1 else "RGB"
+    enough = max(ENOUGH, config.image_size) if config.image_size else None
+    mode = "L" if rendering.channels == 1 else "RGB"
     broken: set[str] = set()
 
     def read(rows: range) -> Iterator[tuple[np.ndarray | None, int]]:
@@ -206,5 +207,5 @@ def _decode(
                 broken.add(example.name)
                 yield None, example.label
 
-    decode_all(folder, len(examples), read, image_size, title)
+    decode_all(folder, len(examples), read, config, title)
     return not broken

@@ -49,7 +49,7 @@ def digits(config: ml_collections.FrozenConfigDict) -> Source:
     table = np.loadtxt(str(file), np.int32, delimiter=",")
     images = np.round(table[:, :-1] * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8, 1)
     if config.image_size:
-        images = np.stack([fit_square(image, config.image_size) for image in images])
+        images = np.stack([fit_square(image, config.image_size, config.fit) for image in images])
     arrays = Arrays(images, table[:, -1])
     return Source(
         name="digits/1.0.0",

@@ -43,10 +43,10 @@ def tfds_set(config: ml_collections.FrozenConfigDict) -> Source:
 
     def read(split: str) -> tuple[Arrays, str]:
         try:
-            made_from = repr([config.image_size, *map(stamp, info.splits[split].filepaths)])
+            made_from = repr([config.image_size, config.fit, *map(stamp, info.splits[split].filepaths)])
             return load_or_build(
                 cache / info.full_name / f"{split}-{hashlib.sha256(made_from.encode()).hexdigest()[:16]}",
-                lambda folder: _decode(builder, split, config.image_size, folder),
+                lambda folder: _decode(builder, split, config, folder),
             )
         except UserError:
             raise
@@ -154,7 +154,7 @@ def _require_tensorflow(name: str) -> None:
         )
 
 
-def _decode(builder: Any, split: str, image_size: int, folder: pathlib.Path) -> None:
+def _decode(builder: Any, split: str, config: Any, folder: pathlib.Path) -> None:
     """Decodes a split once into a folder of the cache.
 
     Raises UserError: images of different sizes, or labels that are no class. ValueError: fewer or more
@@ -171,7 +171,7 @@ def _decode(builder: Any, split: str, image_size: int, folder: pathlib.Path) -> 
     def read(rows: range) -> Iterator[tuple[np.ndarray, int]]:
         return ((example[image_key], example[label_key]) for example in source.__getitems__(rows))
 
-    labels = decode_all(folder, len(source), read, image_size, f"{builder.info.full_name} {split}")
+    labels = decode_all(folder, len(source), read, config, f"{builder.info.full_name} {split}")
     classes = builder.info.features[label_key].num_classes
     if labels.min() < 0 or labels.max() >= classes:
         raise UserError(

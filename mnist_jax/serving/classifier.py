@@ -28,7 +28,7 @@ BATCH = 256  # images a forward pass: one shape, so one program
 class Classifier(NamedTuple):
     """data_name: the set it learned from, without version. image_shape: (H, W, C). step: of the checkpoint.
 
-    rendering: how image files become pixels, as in training.
+    rendering, fit: how image files become pixels, as in training.
 
     probabilities: of uint8 images (N, H, W, C), float64 (N, K); calling it gives the same.
     """
@@ -39,6 +39,7 @@ class Classifier(NamedTuple):
     step: int
     probabilities: Callable[[np.ndarray], np.ndarray]
     rendering: Rendering = Rendering()
+    fit: str = "pad"
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Probabilities (N, K) of uint8 images (N, H, W, C), or (N, H, W) where they have one channel.
@@ -101,6 +102,7 @@ def load_classifier(workdir: str | pathlib.Path, *, step: int | None = None) -> 
         trained.step,
         probabilities,
         Rendering(**about.get("rendering", {})),
+        trained.config.data.fit,
     )
 
 

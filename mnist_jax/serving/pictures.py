@@ -3,8 +3,9 @@
 import io
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
+from mnist_jax.data.decoding import fit_to
 from mnist_jax.data.image_files import ENOUGH, decode, own_rendering
 from mnist_jax.serving.classifier import Classifier
 from mnist_jax.serving.ink import STYLES, fit_ink
@@ -21,16 +22,16 @@ def read_image(file: str | io.BytesIO, classifier: Classifier) -> tuple[np.ndarr
     if _by_ink(shape, classifier.data_name):
         rendering = own_rendering(file)._replace(ground=None)
     image = decode(file, rendering, enough=max(ENOUGH, *shape[:2]))
-    return fit_image(image, shape, classifier.data_name)
+    return fit_image(image, shape, classifier.data_name, classifier.fit)
 
 
 def fit_image(
-    image: Image.Image, shape: tuple[int, int, int], data_name: str
+    image: Image.Image, shape: tuple[int, int, int], data_name: str, fit: str = "pad"
 ) -> tuple[np.ndarray, str | None]:
     """An image as a model takes it, uint8 (H, W, C) of the shape given, and its ink: "dark" or "light".
 
-    Digits are made to look like those of the set of that name, see `ink`. Others are scaled and cropped about
-    their centre; their ink is None.
+    Digits are made to look like those of the set of that name, see `ink`. Others are scaled as
+    `decoding.fit_to` does; their ink is None.
     Raises UserError: there is no digit on it.
     """
     height, width, channels = shape
@@ -38,8 +39,7 @@ def fit_image(
         pixels, ink = fit_ink(np.asarray(image.convert("L")), height, STYLES[data_name])
         return pixels[..., None], ink
     image = image.convert("L" if channels == 1 else "RGB")
-    fitted = ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
-    return np.asarray(fitted).reshape(shape), None
+    return np.asarray(fit_to(image, (width, height), fit)).reshape(shape), None
 
 
 def _by_ink(shape: tuple[int, int, int], data_name: str) -> bool:

@@ -22,5 +22,5 @@ def test_digits_have_the_size_that_the_config_asks_for():
     large, _ = digits(config).read("train")
     assert large.images.shape == (1797, 16, 16, 1)
     small, _ = digits(default.get_config().data).read("train")
-    np.testing.assert_array_equal(large.images[5], fit_square(small.images[5], 16))
+    np.testing.assert_array_equal(large.images[5], fit_square(small.images[5], 16, "pad"))
     np.testing.assert_array_equal(large.labels, small.labels)

@@ -196,10 +196,10 @@ def test_paper_with_a_transparent_margin_goes_on_more_paper(paper):
     assert np.abs(fitted.astype(int) - expected).mean() < 12
 
 
-def test_other_sets_are_scaled_and_cropped_about_the_middle():
+def test_other_sets_are_fitted_as_in_training():
     wide = np.zeros((40, 120, 3), np.uint8)
     wide[:, 10:110] = (200, 100, 50)
-    fitted, ink = fit_image(Image.fromarray(wide), (8, 8, 3), "cifar10")
+    fitted, ink = fit_image(Image.fromarray(wide), (8, 8, 3), "cifar10", "crop")
     np.testing.assert_array_equal(fitted, np.broadcast_to((200, 100, 50), (8, 8, 3)))
     assert ink is None
     grey, _ = fit_image(Image.fromarray(wide), (8, 8, 1), "fashion_mnist")
