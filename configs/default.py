@@ -27,7 +27,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.cache_dir = ""  # decoded sets; "": mnist_jax in the user's cache folder
     config.data.image_size = 0  # image side in pixels, see fit; 0: images keep their size
     config.data.fit = "pad"  # pad | crop | stretch: how images become square; pad: with a border
-    config.data.mean = (0.1307,)  # subtracted from pixel values in [0, 1]; one value, or one per channel
+    config.data.mean = (0.1307,)  # subtracted from pixels in [0, 1]; one, or one per channel; (): of train
     config.data.std = (0.3081,)  # divides pixel values; as many values as mean
     config.data.placement = "auto"  # auto | device | host: memory that holds the images; auto: by size
 
@@ -87,6 +87,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.train.batch_size = 128  # examples per step
     config.train.epochs = 10  # passes over the training split
     config.train.steps = 0  # length of the run in steps; 0: by epochs
+    config.train.min_steps = 0  # least length of a run by epochs, in steps
     config.train.label_smoothing = 0.0  # label mass that is spread over all classes
     config.train.ema_decay = 0.0  # decay of the moving average of parameters that is evaluated; 0.0: none
     config.train.steps_per_call = 0  # maximum steps per dispatch to the device; 0: 1 on CPU, 50 elsewhere
@@ -115,6 +116,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.evaluation.shift = 0  # shift in pixels of nine views whose probabilities are averaged; 0: one view
     config.evaluation.flip = False  # average probabilities with those of the mirror image
     config.evaluation.every_steps = 0  # steps between validations; 0: one per epoch
+    config.evaluation.min_steps = 0  # least distance of validations at the ends of epochs, in steps
 
     # Checkpoints.
     config.checkpoint = ml_collections.ConfigDict()

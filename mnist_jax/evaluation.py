@@ -9,6 +9,7 @@ import ml_collections
 from mnist_jax import data
 from mnist_jax.config.population import require_one_model
 from mnist_jax.config.validation import validate
+from mnist_jax.data.normalization import normalized
 from mnist_jax.metrics.detailed import evaluate_in_detail
 from mnist_jax.metrics.predictions import save_predictions
 from mnist_jax.models import require_model
@@ -46,6 +47,7 @@ def evaluate_checkpoint(
     devices.prepare_host()
     dataset = data.load(config.data)
     check_same_data(record, dataset, workdir)
+    config = normalized(config, dataset.mean, dataset.std)
     mesh, classes = make_mesh(config), len(dataset.class_names)
     graph, like = model_template(config, dataset.image_shape, classes, mesh)
     with Checkpoints(workdir / "checkpoints", config.checkpoint.keep, read_only=True) as checkpoints:

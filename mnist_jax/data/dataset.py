@@ -11,6 +11,7 @@ import numpy as np
 from mnist_jax.data.cache import Arrays, content_hash
 from mnist_jax.data.canonical import canonical_set
 from mnist_jax.data.folders import image_folder
+from mnist_jax.data.normalization import normalization
 from mnist_jax.data.own_sets import OwnLoad, own_set
 from mnist_jax.data.rendering import Rendering
 from mnist_jax.data.sources import ROLES, Source, digits, some
@@ -40,6 +41,7 @@ class Dataset(NamedTuple):
         expressions: the split expression of each role.
         left_out: how many files of the set are not examples, by suffix or reason.
         rendering: how image files became its pixels; None where it is not of such.
+        mean, std: what normalizes its pixels, one number or one a channel: those of the config, or of train.
     """
 
     name: str
@@ -52,6 +54,8 @@ class Dataset(NamedTuple):
     expressions: Mapping[str, str] = {}
     left_out: Mapping[str, int] = {}
     rendering: Rendering | None = None
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -104,20 +108,26 @@ def load(config: ml_collections.FrozenConfigDict) -> Dataset:
     read = {split: source.read(split) for split in used}
     arrays = {split: arrays for split, (arrays, _) in read.items()}
     channels = arrays[used[0]].images.shape[-1]
-    if len(config.mean) not in (1, channels):
+    if len(config.mean) not in (0, 1, channels):
         raise UserError(
             f"config.data.mean has {len(config.mean)} entries, but the images of {source.name} have "
             f"{channels} channel(s); give one, or one for each"
         )
+    splits = {role: _select(arrays, ranges[role]) for role in ROLES}
+    mean, std = (config.mean, config.std) if config.mean else normalization(splits["train"].images)
     dataset = Dataset(
         name=source.name,
         version=source.version,
         fingerprint=content_hash(np.frombuffer("".join(read[split][1] for split in used).encode(), np.uint8)),
         class_names=source.class_names,
-        **{role: _select(arrays, ranges[role]) for role in ROLES},
+        train=splits["train"],
+        validation=splits["validation"],
+        test=splits["test"],
         expressions=expressions,
         left_out=source.left_out,
         rendering=source.rendering(),
+        mean=tuple(mean),
+        std=tuple(std),
     )
     for line in _unseen_classes(dataset):
         warn(line)

@@ -11,6 +11,7 @@ import numpy as np
 
 from mnist_jax.config.population import require_one_model
 from mnist_jax.config.validation import from_record, validate
+from mnist_jax.data.normalization import normalized
 from mnist_jax.data.rendering import Rendering
 from mnist_jax.models import require_model
 from mnist_jax.storage.checkpoints import Checkpoints
@@ -118,6 +119,7 @@ def load_trained(workdir: pathlib.Path, *, step: int | None = None) -> Trained:
     devices.prepare_host()
     try:
         names, shape = tuple(record["data"]["classes"]), tuple(record["data"]["image_shape"])
+        config = normalized(config, record["data"].get("mean", ()), record["data"].get("std", ()))
         graph, like = model_template(config, shape, len(names), make_mesh(config))
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{workdir / 'run.json'} is damaged: its data lack {error}") from error

@@ -98,6 +98,8 @@ def describe_data(dataset: Dataset) -> dict[str, Any]:
         **({"rendering": dataset.rendering._asdict()} if dataset.rendering else {}),
         "left_out": dict(dataset.left_out),
         "copies": copies(dataset),
+        "mean": list(dataset.mean),
+        "std": list(dataset.std),
     }
 
 

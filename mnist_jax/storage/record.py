@@ -111,6 +111,8 @@ class _Data(TypedDict):
     rendering: NotRequired[
         Annotated[_Rendering, _key("of a set of image files: how they became 8-bit pixels, in `predict` too")]
     ]
+    mean: NotRequired[Annotated[list[float], _key("what normalizes pixels; of train where not given")]]
+    std: NotRequired[Annotated[list[float], _key("the same")]]
     copies: NotRequired[
         Annotated[dict[str, int], _key("by role, examples with the pixels of one of an earlier split")]
     ]

@@ -10,7 +10,6 @@ from mnist_jax.data import ROLES, Dataset
 from mnist_jax.data.cache import Arrays
 from mnist_jax.metrics.predictions import Predictions
 
-LEVELS = 256  # of a pixel
 _ROWS = 5000  # images worked on at once
 
 
@@ -51,27 +50,6 @@ def label_counts(dataset: Dataset) -> dict[str, np.ndarray]:
     """Examples of each class in each split, int64 (K,) by role."""
     classes = len(dataset.class_names)
     return {role: np.bincount(getattr(dataset, role).labels, minlength=classes) for role in ROLES}
-
-
-def pixel_counts(images: np.ndarray) -> np.ndarray:
-    """How many pixels have each level, int64 (C, 256). images: uint8 (N, H, W, C)."""
-    counts = np.zeros((images.shape[-1], LEVELS), np.int64)
-    for start in range(0, len(images), _ROWS):
-        for channel in range(images.shape[-1]):
-            block = images[start : start + _ROWS, ..., channel].ravel()
-            counts[channel] += np.bincount(block, minlength=LEVELS)
-    return counts
-
-
-def channel_statistics(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of the pixels of each channel, float64 (C,) each, of levels in [0, 1].
-
-    They are what `config.data.mean` and `config.data.std` normalize with.
-    """
-    counts, levels = pixel_counts(images), np.arange(LEVELS) / (LEVELS - 1)
-    shares = counts / counts.sum(axis=1, keepdims=True)
-    means = shares @ levels
-    return means, np.sqrt(np.sum(shares * (levels - means[:, None]) ** 2, axis=1))
 
 
 def class_statistics(split: Arrays, classes: int) -> tuple[np.ndarray, np.ndarray]:

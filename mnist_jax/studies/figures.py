@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mnist_jax.data import ROLES, Dataset
+from mnist_jax.data import ROLES, Dataset, normalization
 from mnist_jax.data.cache import Arrays
 from mnist_jax.metrics.predictions import Predictions
 from mnist_jax.studies import explore
@@ -68,13 +68,13 @@ def label_distribution(dataset: Dataset) -> Figure:
 
 def pixel_distribution(dataset: Dataset) -> Figure:
     """How often each level comes, by channel, on a log axis: the mass at 0 and 255 would hide the rest."""
-    counts = explore.pixel_counts(dataset.train.images)
+    counts = normalization.pixel_counts(dataset.train.images)
     shares = 100 * counts / counts.sum(axis=1, keepdims=True)
     figure, axes = _axes(height=3.6)
     for number, (name, colour) in enumerate(channels(dataset)):
         told = f"{name}: {shares[number, 0]:.1f}% are 0, {shares[number, -1]:.1f}% are 255"
         style = _LINES[number % 3]
-        levels = range(explore.LEVELS)
+        levels = range(normalization.LEVELS)
         axes.step(levels, shares[number], where="mid", color=colour, linestyle=style, label=told)
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter("{x:g}")

@@ -20,7 +20,8 @@ def create_schedule(
     Raises UserError: the warm-up takes the whole run, or a boundary is in it.
     """
     schedule, peak = config.schedule, config.optimizer.learning_rate
-    whole = config.train.steps or config.train.epochs * steps_per_epoch
+    by_epochs = max(config.train.epochs * steps_per_epoch, config.train.min_steps)
+    whole = config.train.steps or by_epochs
     unit = {"run": whole, "epochs": steps_per_epoch, "steps": 1}[schedule.unit]
     warmup = round(schedule.warmup * unit)
     if warmup >= total_steps:

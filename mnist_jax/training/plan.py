@@ -3,7 +3,7 @@
 import collections
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import ml_collections
@@ -52,7 +52,8 @@ def make_plan(config: ml_collections.FrozenConfigDict, examples: int) -> Plan:
     Raises UserError: it is too long to be planned.
     """
     batch_size = config.train.batch_size
-    total = config.train.steps or _steps(config.train.epochs, examples, batch_size)
+    by_epochs = max(_steps(config.train.epochs, examples, batch_size), config.train.min_steps)
+    total = config.train.steps or by_epochs
 
     epochs = -(-total * batch_size // examples)
     fields = (config.train.log_every_steps, config.checkpoint.every_steps, config.evaluation.every_steps)
@@ -66,9 +67,9 @@ def make_plan(config: ml_collections.FrozenConfigDict, examples: int) -> Plan:
     def every(steps: int) -> set[int]:
         return set(range(steps, total, steps)) if steps else set()
 
-    epoch_ends = {_steps(epoch, examples, batch_size) for epoch in range(1, epochs)}
-    every_evaluation = config.evaluation.every_steps
-    evaluations = every(every_evaluation) if every_evaluation else {end for end in epoch_ends if end < total}
+    epoch_ends = (_steps(epoch, examples, batch_size) for epoch in range(1, epochs))
+    by_steps = config.evaluation.every_steps
+    evaluations = every(by_steps) if by_steps else _apart(epoch_ends, config.evaluation.min_steps, total)
     return Plan(
         total_steps=total,
         steps_per_epoch=examples / batch_size,
@@ -76,6 +77,16 @@ def make_plan(config: ml_collections.FrozenConfigDict, examples: int) -> Plan:
         evaluations=frozenset(evaluations | {total}),
         checkpoints=frozenset(every(config.checkpoint.every_steps) | evaluations | {total}),
     )
+
+
+def _apart(steps: Iterable[int], least: int, total: int) -> set[int]:
+    """Those of increasing steps that are at least so far from each other, from 0, and from the end."""
+    found, last = set(), 0
+    for step in steps:
+        if step - last >= least and total - step >= max(least, 1):
+            found.add(step)
+            last = step
+    return found
 
 
 def _steps(epochs: int, examples: int, batch_size: int) -> int:

@@ -14,6 +14,7 @@ from mnist_jax.config.population import VARIED
 from mnist_jax.data import Dataset
 from mnist_jax.data.cache import Arrays
 from mnist_jax.data.feeding import Rows, make_feed, training_rows
+from mnist_jax.data.normalization import normalized
 from mnist_jax.data.order import member_batches
 from mnist_jax.metrics.predictions import Predictions
 from mnist_jax.system import cpu, devices
@@ -59,6 +60,7 @@ class Trainer:
           UserError: the schedule does not fit the length of the run, the devices not the batch, or
             a distance in pixels of `config.augment` or `config.evaluation` not the images.
         """
+        configs = [normalized(one, dataset.mean, dataset.std) for one in configs]
         config = configs[0]
         _require_within(config, dataset.image_shape)
         self._configs, self._dataset = configs, dataset

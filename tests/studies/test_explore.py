@@ -8,6 +8,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from configs import digits
 from mnist_jax import data
+from mnist_jax.data import normalization
 from mnist_jax.data.cache import Arrays
 from mnist_jax.studies import explore
 from mnist_jax.studies.explore import Place
@@ -53,12 +54,12 @@ def test_splits_are_described(dataset):
 
 @given(images)
 def test_levels_are_counted_by_channel_and_give_mean_and_deviation(images):
-    counts = explore.pixel_counts(images)
+    counts = normalization.pixel_counts(images)
     for channel, found in enumerate(counts):
         levels, expected = np.unique(images[..., channel], return_counts=True)
         assert found.sum() == expected.sum()
         np.testing.assert_array_equal(found[levels], expected)
-    means, deviations = explore.channel_statistics(images)
+    means, deviations = normalization.channel_statistics(images)
     np.testing.assert_allclose(means, (images / 255).mean(axis=(0, 1, 2)), atol=1e-12)
     np.testing.assert_allclose(deviations, (images / 255).std(axis=(0, 1, 2)), atol=1e-12)
 

@@ -49,6 +49,17 @@ def test_evaluations_follow_the_step_that_ends_an_epoch():
     assert sorted(make_plan(validate(config), 1000).evaluations) == [8, 16, 20]
 
 
+def test_a_short_run_has_its_least_length_and_distance_of_evaluations():
+    config = default.get_config()
+    config.train.epochs, config.train.min_steps, config.evaluation.min_steps = 3, 100, 30
+    plan = make_plan(validate(config), 1000)  # 7.8125 steps an epoch
+    assert plan.total_steps == 100
+    assert sorted(plan.evaluations) == [32, 63, 100]
+    assert sorted(make_plan(validate(config), 10_000).evaluations) == [79, 157, 235]
+    config.train.steps = 20
+    assert make_plan(validate(config), 1000).total_steps == 20
+
+
 def test_rounding_adds_no_step():
     """15 epochs of 55,000 examples in batches of 825 are 1,000 steps; in floats they are a little more."""
     config = default.get_config()

@@ -22,6 +22,7 @@ from mnist_jax.config.validation import validate
 from mnist_jax.loop import train_and_evaluate
 from mnist_jax.metrics.confusion import evaluate
 from mnist_jax.metrics.predictions import load_predictions, predictions_of
+from mnist_jax.serving.classifier import load_classifier
 from mnist_jax.storage import provenance
 from mnist_jax.storage.checkpoints import Checkpoints
 from mnist_jax.storage.history import read_metrics
@@ -460,3 +461,26 @@ def test_a_run_that_learned_nothing_says_so(tmp_path):
 
 def test_a_run_that_learned_has_no_diagnosis(finished):
     assert read(finished[0])["diagnosis"] is None
+
+
+def test_normalization_by_the_training_split_is_that_of_its_numbers(tmp_path):
+    """In training, in evaluation, and where the model is loaded without its data."""
+    done = run_main(*TINY, "--config.data.mean=()", "--config.data.std=()", f"--workdir={tmp_path / 'a'}")
+    assert done.returncode == 0, done.stderr
+    record = read(tmp_path / "a")
+    assert record["config"]["data"]["mean"] == []
+    flags = [f"--config.data.{name}=({record['data'][name][0]},)" for name in ("mean", "std")]
+    assert run_main(*TINY, *flags, f"--workdir={tmp_path / 'b'}").returncode == 0
+    assert read(tmp_path / "b")["params_sha256"] == record["params_sha256"]
+    images = data.load(validate(digits.get_config()).data).test.images
+    found = load_classifier(tmp_path / "a")(images)
+    np.testing.assert_array_equal(found, load_classifier(tmp_path / "b")(images))
+    flags = [
+        "--config.data.mean=()",
+        "--config.data.std=()",
+        "--mode=evaluate",
+        f"--workdir={tmp_path / 'a'}",
+    ]
+    assert run_main(*TINY, *flags).returncode == 0
+    (evaluation,) = (tmp_path / "a").glob("evaluation-*.json")
+    assert json.loads(evaluation.read_text())["metrics"] == record["metrics"]["test"]
