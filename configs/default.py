@@ -18,7 +18,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.data = ml_collections.ConfigDict()
     config.data.name = "mnist"  # TFDS name, such as "cifar10"; "digits": bundled; "folder": your own images
     config.data.dir = ""  # folder: path of the images, as train/CLASS/IMAGE and test/CLASS/IMAGE
-    config.data.train = "train[:-5000]"  # TFDS split expression; the three splits must not share examples
+    config.data.skip_broken = False  # folder: leave out images that cannot be read
+    config.data.train = "train[:-5000]"  # TFDS split expression; splits share no examples; "": by folders
     config.data.validation = "train[-5000:]"  # chooses the checkpoint
     config.data.test = "test"  # read once, at the end
     config.data.data_dir = ""  # prepared and downloaded sets; "": $TFDS_DATA_DIR or ~/tensorflow_datasets

@@ -3,10 +3,9 @@
     python main.py --config=configs/folder.py --config.data.dir=PATH --workdir=runs/mine
 
 Images of any size are fitted and cropped to 32 pixels a side; `--config.data.image_size=64` keeps more of
-them. The set is grey where all its images are. A tenth of train, of each class its share, chooses the
-checkpoint; where there is a folder for that, say `--config.data.train=train --config.data.validation=NAME`.
-Without a test folder, give all three: `--config.data.train="train[:80%]"
---config.data.validation="train[80%:90%]" --config.data.test="train[90%:]"`.
+them. The set is grey where all its images are. PATH/val/CLASS/IMAGE chooses the checkpoint; without it a
+tenth of train does, of each class its share. PATH/CLASS/IMAGE is split 80/10/10. Splits of other names:
+`--config.data.train=NAME --config.data.validation="NAME[90%:]" --config.data.test=NAME`.
 """
 
 import ml_collections
@@ -17,8 +16,7 @@ from configs import default
 def get_config() -> ml_collections.ConfigDict:
     config = default.get_config()
     config.data.name = "folder"
-    config.data.train = "train[:90%]"
-    config.data.validation = "train[90%:]"
+    config.data.train = config.data.validation = config.data.test = ""  # by the folders that there are
     config.data.image_size = 32
     config.data.mean = (0.5,)
     config.data.std = (0.25,)

@@ -51,7 +51,9 @@ def evaluate_checkpoint(
     step, predict = int(model.step), make_predictor(config, graph, classes, mesh)
     predictions = predict(dataset.test, model)
     metrics = evaluate_in_detail(predictions)
-    found = plain({"step": step, "split": config.data.test, "metrics": metrics.as_dict(dataset.class_names)})
+    found = plain(
+        {"step": step, "split": dataset.expressions["test"], "metrics": metrics.as_dict(dataset.class_names)}
+    )
     path = workdir / f"evaluation-{step}.json"
     results = Results("test", step, predictions, metrics, dataset.test)
     try:
@@ -59,6 +61,6 @@ def evaluate_checkpoint(
         write_report(workdir, f"evaluation-{step}.html", record, results)
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
-    print_scores(f"{dataset.name} {config.data.test}, checkpoint {step}", found["metrics"])
+    print_scores(f"{dataset.name} {dataset.expressions['test']}, checkpoint {step}", found["metrics"])
     tell(f"written to {path} and {path.with_suffix('.html').name}")
     return found

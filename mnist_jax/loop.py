@@ -15,7 +15,14 @@ from mnist_jax.reporting.wandb.process import effective_mode, wandb_environment
 from mnist_jax.run import open_run
 from mnist_jax.storage.checkpoints import Checkpoints
 from mnist_jax.storage.record import RunRecord, require_current
-from mnist_jax.storage.workdir import check_not_past, check_same_data, is_finished, locked, previous_run
+from mnist_jax.storage.workdir import (
+    check_finished_data,
+    check_not_past,
+    check_same_data,
+    is_finished,
+    locked,
+    previous_run,
+)
 from mnist_jax.system import devices, distributed
 from mnist_jax.system.interrupts import Interrupts
 from mnist_jax.system.profiling import traced
@@ -51,6 +58,7 @@ def train_and_evaluate(
         previous = previous_run(workdir, config, force=force)
         record, wandb_place = RunRecord(own / "run.json", previous), None
         if previous and is_finished(previous, config):
+            check_finished_data(previous, config, workdir)
             tell(f"{workdir} holds the finished run of this config; for another, give another --workdir")
         else:
             if previous:

@@ -205,7 +205,7 @@ class Run:
     ) -> None:
         """Records what the model of the step `chosen` says of test; fields: further keys of run.json."""
         details = evaluate_in_detail(tested)
-        save_predictions(self.folder / "predictions.npz", tested, chosen)
+        save_predictions(self.folder / "predictions.npz", tested, chosen, self._dataset.class_names)
         scores = details.evaluation.scalars()
         self._write({"split": "test", "step": chosen, "epoch": self._trainer.plan.epoch(chosen), **scores})
         best = {"step": chosen, "metric": self.config.checkpoint.metric}

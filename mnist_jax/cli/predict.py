@@ -10,6 +10,7 @@ photographed.
 Exit status: 0 done; 1 an image could not be read, and the others were; 2 an error in the command.
 """
 
+import collections
 import csv
 import io
 import itertools
@@ -48,25 +49,32 @@ def add_flags(parser: Parser) -> None:
 
 
 def run(options: Options) -> int:
+    from mnist_jax.data.finding import describe_left_out
     from mnist_jax.serving.classifier import load_classifier
 
     for stream in (sys.stdout, sys.stderr):  # of names that the terminal cannot show
         cast(io.TextIOWrapper, stream).reconfigure(errors="backslashreplace")
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `head` may close what it has enough of
-    files = iter(list(named_files(options.images)))  # a mistake shows before the model is loaded
+    left_out: collections.Counter[str] = collections.Counter()
+    files = iter(list(named_files(options.images, left_out)))  # a mistake shows before the model is loaded
+    if left_out:
+        print(f"mnist-jax predict: files left out: {describe_left_out(left_out)}", file=sys.stderr)
     classifier = load_classifier(options.workdir, step=options.checkpoint)
     broken: list[str] = []
     options.show(answers(classifier, files, options.top, broken))
     return 1 if broken else 0
 
 
-def named_files(names: list[str]) -> Iterator[tuple[str, str | io.BytesIO]]:
-    """Name and content, or path, of each image."""
-    from mnist_jax.data.image_files import find, is_image
+def named_files(
+    names: list[str], left_out: collections.Counter[str]
+) -> Iterator[tuple[str, str | io.BytesIO]]:
+    """Name and content, or path, of each image; `left_out` receives what is none, see `finding.find`."""
+    from mnist_jax.data.finding import find
+    from mnist_jax.data.image_files import is_image
 
     for name in names:
         if name != "-":
-            yield from ((path, path) for path in find([name]))
+            yield from ((path, path) for path in find([name], left_out))
             continue
         given = sys.stdin.buffer.read()
         if is_image(given):
@@ -75,7 +83,7 @@ def named_files(names: list[str]) -> Iterator[tuple[str, str | io.BytesIO]]:
         lines = [os.fsdecode(line) for line in given.replace(b"\0", b"\n").split(b"\n") if line]
         if not lines:
             raise UserError("standard input is empty; give it an image, or the names of some")
-        yield from ((path, path) for path in find(lines))
+        yield from ((path, path) for path in find(lines, left_out))
 
 
 def answers(

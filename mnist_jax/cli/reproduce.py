@@ -4,6 +4,7 @@
 
 Shows what of code, packages and machine differs from run.json, trains the same config in a new folder, and
 says whether parameters and metrics are bit-identical, equal within a tolerance, or different.
+The record of a run does not choose folders on this machine: where it names some for its data, give them too.
 Exit status: 0 bit-identical or within the tolerance; 1 different; 2 an error in the command or the run.
 """
 
@@ -12,30 +13,28 @@ from typing import Any
 
 from mnist_jax.cli.parsing import Options, Parser, number
 
-PLACES = ("dir", "data_dir", "manual_dir", "cache_dir")
-
 
 def add_flags(parser: Parser) -> None:
+    from mnist_jax.config.fields import DATA_FOLDERS
+
     parser.add_argument("workdir", type=pathlib.Path, help="the folder of the run to reproduce")
     parser.add_argument("--into", type=pathlib.Path, help="the new run's folder; default: WORKDIR-reproduced")
     parser.add_argument(
         "--tolerance", type=number, default=0.002, help="on each test metric; default: %(default)s"
     )
-    for field in PLACES:
-        parser.add_argument(
-            f"--{field}", default="", metavar="FOLDER", help=f"config.data.{field} on this machine"
-        )
+    for field in DATA_FOLDERS:
+        parser.add_argument(f"--{field}", metavar="FOLDER", help=f"config.data.{field} on this machine")
 
 
 def run(options: Options) -> int:
+    from mnist_jax.config.fields import DATA_FOLDERS
     from mnist_jax.storage.record import read_record
     from mnist_jax.studies.reproduce import circumstances, config_of, run_again
 
     workdir = options.workdir.resolve()
     into = options.into or workdir.with_name(workdir.name + "-reproduced")
     record = read_record(workdir)
-    places = {name: getattr(options, name) for name in PLACES}
-    config = config_of(record, **places)
+    config = config_of(record, {name: getattr(options, name) for name in DATA_FOLDERS})
     show_differences(circumstances(record))
     outcome = run_again(workdir, config, into)
     print()

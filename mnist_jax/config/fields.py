@@ -24,6 +24,7 @@ from mnist_jax.config.rules import (
 )
 
 IN_EVERY_RECORD = object()
+DATA_FOLDERS = ("dir", "data_dir", "manual_dir", "cache_dir")  # fields of `config.data`
 
 
 class Field(NamedTuple):
@@ -73,10 +74,12 @@ FIELDS: Mapping[str, Field] = {
         'TFDS name, such as "cifar10"; "digits": bundled; "folder": your own images'),
     "data.dir": Field("", text(),
         "folder: path of the images, as train/CLASS/IMAGE and test/CLASS/IMAGE", identifies=False),
-    "data.train": Field("train[:-5000]", text(required=True),
-        "TFDS split expression; the three splits must not share examples"),
-    "data.validation": Field("train[-5000:]", text(required=True), "chooses the checkpoint"),
-    "data.test": Field("test", text(required=True), "read once, at the end"),
+    "data.skip_broken": Field(False, boolean(),
+        "folder: leave out images that cannot be read", identifies=False, earlier=False),
+    "data.train": Field("train[:-5000]", text(),
+        'TFDS split expression; splits share no examples; "": by folders'),
+    "data.validation": Field("train[-5000:]", text(), "chooses the checkpoint"),
+    "data.test": Field("test", text(), "read once, at the end"),
     "data.data_dir": Field("", text(),
         'prepared and downloaded sets; "": $TFDS_DATA_DIR or ~/tensorflow_datasets', identifies=False),
     "data.manual_dir": Field("", text(),

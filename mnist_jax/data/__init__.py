@@ -4,6 +4,7 @@ Door: `load(config.data)` returns a `Dataset`. A set is bundled (`sources`), pre
 (`canonical`) or by TFDS (`tfds_sets`), or a folder of images (`folders`).
 """
 
-from mnist_jax.data.dataset import ROLES, Dataset, load, module_of_data
+from mnist_jax.data.dataset import Dataset, load, module_of_data, version_of
+from mnist_jax.data.sources import ROLES
 
-__all__ = ["ROLES", "Dataset", "load", "module_of_data"]
+__all__ = ["ROLES", "Dataset", "load", "module_of_data", "version_of"]

@@ -2,7 +2,7 @@
 
 import functools
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import ml_collections
@@ -12,12 +12,17 @@ from mnist_jax.data.cache import Arrays, content_hash
 from mnist_jax.data.canonical import canonical_set
 from mnist_jax.data.folders import image_folder
 from mnist_jax.data.own_sets import OwnLoad, own_set
-from mnist_jax.data.sources import Source, digits
+from mnist_jax.data.sources import ROLES, Source, digits, some
 from mnist_jax.data.splits import plain_ranges, ranges_by_tfds
 from mnist_jax.data.tfds_sets import tfds_set
 from mnist_jax.system.errors import UserError
+from mnist_jax.system.terminal import warn
 
-ROLES = ("train", "validation", "test")
+_WITHOUT = {
+    "train": "the model cannot learn them",
+    "validation": "they have no part in the choice of the checkpoint",
+    "test": "their recall and curves are undefined",
+}
 SOURCES: dict[str, Callable[[ml_collections.FrozenConfigDict], Source | None]] = {
     "digits": digits,
     "folder": image_folder,
@@ -28,8 +33,11 @@ _BUILT_IN = frozenset(SOURCES)
 class Dataset(NamedTuple):
     """A data set as a run uses it.
 
-    name: with its version, such as "mnist/3.0.1". fingerprint: sha256 of the decoded examples of every
-    split used; the same on every machine.
+    Attributes:
+        name: with its version, such as "mnist/3.0.1".
+        fingerprint: sha256 of the decoded examples of every split used; the same on every machine.
+        expressions: the split expression of each role.
+        left_out: how many files of the set are not examples, by suffix or reason.
     """
 
     name: str
@@ -39,6 +47,8 @@ class Dataset(NamedTuple):
     train: Arrays
     validation: Arrays
     test: Arrays
+    expressions: Mapping[str, str] = {}
+    left_out: Mapping[str, int] = {}
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -76,13 +86,17 @@ def module_of_data(name: str) -> str | None:
 def load(config: ml_collections.FrozenConfigDict) -> Dataset:
     """Loads the splits of `config.data`; prepares and decodes them first where that was not done yet.
 
+    What of the set is left out or decided for the user is printed, one line each.
+
     Raises UserError: no such data set or split, splits that overlap, no network for a download, a folder
     that cannot be written, images of different sizes or more channels than the config normalizes.
     """
-    own = SOURCES.get(config.name, canonical_set)
-    source = own(config) or tfds_set(config)
-    ranges = {role: _ranges(config, role, source) for role in ROLES}
-    _check_disjoint(config, ranges)
+    source = _source(config)
+    expressions = {role: config[role] or source.expressions.get(role, "") for role in ROLES}
+    ranges = {role: _ranges(role, expressions[role], source) for role in ROLES}
+    _check_disjoint(expressions, ranges)
+    for note in source.notes:
+        warn(note)
     used = sorted({split for role in ROLES for split, _, _ in ranges[role]})
     read = {split: source.read(split) for split in used}
     arrays = {split: arrays for split, (arrays, _) in read.items()}
@@ -92,18 +106,35 @@ def load(config: ml_collections.FrozenConfigDict) -> Dataset:
             f"config.data.mean has {len(config.mean)} entries, but the images of {source.name} have "
             f"{channels} channel(s); give one, or one for each"
         )
-    return Dataset(
+    dataset = Dataset(
         name=source.name,
         version=source.version,
         fingerprint=content_hash(np.frombuffer("".join(read[split][1] for split in used).encode(), np.uint8)),
         class_names=source.class_names,
         **{role: _select(arrays, ranges[role]) for role in ROLES},
+        expressions=expressions,
+        left_out=source.left_out,
     )
+    for line in _unseen_classes(dataset):
+        warn(line)
+    return dataset
 
 
-def _ranges(config: ml_collections.FrozenConfigDict, role: str, source: Source) -> list[tuple[str, int, int]]:
+def version_of(config: ml_collections.FrozenConfigDict) -> str:
+    """The version of the set of `config.data`: of a folder a hash of the names and sizes of its files.
+
+    Raises UserError: see `load`; no example is read.
+    """
+    return _source(config).version
+
+
+def _source(config: ml_collections.FrozenConfigDict) -> Source:
+    own = SOURCES.get(config.name, canonical_set)
+    return own(config) or tfds_set(config)
+
+
+def _ranges(role: str, expression: str, source: Source) -> list[tuple[str, int, int]]:
     """The split expression of a role as (split, from, to) over the source's own splits."""
-    expression = config[role]
     try:
         ranges = plain_ranges(expression, source.lengths)
         if ranges is None:
@@ -119,17 +150,15 @@ def _ranges(config: ml_collections.FrozenConfigDict, role: str, source: Source) 
     return ranges
 
 
-def _check_disjoint(
-    config: ml_collections.FrozenConfigDict, ranges: Mapping[str, list[tuple[str, int, int]]]
-) -> None:
+def _check_disjoint(expressions: Mapping[str, str], ranges: Mapping[str, list[tuple[str, int, int]]]) -> None:
     parts = [(role, *part) for role in ROLES for part in ranges[role]]
     for first, second in itertools.combinations(parts, 2):
         (role, split, start, stop), (other, other_split, other_start, other_stop) = first, second
         shared = min(stop, other_stop) - max(start, other_start)
         if split == other_split and shared > 0:
-            where = f"config.data.{role} ({config[role]})"
+            where = f"config.data.{role} ({expressions[role]})"
             if role != other:
-                where += f" and config.data.{other} ({config[other]})"
+                where += f" and config.data.{other} ({expressions[other]})"
             raise UserError(f"{where} hold {shared:,} examples twice; an example may be in one place only")
 
 
@@ -140,3 +169,14 @@ def _select(arrays: Mapping[str, Arrays], ranges: list[tuple[str, int, int]]) ->
         if stop > start
     ]
     return parts[0] if len(parts) == 1 else Arrays(*map(np.concatenate, zip(*parts, strict=True)))
+
+
+def _unseen_classes(dataset: Dataset) -> Iterator[str]:
+    """A line for each role that lacks classes that others have."""
+    classes = len(dataset.class_names)
+    counts = {role: np.bincount(getattr(dataset, role).labels, minlength=classes) for role in ROLES}
+    anywhere = sum(counts.values()) > 0
+    for role, count in counts.items():
+        if missing := [dataset.class_names[label] for label in np.flatnonzero(anywhere & (count == 0))]:
+            which = f"{len(missing)} of {classes} classes ({some(missing)})"
+            yield f"{role} has no image of {which}: {_WITHOUT[role]}"

@@ -1,11 +1,9 @@
 """Image files of any kind as a model takes them."""
 
 import contextlib
-import glob
 import io
 import math
-import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -21,40 +19,6 @@ ENOUGH = 512  # pixels a side, more than most models here take
 _GREY = ("1", "L", "La", "LA")  # modes of Pillow
 _DEEP = ("I", "F")  # how those begin that are grey with more than 8 bits
 _ONE_COLOUR = 25  # deviation of levels, of 255, below which all that is visible is ink
-
-
-def find(names: Iterable[str]) -> Iterator[str]:
-    """The files that names mean: files as they are, of folders all images below, of globs what they match.
-
-    Raises UserError: a folder without images, a glob that matches nothing.
-    """
-    for name in names:
-        if os.path.isdir(name):
-            found = images_below(name)
-            missing = f"{name} has no {', '.join(SUFFIXES)} files in it"
-        elif not os.path.exists(name) and glob.has_magic(name):
-            found = sorted(path for path in glob.iglob(name, recursive=True) if os.path.isfile(path))
-            missing = f"{name} matches no file"
-        else:
-            found, missing = [name], ""
-        if not found:
-            raise UserError(missing)
-        yield from found
-
-
-def images_below(folder: str) -> list[str]:
-    """The image files of a folder and of all folders in it, in order; hidden files are passed over.
-
-    Links to folders are followed, but no folder is entered twice.
-    """
-    found, entered = [], set()
-    for place, folders, names in os.walk(folder, followlinks=True):
-        if (real := os.path.realpath(place)) in entered:
-            folders.clear()
-            continue
-        entered.add(real)
-        found += [os.path.join(place, name) for name in names if is_image_name(name)]
-    return sorted(found)
 
 
 def is_image_name(name: str) -> bool:

@@ -1,7 +1,7 @@
 """What a data set is before its splits are chosen; and the one that is always there."""
 
 import importlib.metadata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import ml_collections
@@ -9,12 +9,20 @@ import numpy as np
 
 from mnist_jax.data.cache import Arrays, content_hash
 
+ROLES = ("train", "validation", "test")
+_LISTED = 3  # names in a message
+
 
 class Source(NamedTuple):
     """A data set before its splits are chosen.
 
-    name: with its version, such as "mnist/3.0.1". lengths: split name -> examples.
-    read: split name -> its arrays and their sha256.
+    Attributes:
+        name: with its version, such as "mnist/3.0.1".
+        lengths: split name -> examples.
+        read: split name -> its arrays and their sha256.
+        expressions: the split expression of each role, where the config leaves it to the set.
+        left_out: how many files of it are not examples, by suffix or reason.
+        notes: lines about what was decided for the user.
     """
 
     name: str
@@ -22,6 +30,9 @@ class Source(NamedTuple):
     class_names: tuple[str, ...]
     lengths: Mapping[str, int]
     read: Callable[[str], tuple[Arrays, str]]
+    expressions: Mapping[str, str] = {}
+    left_out: Mapping[str, int] = {}
+    notes: tuple[str, ...] = ()
 
 
 def digits(config: ml_collections.FrozenConfigDict) -> Source:
@@ -42,3 +53,9 @@ def digits(config: ml_collections.FrozenConfigDict) -> Source:
         lengths={"train": len(images)},
         read=lambda split: (arrays, content_hash(*arrays)),
     )
+
+
+def some(names: Sequence[str]) -> str:
+    """The first names, and how many more there are."""
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return ", ".join(names[:_LISTED]) + more

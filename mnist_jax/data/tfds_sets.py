@@ -21,6 +21,7 @@ from mnist_jax.data.cache import Arrays, datasets_folder, load_or_build
 from mnist_jax.data.decoding import decode_all
 from mnist_jax.data.downloads import check_reachable, manual_folder
 from mnist_jax.data.sources import Source
+from mnist_jax.data.tfds_features import image_and_label, only_features_of_tfds
 from mnist_jax.system.errors import UserError
 from mnist_jax.system.terminal import tell
 
@@ -36,7 +37,7 @@ def tfds_set(config: ml_collections.FrozenConfigDict) -> Source:
         _prepare(builder, config)
         builder = _builder(config)
     info = builder.info
-    _, label_key = info.supervised_keys
+    _, label_key = image_and_label(info)
     cache = datasets_folder(config)
 
     def read(split: str) -> tuple[Arrays, str]:
@@ -67,14 +68,22 @@ def tfds_set(config: ml_collections.FrozenConfigDict) -> Source:
 def _builder(config: ml_collections.FrozenConfigDict) -> Any:
     """The TFDS builder of `config.data.name`.
 
-    Raises UserError: TFDS has no such set or version, it is prepared in another format, or it is not one
-    image and one label an example.
+    Raises UserError: TFDS has no such set or version, it is prepared in another format, its files name code,
+    or it is not one image and one label an example.
     """
     import tensorflow_datasets as tfds
 
     data_dir = config.data_dir and os.path.expanduser(config.data_dir)
     try:
-        builder = tfds.builder(config.name, data_dir=data_dir or None, file_format="array_record")
+        if namespace := tfds.core.naming.parse_builder_name_kwargs(config.name)[0].namespace:
+            raise UserError(
+                f"config.data.name must be a set of TFDS or one in data_dir (got {config.name!r}); those of "
+                f"{namespace} bring code of their own: prepare it in config.data.data_dir as array_record"
+            )
+        with only_features_of_tfds():
+            builder = tfds.builder(config.name, data_dir=data_dir or None, file_format="array_record")
+    except UserError:
+        raise
     except tfds.core.registered.DatasetNotFoundError as error:
         near = difflib.get_close_matches(
             config.name, ["digits", *tfds.list_builders(with_community_datasets=False)], n=1
@@ -85,12 +94,7 @@ def _builder(config: ml_collections.FrozenConfigDict) -> Any:
         raise UserError(
             f"config.data.name is {config.name!r}: {_reason(error, config.name, data_dir)}"
         ) from error
-    features, keys = builder.info.features, tuple[str, ...](builder.info.supervised_keys or ())
-    kinds = [type(features[key]) for key in keys if key in features]
-    if kinds != [tfds.features.Image, tfds.features.ClassLabel] or features[keys[0]].np_dtype != np.uint8:
-        raise UserError(
-            f"config.data.name is {config.name!r}, which is not a set of uint8 images with one label each"
-        )
+    image_and_label(builder.info)
     return builder
 
 
@@ -153,10 +157,16 @@ def _require_tensorflow(name: str) -> None:
 def _decode(builder: Any, split: str, image_size: int, folder: pathlib.Path) -> None:
     """Decodes a split once into a folder of the cache.
 
-    Raises UserError: images of different sizes, or labels that are no class.
+    Raises UserError: images of different sizes, or labels that are no class. ValueError: fewer or more
+    examples than the set declares.
     """
-    image_key, label_key = builder.info.supervised_keys
+    from array_record.python.array_record_module import ArrayRecordReader
+
+    image_key, label_key = image_and_label(builder.info)
     source = builder.as_data_source(split)
+    held = sum(ArrayRecordReader(str(path)).num_records() for path in builder.info.splits[split].filepaths)
+    if held != len(source):
+        raise ValueError(f"its files hold {held:,} examples, its dataset_info.json says {len(source):,}")
 
     def read(rows: range) -> Iterator[tuple[np.ndarray, int]]:
         return ((example[image_key], example[label_key]) for example in source.__getitems__(rows))
@@ -173,10 +183,12 @@ def _decode(builder: Any, split: str, image_size: int, folder: pathlib.Path) -> 
 def _reason(error: Exception, name: str, data_dir: str) -> str:
     """Why TFDS has no builder, in a line."""
     message = str(error)
-    if "File format is already set" in message:
+    if "File format is already set" in message or "does not match the file formats" in message:
+        folder = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
         return (
-            f"it is prepared in {data_dir or '~/tensorflow_datasets'} in a format that needs TensorFlow to "
-            "read; choose another place with --config.data.data_dir"
+            f"it is prepared in {folder} in a format that needs TensorFlow to read; convert it by `pip "
+            "install apache-beam mlcroissant && tfds convert_format --out_file_format=array_record "
+            f"--dataset_dir={folder}/{re.split('[/:]', name)[0]}`, or choose another --config.data.data_dir"
         )
     if "Parsing builder name string" in message:
         return "not a name of TFDS, such as mnist, mnist:3.0.1 or cifar10"

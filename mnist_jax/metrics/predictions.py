@@ -48,10 +48,25 @@ def ensemble(predictions: Sequence[Predictions]) -> Predictions:
     return predictions_of(mean.astype(np.float32), predictions[0].labels)
 
 
-def save_predictions(path: pathlib.Path, predictions: Predictions, step: int) -> None:
-    """Writes the file whole or not at all: `labels`, `log_probabilities` and the `step` of the checkpoint."""
+def save_predictions(
+    path: pathlib.Path, predictions: Predictions, step: int, class_names: Sequence[str]
+) -> None:
+    """Writes the file whole or not at all.
+
+    Args:
+        path: of the file.
+        predictions: become `labels` and `log_probabilities`.
+        step: of the checkpoint.
+        class_names: by label, (K,); other programs need them to read the file.
+    """
     file = io.BytesIO()
-    np.savez(file, step=step, labels=predictions.labels, log_probabilities=predictions.log_probabilities)
+    np.savez(
+        file,
+        step=step,
+        labels=predictions.labels,
+        log_probabilities=predictions.log_probabilities,
+        class_names=np.array(class_names, np.str_),
+    )
     write_whole(path, file.getvalue())
 
 

@@ -63,7 +63,7 @@ def code_patch() -> tuple[bytes, list[str]]:
     return redact(patch, known_keys())
 
 
-def describe_data(dataset: Dataset, config: Any) -> dict[str, Any]:
+def describe_data(dataset: Dataset) -> dict[str, Any]:
     """Name, version and fingerprint of the data, and size and class counts of each split."""
     return {
         "name": dataset.name,
@@ -73,7 +73,7 @@ def describe_data(dataset: Dataset, config: Any) -> dict[str, Any]:
         "image_shape": list(dataset.image_shape),
         "splits": {
             role: {
-                "expression": config[role],
+                "expression": dataset.expressions[role],
                 "examples": len(getattr(dataset, role).labels),
                 "class_counts": np.bincount(
                     getattr(dataset, role).labels, minlength=len(dataset.class_names)
@@ -81,6 +81,7 @@ def describe_data(dataset: Dataset, config: Any) -> dict[str, Any]:
             }
             for role in ROLES
         },
+        "left_out": dict(dataset.left_out),
     }
 
 

@@ -61,7 +61,7 @@ class _Code(TypedDict):
 
 
 class _Split(TypedDict):
-    expression: Annotated[str, _key("as in the config")]
+    expression: Annotated[str, _key("as in the config, or by the layout of the folder")]
     examples: Annotated[int, _key("how many")]
     class_counts: Annotated[list[int], _key("how many of each class")]
 
@@ -73,6 +73,15 @@ class _Data(TypedDict):
     classes: Annotated[list[str], _key("names, by label")]
     image_shape: Annotated[list[int], _key("height, width, channels")]
     splits: Annotated[dict[str, _Split], _key("by role: train, validation, test")]
+    left_out: NotRequired[
+        Annotated[
+            dict[str, int],
+            _key(
+                "files in the folder of images that are not examples, by suffix; `hidden or system` (and "
+                "all in such folders); with `skip_broken`, `broken`"
+            ),
+        ]
+    ]
 
 
 class _Environment(TypedDict):
@@ -346,7 +355,7 @@ class RunRecord:
             command=sys.argv,
             config=config.to_dict(),
             code=code,
-            data=describe_data(dataset, config.data),
+            data=describe_data(dataset),
             environment=environment,
             parameters=parameters,
             imports=imports,

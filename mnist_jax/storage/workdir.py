@@ -9,9 +9,10 @@ import filelock
 import ml_collections
 
 from mnist_jax.config.identity import differences, require_same
-from mnist_jax.data import Dataset
+from mnist_jax.data import Dataset, load, version_of
 from mnist_jax.storage.record import read_record
 from mnist_jax.system.errors import UserError
+from mnist_jax.system.terminal import warn
 
 
 @contextlib.contextmanager
@@ -78,4 +79,30 @@ def check_same_data(record: dict[str, Any], dataset: Dataset, workdir: pathlib.P
             f"{workdir} holds a run on other data: {record['data']['name']} with fingerprint "
             f"{record['data']['fingerprint'][:12]}, now {dataset.name} with {dataset.fingerprint[:12]}; "
             "give another --workdir or --resume=force"
+        )
+
+
+def check_finished_data(
+    record: dict[str, Any], config: ml_collections.FrozenConfigDict, workdir: pathlib.Path
+) -> None:
+    """Refuses to answer for a folder of images with a finished run on what was in it before.
+
+    Names and sizes are compared first, then what is decoded, which is cached. Other sets do not change under
+    their version.
+
+    Raises:
+        UserError: The images are no longer those of the run.
+    """
+    if config.data.name != "folder" or "left_out" not in record["data"]:  # of a version with other orders
+        return
+    try:
+        same = version_of(config.data) == record["data"].get("version")
+        same = same and load(config.data).fingerprint == record["data"]["fingerprint"]
+    except UserError as error:
+        warn(f"the images of the finished run cannot be compared with those of today: {error}")
+        return
+    if not same:
+        raise UserError(
+            f"config.data.dir must hold the images of the finished run in {workdir} (got others in "
+            f"{config.data.dir}); to train on these, give another --workdir"
         )

@@ -16,7 +16,7 @@ import ml_collections
 
 from mnist_jax.storage.history import Row, read_metrics
 from mnist_jax.storage.record import read_record
-from mnist_jax.storage.workdir import is_finished
+from mnist_jax.storage.workdir import check_finished_data, is_finished
 from mnist_jax.studies.listing import is_held
 from mnist_jax.system import gpu_check
 from mnist_jax.system.errors import UserError
@@ -59,6 +59,7 @@ class Task:
             while status is None or (status == 2 and is_held(self.workdir)):  # another may come between
                 self._wait_for_another()
                 if record := self._finished():
+                    check_finished_data(record, self.config, self.workdir)
                     return TaskOutcome("finished", "", record, 0.0)
                 status = self._run(environment)
             record = self._finished() if status == 0 else None

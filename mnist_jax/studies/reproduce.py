@@ -1,6 +1,7 @@
 """Runs what a run.json says again, and tells what differs: the circumstances, and what came out."""
 
 import pathlib
+import shlex
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -9,6 +10,7 @@ import ml_collections
 import numpy as np
 
 from mnist_jax import data
+from mnist_jax.config.fields import DATA_FOLDERS
 from mnist_jax.config.population import is_population
 from mnist_jax.config.validation import from_record, validate
 from mnist_jax.loop import train_and_evaluate
@@ -45,15 +47,29 @@ class Reproduction(NamedTuple):
     parameters: float | None
 
 
-def config_of(record: Mapping[str, Any], **data_fields: str) -> ml_collections.ConfigDict:
-    """The config of a run.json; data_fields: where its data lies on this machine, by name of `config.data`.
+def config_of(record: Mapping[str, Any], folders: Mapping[str, str | None]) -> ml_collections.ConfigDict:
+    """The config of a run.json, which may be another person's: the folders of the data are the user's.
 
-    Raises UserError: it is not a config of this version.
+    Args:
+        record: the run.json.
+        folders: the values of `DATA_FOLDERS` on this machine, as far as the user gives them.
+
+    Raises:
+        UserError: It is not a config of this version, or its data is in folders that the user does not give.
     """
     config = from_record(record["config"])
-    config.data.update({name: value for name, value in data_fields.items() if value})
     config.wandb.mode = "disabled"
     validate(config)
+    asked = {
+        name: config.data[name] for name in DATA_FOLDERS if config.data[name] and folders.get(name) is None
+    }
+    asked.pop("cache_dir", None)  # whichever it is, the run is the same
+    if asked:
+        flags = " ".join(f"--{name}={shlex.quote(value)}" for name, value in asked.items())
+        raise UserError(
+            f"the data's folders must be on the command line (got none of the record's); add {flags}"
+        )
+    config.data.update({name: folders.get(name) or "" for name in DATA_FOLDERS})
     return config
 
 

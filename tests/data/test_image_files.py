@@ -111,25 +111,6 @@ def test_a_bomb_is_not_decoded(monkeypatch):
         image_files.decode(file(Image.new("L", (100, 100))))
 
 
-def test_files_are_found_by_name_folder_and_pattern(tmp_path):
-    for name in ("b.PNG", "a.jpg", "deep/c.webp", "notes.txt"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-
-    def found(*names):
-        paths = image_files.find([str(tmp_path / name) for name in names])
-        return [path.removeprefix(f"{tmp_path}/") for path in paths]
-
-    assert found("") == ["a.jpg", "b.PNG", "deep/c.webp"]
-    assert found("b.PNG", "gone.png", "**/*.webp") == ["b.PNG", "gone.png", "deep/c.webp"]
-    (tmp_path / "[1].png").touch()
-    assert found("[1].png") == ["[1].png"]
-    for name, told in (("x*", "matches no file"), ("empty", "has no .png")):
-        (tmp_path / "empty").mkdir(exist_ok=True)
-        with pytest.raises(UserError, match=told):
-            found(name)
-
-
 @pytest.mark.parametrize("kind", modes())
 def test_grey_is_told_by_the_head_of_the_file(kind):
     image, form = modes()[kind]

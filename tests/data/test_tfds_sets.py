@@ -1,8 +1,10 @@
 """TFDS on a small set defined here, prepared for real; the network is never asked."""
 
 import importlib.util
+import json
 import multiprocessing
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -202,7 +204,7 @@ def test_images_of_different_sizes_need_a_size(tmp_path):
 
 @needs_tensorflow
 def test_images_that_are_not_uint8_and_splits_without_labels_are_refused(tmp_path):
-    with pytest.raises(UserError, match="not a set of uint8 images"):
+    with pytest.raises(UserError, match=r"must be uint8 \(got image of float32\)"):
         data.load(config_of("odd_images/float32", tmp_path))
     with pytest.raises(
         UserError, match="test of odd_images/uint8/1.0.0 has labels from -1 to -1, not of its 2"
@@ -232,7 +234,12 @@ def test_two_copies_of_a_set_have_caches_of_their_own(prepared, tmp_path, capsys
         ("emnist/leters", "is 'emnist/leters': no such config; did you mean 'emnist/letters'?"),
         ("mnist/qqqqqqqqqqqqqq", "no such config; TFDS has mnist"),
         ("emnist/qqqqqqqqqqqqqq:3.1.0", "no such config; TFDS has emnist/byclass, emnist/bymerge, "),
-        ("imdb_reviews", "not a set of uint8 images with one label each"),
+        (
+            "imdb_reviews",
+            "must have one Image and one ClassLabel, or supervised_keys that name them (got text (",
+        ),
+        ("huggingface:mnist", "(got 'huggingface:mnist'); those of huggingface bring code of their own"),
+        ("mlds:mnist:1.0.0", "those of mlds bring code of their own"),
     ],
 )
 def test_a_set_that_is_not_there_is_told_in_one_line(tmp_path, name, expected):
@@ -261,5 +268,138 @@ def test_without_tensorflow_a_set_that_it_prepares_is_refused_before_any_downloa
 @needs_tensorflow
 def test_a_set_prepared_for_tensorflow_is_refused(tmp_path):
     tfds.builder("tiny_pictures", data_dir=tmp_path / "tfds", file_format="tfrecord").download_and_prepare()
-    with pytest.raises(UserError, match="config.data.data_dir"):
+    with pytest.raises(UserError, match="tfds convert_format .*/tfds/tiny_pictures`.*config.data.data_dir"):
         data.load(config_of("tiny_pictures", tmp_path))
+
+
+class OwnPictures(tfds.core.GeneratorBasedBuilder):
+    """Of each configuration other features, and without supervised_keys."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    BUILDER_CONFIGS = tuple(
+        tfds.core.BuilderConfig(name=name)
+        for name in ("plain", "two_images", "two_labels", "deep", "tfrecord")
+    )
+
+    def _features(self):
+        image, label = tfds.features.Image(shape=(4, 4, 1)), tfds.features.ClassLabel(num_classes=2)
+        more = {
+            "two_images": {"mask": tfds.features.Image(shape=(4, 4, 1))},
+            "two_labels": {"colour": tfds.features.ClassLabel(num_classes=2)},
+            "deep": {"parts": tfds.features.Sequence({"inner": tfds.features.Image(shape=(4, 4, 1))})},
+        }
+        return {"picture": image, "sign": label, **more.get(self.builder_config.name, {})}
+
+    def _info(self):
+        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(self._features()))
+
+    def _split_generators(self, dl_manager):
+        return {"train": self._generate_examples(), "test": self._generate_examples()}
+
+    def _generate_examples(self):
+        image = np.zeros((4, 4, 1), np.uint8)
+        values = {"sign": 1, "colour": 0, "parts": [{"inner": image}]}
+        for index in range(10):
+            yield index, {name: values.get(name, image) for name in self._features()}
+
+
+def own(folder: pathlib.Path, kind: str, file_format: str = "array_record") -> pathlib.Path:
+    """Prepares such a set; as `own_KIND` nobody here has its code."""
+    built = OwnPictures(config=kind, data_dir=folder / "built", file_format=file_format)
+    built.download_and_prepare()
+    place = folder / "tfds" / f"own_{kind}" / "1.0.0"
+    shutil.copytree(built.data_dir, place)
+    for path in place.glob("own_pictures*"):
+        path.rename(place / path.name.replace("own_pictures", f"own_{kind}"))
+    info = place / "dataset_info.json"
+    fields = json.loads(info.read_text())
+    info.write_text(json.dumps({**fields, "name": f"own_{kind}", "configName": ""}))
+    return place
+
+
+@needs_tensorflow
+@pytest.mark.parametrize("kind", ["plain", "deep"])
+def test_the_only_image_and_label_are_found_by_their_types(tmp_path, kind):
+    own(tmp_path, kind)
+    dataset = data.load(config_of(f"own_{kind}", tmp_path))
+    assert (dataset.image_shape, set(dataset.train.labels)) == ((4, 4, 1), {1})
+
+
+@needs_tensorflow
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("two_images", r"supervised_keys that name them \(got .*mask \(Image\).*picture \(Image\)"),
+        ("two_labels", r"supervised_keys that name them \(got .*colour \(ClassLabel\)"),
+        (
+            "tfrecord",
+            "tfds convert_format --out_file_format=array_record --dataset_dir=.*/tfds/own_tfrecord`",
+        ),
+    ],
+)
+def test_sets_of_ones_own_that_cannot_be_read_are_reported_with_what_they_have(tmp_path, kind, expected):
+    own(tmp_path, kind, "tfrecord" if kind == "tfrecord" else "array_record")
+    with pytest.raises(UserError, match="^[^\n]+$") as caught:
+        data.load(config_of(f"own_{kind}", tmp_path))
+    assert re.search(expected, str(caught.value))
+
+
+HOSTILE = "tensorflow_datasets.core.features.image_feature.Image"
+
+
+@needs_tensorflow
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda text: text.replace(HOSTILE, "evil.payload.Image"),
+        lambda text: text.replace(HOSTILE, "evil.payload.Image").replace(
+            "pythonClassName", "python_class_name"
+        ),
+        lambda text: text.replace(HOSTILE, "tensorflow_datasets.core.features.\\u002e./evil.payload.Image"),
+        lambda text: json.dumps({"type": "evil.payload.Image", "content": {}}),
+        lambda text: json.dumps(
+            {
+                "pythonClassName": "tensorflow_datasets.core.features.features_dict.FeaturesDict",
+                "jsonFeature": {"json": json.dumps({"image": {"type": "evil.payload.Image", "content": {}}})},
+            }
+        ),
+    ],
+)
+@pytest.mark.parametrize("kind", ["plain", "deep"])
+def test_a_set_that_names_code_is_refused_before_the_code_runs(tmp_path, monkeypatch, kind, form):
+    place = own(tmp_path, kind)
+    (tmp_path / "evil").mkdir()
+    (tmp_path / "evil" / "payload.py").write_text(
+        f"open({str(tmp_path / 'it ran')!r}, 'w')\n"
+        "import tensorflow_datasets as tfds\n"
+        "class Image(tfds.features.Image): pass\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    features = place / "features.json"
+    features.write_text(form(features.read_text()))
+    with pytest.raises(UserError, match="^features.json .* must name features of tensorflow_datasets only"):
+        data.load(config_of(f"own_{kind}", tmp_path))
+    assert not (tmp_path / "it ran").exists()
+
+
+@needs_tensorflow
+def test_a_hostile_set_would_run_its_code_were_it_not_refused(tmp_path, monkeypatch):
+    """Or the tests above would hold nothing."""
+    place = own(tmp_path, "plain")
+    (tmp_path / "evil_too.py").write_text(f"open({str(tmp_path / 'it ran')!r}, 'w')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    features = place / "features.json"
+    features.write_text(features.read_text().replace(HOSTILE, "evil_too.Image"))
+    with pytest.raises(ValueError, match="Unrecognized FeatureConnector"):
+        tfds.builder("own_plain", data_dir=tmp_path / "tfds", file_format="array_record")
+    assert (tmp_path / "it ran").exists()
+
+
+@needs_tensorflow
+@pytest.mark.parametrize("declared", ["9", "11", "100000000", "1000000000000"])
+def test_the_size_that_a_set_declares_is_held_against_its_files(tmp_path, declared):
+    info = own(tmp_path, "plain") / "dataset_info.json"
+    info.write_text(info.read_text().replace('["10"]', f'["{declared}"]'))
+    assert declared in info.read_text()
+    with pytest.raises(UserError, match=f"cannot be read: its files hold 10 examples, .* {int(declared):,};"):
+        data.load(config_of("own_plain", tmp_path))

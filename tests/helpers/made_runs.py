@@ -53,7 +53,7 @@ def run_of(folder, name, *, right, seed=0, rng=None, **fields):
         {"split": "validation", "step": k, "epoch": k, "loss": 1 / k, "accuracy": 1 - 0.5 / k} for k in (1, 2)
     ]
     (workdir / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    save_predictions(workdir / "predictions.npz", predictions, 3)
+    save_predictions(workdir / "predictions.npz", predictions, 3, tuple("abc"))
     return FinishedRun(name, workdir, record, predictions)
 
 

@@ -22,9 +22,11 @@ def test_the_confusion_matrix_is_that_of_scikit_learn(case):
 
 def test_the_file_gives_back_what_was_saved(tmp_path):
     case = predictions_from([[1.0, 2.0, 0.0], [0.0, 0.0, 0.0]], [2, 0])
-    save_predictions(tmp_path / "p.npz", case, 7)
+    save_predictions(tmp_path / "p.npz", case, 7, ["a", "class 10", "\u00fc"])
     step, again = load_predictions(tmp_path / "p.npz")
     assert step == 7
+    with np.load(tmp_path / "p.npz", allow_pickle=False) as arrays:
+        assert arrays["class_names"].tolist() == ["a", "class 10", "\u00fc"]
     for field, expected in zip(again, case, strict=True):
         np.testing.assert_array_equal(field, expected)
         assert field.dtype == expected.dtype

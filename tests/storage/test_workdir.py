@@ -6,10 +6,13 @@ import signal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
-from configs import digits
+from configs import digits, folder
+from mnist_jax import data
 from mnist_jax.config.validation import validate
 from mnist_jax.storage import workdir
+from mnist_jax.storage.provenance import describe_data
 from mnist_jax.storage.record import SCHEMA, read_record, require_current
 from mnist_jax.system.errors import UserError
 from mnist_jax.system.files import sealed
@@ -178,3 +181,50 @@ def test_a_record_of_the_schema_before_is_read_but_not_resumed(tmp_path):
         require_current(record, tmp_path)
     write_record(tmp_path)
     require_current(read_record(tmp_path), tmp_path)
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """A folder of images as a config, and the record of a finished run on it."""
+    for split, count in (("train", 10), ("test", 2)):
+        for level, name in enumerate(("dark", "light")):
+            for k in range(count):
+                path = tmp_path / "pets" / split / name / f"{k}.bmp"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.new("L", (4, 4), 200 * level + k).save(path)
+    config = folder.get_config()
+    config.data.update(dir=str(tmp_path / "pets"), cache_dir=str(tmp_path / "cache"))
+    config = validate(config)
+    return tmp_path / "pets", config, {"data": describe_data(data.load(config.data))}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda root: Image.new("L", (4, 4), 99).save(root / "train" / "dark" / "0.bmp"),  # of the same size
+        lambda root: Image.new("L", (4, 4), 99).save(root / "train" / "dark" / "10.bmp"),
+        lambda root: (root / "test" / "dark" / "0.bmp").unlink(),
+        lambda root: (root / "test" / "dark" / "0.bmp").rename(root / "test" / "light" / "9.bmp"),
+    ],
+)
+def test_a_finished_run_does_not_answer_for_other_images(pictures, capsys, change):
+    root, config, record = pictures
+    (root / "train" / "dark" / "note.txt").touch()
+    (root / "train" / "dark" / "1.bmp").touch()  # and is read again, to the same
+    workdir.check_finished_data(record, config, root.parent)
+    change(root)
+    with pytest.raises(UserError, match=r"^config.data.dir must hold .* \(got others in .*give another --wo"):
+        workdir.check_finished_data(record, config, root.parent)
+
+
+def test_a_finished_run_answers_where_its_images_are_gone(pictures, capsys):
+    root, config, record = pictures
+    root.rename(root.with_name("away"))
+    workdir.check_finished_data(record, config, root.parent)
+    assert (
+        "cannot be compared with those of today: config.data.dir must be a folder" in capsys.readouterr().err
+    )
+
+
+def test_sets_with_versions_are_not_looked_at(pictures):
+    workdir.check_finished_data({"data": {"version": "x", "left_out": {}}}, config_of(), pictures[0])

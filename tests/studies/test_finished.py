@@ -49,7 +49,7 @@ def test_other_data_is_refused_with_the_reason(runs, keys, value, expected):
 
 def test_other_labels_are_refused(runs):
     shifted = predictions_of(runs[1].predictions.log_probabilities, (LABELS + 1) % CLASSES)
-    save_predictions(runs[1].workdir / "predictions.npz", shifted, 3)
+    save_predictions(runs[1].workdir / "predictions.npz", shifted, 3, tuple("abc"))
     with pytest.raises(UserError, match="labels in predictions.npz differ"):
         load_runs([run.workdir for run in runs], warned)
 

@@ -77,10 +77,10 @@ def test_other_data_and_unfinished_runs_are_refused(tiny_run, tmp_path):
 
     workdir = copy_of(tiny_run, tmp_path / "data", other_data)
     with pytest.raises(UserError, match="the data is not that of"):
-        reproduce.run_again(workdir, reproduce.config_of(read_record(workdir)), tmp_path / "again")
+        reproduce.run_again(workdir, reproduce.config_of(read_record(workdir), {}), tmp_path / "again")
     workdir = copy_of(tiny_run, tmp_path / "open", lambda record: record.update(status="interrupted"))
     with pytest.raises(UserError, match="only a finished run"):
-        reproduce.run_again(workdir, reproduce.config_of(read_record(workdir)), tmp_path / "again")
+        reproduce.run_again(workdir, reproduce.config_of(read_record(workdir), {}), tmp_path / "again")
 
 
 def test_a_folder_without_a_run_is_told_in_one_line(tmp_path):
@@ -97,7 +97,22 @@ def test_the_config_of_a_record_is_checked(tiny_run):
     with pytest.raises(
         UserError, match=r"config.train.epochs must be an integer from 1 to 2147483647 \(got -3\)"
     ):
-        reproduce.config_of(record)
+        reproduce.config_of(record, {})
+
+
+def test_folders_of_a_record_count_when_they_are_on_the_command_line(tiny_run, tmp_path):
+    def change(record):
+        record["config"]["data"].update(dir="/its/my pictures", data_dir="/its/sets", cache_dir="/its/cache")
+
+    workdir = copy_of(tiny_run, tmp_path / "run", change)
+    done = reproduced(workdir)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "must be on the command line" in done.stderr
+    assert done.stderr.endswith("; add --dir='/its/my pictures' --data_dir=/its/sets\n")
+    record = read_record(workdir)
+    config = reproduce.config_of(record, {"dir": "/its/my pictures", "data_dir": "", "manual_dir": None})
+    assert config.data.dir == "/its/my pictures"
+    assert [config.data[name] for name in ("data_dir", "manual_dir", "cache_dir")] == ["", "", ""]
 
 
 def test_a_folder_that_holds_a_run_is_refused(tiny_run, tmp_path):
@@ -112,4 +127,4 @@ def test_a_run_that_was_forced_on_is_refused(tiny_run, tmp_path):
 
     workdir = copy_of(tiny_run, tmp_path / "forced", forced)
     with pytest.raises(UserError, match="was forced on with another config"):
-        reproduce.run_again(workdir, reproduce.config_of(read_record(workdir)), tmp_path / "again")
+        reproduce.run_again(workdir, reproduce.config_of(read_record(workdir), {}), tmp_path / "again")
