@@ -14,6 +14,8 @@ from mnist_jax.data.folders import image_folder
 from mnist_jax.data.own_sets import OwnLoad, own_set
 from mnist_jax.data.sources import ROLES, Source, digits, some
 from mnist_jax.data.splits import plain_ranges, ranges_by_tfds
+from mnist_jax.data.stratify import fold_of
+from mnist_jax.data.tables import table
 from mnist_jax.data.tfds_sets import tfds_set
 from mnist_jax.system.errors import UserError
 from mnist_jax.system.terminal import warn
@@ -26,6 +28,7 @@ _WITHOUT = {
 SOURCES: dict[str, Callable[[ml_collections.FrozenConfigDict], Source | None]] = {
     "digits": digits,
     "folder": image_folder,
+    "table": table,
 }  # by config.data.name
 _BUILT_IN = frozenset(SOURCES)
 
@@ -100,6 +103,12 @@ def load(config: ml_collections.FrozenConfigDict) -> Dataset:
     used = sorted({split for role in ROLES for split, _, _ in ranges[role]})
     read = {split: source.read(split) for split in used}
     arrays = {split: arrays for split, (arrays, _) in read.items()}
+    if len(shapes := {one.images.shape[1:]: split for split, one in arrays.items()}) > 1:
+        raise UserError(
+            f"the images of {source.name} must have one shape (got "
+            f"{' and '.join(f'{shape} in {split}' for shape, split in shapes.items())}); fit them to one by "
+            "--config.data.image_size=PIXELS"
+        )
     channels = arrays[used[0]].images.shape[-1]
     if len(config.mean) not in (1, channels):
         raise UserError(
@@ -115,6 +124,8 @@ def load(config: ml_collections.FrozenConfigDict) -> Dataset:
         expressions=expressions,
         left_out=source.left_out,
     )
+    if config.folds:
+        dataset = _fold(dataset, config)
     for line in _unseen_classes(dataset):
         warn(line)
     return dataset
@@ -169,6 +180,20 @@ def _select(arrays: Mapping[str, Arrays], ranges: list[tuple[str, int, int]]) ->
         if stop > start
     ]
     return parts[0] if len(parts) == 1 else Arrays(*map(np.concatenate, zip(*parts, strict=True)))
+
+
+def _fold(dataset: Dataset, config: ml_collections.FrozenConfigDict) -> Dataset:
+    """The data set whose training and validation examples are divided into folds, for cross-validation."""
+    both = Arrays(*map(np.concatenate, zip(dataset.train, dataset.validation, strict=True)))
+    chosen = fold_of(both.labels, config.folds, config.fold_seed) == config.fold
+    whole = f"{dataset.expressions['train']}+{dataset.expressions['validation']}"
+    fold = f"fold {config.fold} of {config.folds}"
+    said = {"train": f"{whole} without {fold}", "validation": f"{fold} of {whole}"}
+    return dataset._replace(
+        train=Arrays(*(field[~chosen] for field in both)),
+        validation=Arrays(*(field[chosen] for field in both)),
+        expressions={**dataset.expressions, **said},
+    )
 
 
 def _unseen_classes(dataset: Dataset) -> Iterator[str]:

@@ -93,7 +93,9 @@ def check_finished_data(
     Raises:
         UserError: The images are no longer those of the run.
     """
-    if config.data.name != "folder" or "left_out" not in record["data"]:  # of a version with other orders
+    if (
+        config.data.name not in ("folder", "table") or "left_out" not in record["data"]
+    ):  # of a version with other orders
         return
     try:
         same = version_of(config.data) == record["data"].get("version")
