@@ -2,10 +2,10 @@
 
     python main.py --config=configs/table.py --config.data.dir=FILE --workdir=runs/mine
 
-.npz: arrays images and labels, or x_train, y_train, x_test and y_test. CSV or .csv.gz: columns label, pixel0
-and so on, or path and label of image files. Parquet: as Hugging Face stores images. FILE may be a folder of tables
-that are named by their splits, such as train.csv and test.csv. Without a test split the table is split 80/10/10,
-of each class its share; without one for validation, train is split 90/10.
+.npz: arrays images and labels, or x_train, y_train, x_test and y_test. CSV or .csv.gz: columns label,
+pixel0 and so on, or path and label of image files. Parquet: as Hugging Face stores images. FILE may be a
+folder of tables that are named by their splits, such as train.csv and test.csv. Without a test split the
+table is split 80/10/10, of each class its share; without one for validation, train is split 90/10.
 """
 
 import ml_collections

@@ -9,6 +9,7 @@ import csv
 import gzip
 import pathlib
 import re
+import warnings
 import zlib
 from collections.abc import Iterator, Sequence
 from typing import TextIO
@@ -72,9 +73,7 @@ def _lines(path: pathlib.Path, file: TextIO, most: int | None) -> Iterator[str]:
                 f"{path} must have a line for each image (got one of more than {_LINE:,} characters)"
             )
         if most is not None and length > most:
-            raise UserError(
-                f"{path} must be a table (got more than {most:,} characters packed into too few bytes)"
-            )
+            raise UserError(f"{path} must be a table (got more than {most:,} characters in too few bytes)")
         yield line
 
 
@@ -95,7 +94,8 @@ def _pixels(path: pathlib.Path, lines: Iterator[str], header: Sequence[str], col
         [("before", np.uint8, (column,)), ("label", object), ("after", np.uint8, (len(header) - column - 1,))]
     )
     try:
-        table = np.loadtxt(lines, row, delimiter=",", comments=None, quotechar='"', ndmin=1)
+        with warnings.catch_warnings(action="ignore"):  # about no rows, which are an error here
+            table = np.loadtxt(lines, row, delimiter=",", comments=None, quotechar='"', ndmin=1)
     except ValueError as error:
         raise UserError(f"{path}: {_in_words(str(error), header)}") from error
     if not len(table):
