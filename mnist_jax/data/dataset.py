@@ -132,7 +132,8 @@ def load(config: ml_collections.FrozenConfigDict) -> Dataset:
 
 
 def version_of(config: ml_collections.FrozenConfigDict) -> str:
-    """The version of the set of `config.data`: of a folder a hash of the names and sizes of its files.
+    """The version of the set of `config.data`: of a folder a hash of the names and sizes of its files,
+    of a table one of its labels.
 
     Raises UserError: see `load`; no example is read.
     """

@@ -17,6 +17,9 @@ from mnist_jax.data.table_parts import Part, Pictures, Unlabelled
 from mnist_jax.system.errors import UserError, one_line
 
 _IMAGES, _LABELS = ("image", "img"), ("label", "labels")
+_BATCH = 256  # rows that are read at once
+_MAX_RATIO = 200  # of sizes, unpacked to packed, beyond which a file is a trap, not images
+_SMALL = 2**26  # bytes that may be packed more than that
 
 
 def read_parquet(paths: Sequence[pathlib.Path]) -> Part:
@@ -42,11 +45,25 @@ def read_parquet(paths: Sequence[pathlib.Path]) -> Part:
                         f"{path} must have the classes of {paths[0].name} (got {some(own or ())})"
                     )
                 names = own
-                table = file.read([image, label])
+                table = _read(path, file, [image, label])
         except (pyarrow.ArrowException, OSError, ValueError, MemoryError) as error:
             raise UserError(f"{path} cannot be read: {one_line(error)}") from error
         columns.append((_bytes_of(path, table.column(image)), _labels(path, label, table.column(label), own)))
     return _part(paths, columns, names)
+
+
+def _read(path: pathlib.Path, file: Any, columns: list[str]) -> Any:
+    """Columns of a file, read in pieces, so that a few bytes that stand for many do not fill the memory."""
+    import pyarrow as pa
+
+    most = max(_SMALL, _MAX_RATIO * path.stat().st_size)
+    batches, total = [], 0
+    for batch in file.iter_batches(_BATCH, columns=columns):
+        batches.append(batch)
+        total += batch.nbytes
+        if total > most:
+            raise UserError(f"{path} must hold different images (got more than {most:,} bytes in too few)")
+    return pa.Table.from_batches(batches) if batches else file.read(columns)
 
 
 def _part(

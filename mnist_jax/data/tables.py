@@ -55,7 +55,7 @@ def table(config: ml_collections.FrozenConfigDict) -> Source:
     rows = {split: _Rows(own, used[split].images, interleaved(own)) for split, own in labels.items()}
     if len(given) < len(ROLES):
         notes.append(_in_words(files.root, parts, expressions))
-    version = _sha256([(name, size) for name, size, _ in files.stamps])[:8]
+    version = _sha256((class_names, [(split, content_hash(own)) for split, own in labels.items()]))[:8]
     read = functools.partial(_read, config, files, rows, functools.cache(lambda: _channels(rows)))
     lengths = {split: len(part.labels) for split, part in parts.items()}
     name = f"table/{files.name}"

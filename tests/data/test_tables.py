@@ -13,6 +13,7 @@ from PIL import Image
 from configs import table
 from mnist_jax import data
 from mnist_jax.config.validation import validate
+from mnist_jax.data import csv_tables
 from mnist_jax.system.errors import UserError
 
 DRAWN = np.random.default_rng(0)
@@ -75,7 +76,7 @@ def test_the_same_rows_have_the_same_fingerprint_in_every_container(tmp_path, im
     for name, write in WRITERS.items():
         write(tmp_path / name, images)
         found[name] = load(tmp_path / name)
-    assert len({one.fingerprint for one in found.values()}) == 1
+    assert len({(one.fingerprint, one.version) for one in found.values()}) == 1
     one = found["set.parquet"]
     assert one.name == "table/set"
     assert one.class_names == ("1", "2", "3")
@@ -265,12 +266,13 @@ def test_csv_that_is_no_set(tmp_path, change, said):
     refused(tmp_path / "set.csv", said)
 
 
-def test_files_that_are_no_csv(tmp_path):
+def test_files_that_are_no_csv(tmp_path, monkeypatch):
+    monkeypatch.setattr(csv_tables, "_SMALL", 2**20)
     (tmp_path / "set.csv").write_bytes(b"label,a\n\xff\xfe,1\n")
     refused(tmp_path / "set.csv", r"must be text in UTF-8 \(got the byte 0xff\)")
-    (tmp_path / "set.csv.gz").write_bytes(gzip.compress(b"label,a\n" + b"1," * 40_000_000))
+    (tmp_path / "set.csv.gz").write_bytes(gzip.compress(b"label,a\n" + b"1," * 9_000_000))
     refused(tmp_path / "set.csv.gz", "must have a line for each image")
-    (tmp_path / "set.csv.gz").write_bytes(gzip.compress(b"label,a\n" + b"1,1\n" * 20_000_000))
+    (tmp_path / "set.csv.gz").write_bytes(gzip.compress(b"label,a\n" + b"1,1\n" * 1_000_000))
     refused(tmp_path / "set.csv.gz", "must be a table .got more than")
     (tmp_path / "set.csv.gz").write_bytes(b"label,a\n1,1\n")
     refused(tmp_path / "set.csv.gz", "cannot be read")
@@ -302,6 +304,8 @@ def test_parquet_that_is_no_set(tmp_path):
     refused(path, r"must have encoded images, PNG or JPEG say, as bytes \(got list")
     pq.write_table(pa.table({"image": pa.array([None, b"1"], pa.binary()), "label": [1, 2]}), path)
     refused(path, r"must have the bytes of each image \(got none in row 1\)")
+    pq.write_table(pa.table({"image": [DRAWN.bytes(400_000)] * 300, "label": [1] * 300}), path)
+    refused(path, r"must hold different images \(got more than [\d,]+ bytes in too few\)")
 
 
 def test_a_folder_that_is_no_table(tmp_path):
