@@ -18,7 +18,7 @@ import numpy as np
 
 from mnist_jax.data.sources import some
 from mnist_jax.data.table_files import stamp
-from mnist_jax.data.table_parts import Part, Pictures, Unlabelled, image_shape
+from mnist_jax.data.table_parts import Part, Pictures, Unlabelled, image_shape, notes_on
 from mnist_jax.system.errors import UserError, one_line
 
 _PATHS = ("path", "file_name", "filename")  # names of the column of image files
@@ -101,7 +101,8 @@ def _pixels(path: pathlib.Path, lines: Iterator[str], header: Sequence[str], col
     if not len(table):
         raise UserError(f"{path} must have a row for each image (got none)")
     pixels = np.concatenate([table["before"], table["after"]], axis=1)
-    return Part(np.char.strip(table["label"].astype(str)), pixels.reshape(-1, *shape))
+    labels = np.char.strip(table["label"].astype(str))
+    return Part(labels, pixels.reshape(-1, *shape), notes=notes_on(str(path), shape))
 
 
 def _in_words(message: str, header: Sequence[str]) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 
 from mnist_jax.data.sources import some
 from mnist_jax.data.splits import ROLE_OF
-from mnist_jax.data.table_parts import ROUND, Part, Unlabelled, images_of, labels_of
+from mnist_jax.data.table_parts import ROUND, Part, Unlabelled, images_of, labels_of, notes_on
 from mnist_jax.system.errors import UserError, one_line
 
 _IMAGES = frozenset({"images", "image", "x", "data"})
@@ -70,8 +70,11 @@ def _read(path: pathlib.Path, archive: zipfile.ZipFile) -> tuple[dict[str, Part]
             raise Unlabelled(f"{path} must have labels beside {key}")
         label_key = found[split, "labels"]
         labels = _array(path, archive, members[label_key])
-        images = images_of(f"{key} of {path}", _array(path, archive, members[key], images=True))
-        parts[split] = Part(labels_of(f"{label_key} of {path}", labels, len(images)), images)
+        stored = _array(path, archive, members[key], images=True)
+        images = images_of(f"{key} of {path}", stored)
+        notes = notes_on(f"{key} of {path}", images.shape[1:]) if stored.ndim == 2 else ()
+        labels = labels_of(f"{label_key} of {path}", labels, len(images))
+        parts[split] = Part(labels, images, notes=notes)
     return parts, unused
 
 

@@ -40,11 +40,13 @@ class Part(NamedTuple):
         labels: the classes, as strings (N,).
         images: uint8 (N, H, W, C), or encoded.
         class_names: by label, where the table has them: the labels are indices into it.
+        notes: lines about what was decided for the user.
     """
 
     labels: np.ndarray
     images: np.ndarray | Pictures
     class_names: tuple[str, ...] | None = None
+    notes: tuple[str, ...] = ()
 
 
 def image_shape(where: str, pixels: int) -> tuple[int, int, int]:
@@ -60,6 +62,16 @@ def image_shape(where: str, pixels: int) -> tuple[int, int, int]:
     raise UserError(
         f"{where} must have the pixels of a square image, grey or RGB, such as 784 or 3072 (got {pixels:,}); "
         "remove other columns, or give images of another shape as .npz"
+    )
+
+
+def notes_on(where: str, shape: tuple[int, ...]) -> tuple[str, ...]:
+    """A line about the order in which the pixel values of colour images are taken; none of grey ones."""
+    height, width, channels = shape
+    if channels == 1:
+        return ()
+    return (
+        f"the values of {where} are taken as {height} rows of {width} pixels, red, green and blue of each",
     )
 
 

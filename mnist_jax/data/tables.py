@@ -86,6 +86,7 @@ def _parts(files: TableFiles) -> tuple[dict[str, Part], list[str]]:
         parts |= {split: found["train"]} if split else found
     if not parts:
         raise UserError(f"{without[0]}; give a table with labels, such as Kaggle's train.csv")
+    notes += [note for part in parts.values() for note in part.notes]
     return parts, [*notes, *(f"not used: {error}" for error in without)]
 
 

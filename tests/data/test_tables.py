@@ -91,6 +91,15 @@ def test_the_same_rows_have_the_same_fingerprint_in_every_container(tmp_path, im
     assert load(tmp_path / "set.npz").fingerprint != one.fingerprint
 
 
+@pytest.mark.parametrize("name", ["set.npz", "set.csv"])
+def test_flat_colour_images_are_rows_of_pixels_and_that_is_said(tmp_path, capsys, name):
+    WRITERS[name](tmp_path / name, COLOUR.reshape(60, -1))
+    write_npz(tmp_path / "whole.npz", COLOUR)
+    assert load(tmp_path / name).fingerprint == load(tmp_path / "whole.npz").fingerprint
+    said = capsys.readouterr().err
+    assert said.count("are taken as 4 rows of 4 pixels, red, green and blue of each") == 1
+
+
 def test_what_takes_long_to_decode_is_decoded_once_and_again_when_it_changes(tmp_path, monkeypatch):
     write_paths(tmp_path / "a.csv")
     first = load(tmp_path / "a.csv")
