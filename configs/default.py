@@ -16,12 +16,15 @@ def get_config() -> ml_collections.ConfigDict:
 
     # Data set, splits and normalization.
     config.data = ml_collections.ConfigDict()
-    config.data.name = "mnist"  # TFDS name, such as "cifar10"; "digits": bundled; "folder": your own images
-    config.data.dir = ""  # folder: path of the images, as train/CLASS/IMAGE and test/CLASS/IMAGE
+    config.data.name = "mnist"  # TFDS name, such as "cifar10"; "digits": bundled; "folder", "table": your own
+    config.data.dir = ""  # folder: path of train/CLASS/IMAGE; table: path of .npz, .csv, .parquet
     config.data.skip_broken = False  # folder: leave out images that cannot be read
-    config.data.train = "train[:-5000]"  # TFDS split expression; splits share no examples; "": by folders
+    config.data.train = "train[:-5000]"  # TFDS split expression; splits share no examples; "": the set's own
     config.data.validation = "train[-5000:]"  # chooses the checkpoint
     config.data.test = "test"  # read once, at the end
+    config.data.folds = 0  # cross-validation: parts of the train and validation examples; 0: none
+    config.data.fold = 0  # the fold that validates; the others train
+    config.data.fold_seed = 0  # seed of which examples are in which fold
     config.data.data_dir = ""  # prepared and downloaded sets; "": $TFDS_DATA_DIR or ~/tensorflow_datasets
     config.data.manual_dir = ""  # folder with the original files of the set, to prepare it without a download
     config.data.cache_dir = ""  # decoded sets; "": mnist_jax in the user's cache folder

@@ -2,9 +2,9 @@
 
     mnist-jax compare runs/report/*
 
-Runs whose configs differ in the seed alone are one setting. Settings are sorted by a test metric, and every
-two of them tested: Welch's test over seeds, McNemar's on the predictions of the same examples, a paired
-bootstrap, with Holm's correction over all pairs. compare.html has it all on a page. With
+Runs whose configs differ in the seed or the fold alone are one setting. Settings are sorted by a test metric,
+and every two of them tested: Welch's test over seeds and folds, McNemar's on the predictions of the same
+examples, a paired bootstrap, with Holm's correction over all pairs. compare.html has it all on a page. With
 --wandb=ENTITY/PROJECT the finished runs of a W&B project are compared, alone or beside those of folders.
 Exit status: 0 done; 1 standard output cannot be written; 2 an error in the command, or the runs cannot be
 compared.
@@ -80,10 +80,16 @@ def print_comparison(comparison: Any) -> None:
     fields = [["setting", *comparison.columns]]
     fields += [[s.name, *map(written, s.fields.values())] for s in comparison.settings]
     scores = [["n", "mean", "deviation"]]
+    over = "seeds and folds" if comparison.folded else "seeds"
+    if comparison.folded:
+        scores[0] += ["validation", "deviation"]
     for setting in comparison.settings:
         n = len(setting.runs)
         scores.append([str(n), form(setting.mean), form(setting.deviation) if n > 1 else ""])
-    title = f"test {comparison.metric.replace('_', ' ')}, mean over seeds"
+        if comparison.folded:
+            deviation = form(setting.validation_deviation) if n > 1 else ""
+            scores[-1] += [form(setting.validation_mean), deviation]
+    title = f"test {comparison.metric.replace('_', ' ')}, mean over {over}"
     whole = table(title, [[name, *score, *rest] for (name, *rest), score in zip(fields, scores, strict=True)])
     if fits(out, whole):
         out.print(whole)
@@ -94,7 +100,7 @@ def print_comparison(comparison: Any) -> None:
     if comparison.pairs:
         difference, points = difference_form(comparison.metric), difference_form("accuracy")
         rows = [["better", "worse", f"difference{unit(comparison.metric)}", "95% over examples, points"]]
-        rows[0] += ["p over seeds", "verdict"]
+        rows[0] += [f"p over {over}", "verdict"]
         for pair in comparison.pairs:
             p = "" if math.isnan(pair.p_corrected) else f"{pair.p_corrected:.4f}"
             ends = " to ".join(map(points, pair.bootstrap["accuracy"]))

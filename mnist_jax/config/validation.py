@@ -66,6 +66,11 @@ def _check_together(config: ml_collections.ConfigDict) -> None:
         )
     if schedule.name == "step" and list(schedule.boundaries) != sorted(set(schedule.boundaries)):
         raise UserError(f"config.schedule.boundaries must increase (got {tuple(schedule.boundaries)})")
+    if data.folds == 1 or data.fold >= max(data.folds, 1):
+        raise UserError(
+            f"config.data.fold must be less than config.data.folds, which must be 0 or at least 2 (got "
+            f"{data.fold} and {data.folds})"
+        )
     if len(data.mean) != len(data.std):
         raise UserError(
             "config.data.mean and config.data.std must have equally many entries "

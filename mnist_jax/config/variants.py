@@ -63,6 +63,22 @@ def over_seeds(sweep: Sweep, seeds: Iterable[int]) -> Sweep:
     }
 
 
+def over_folds(sweep: Sweep, folds: int, seed: int = 0) -> Sweep:
+    """Every member with each fold of a cross-validation. Folds are outermost, as seeds are.
+
+    Args:
+        sweep: the members.
+        folds: parts of the training and validation examples; each validates once.
+        seed: of which examples are in which fold.
+    """
+    fields = {"data.folds": folds, "data.fold_seed": seed}
+    return {
+        f"{name}-fold_{fold}": {**overrides, **fields, "data.fold": fold}
+        for fold in range(folds)
+        for name, overrides in sweep.items()
+    }
+
+
 def load_file(path: str, function: str) -> Any:
     """Loads a function from a Python file, such as `get_sweep` from one of configs/sweeps/.
 

@@ -16,6 +16,8 @@ from mnist_jax.data.own_sets import OwnLoad, own_set
 from mnist_jax.data.rendering import Rendering
 from mnist_jax.data.sources import ROLES, Source, digits, some
 from mnist_jax.data.splits import split_ranges
+from mnist_jax.data.stratify import fold_of
+from mnist_jax.data.tables import table
 from mnist_jax.data.tfds_sets import tfds_set
 from mnist_jax.system.errors import UserError
 from mnist_jax.system.terminal import warn
@@ -28,6 +30,7 @@ _WITHOUT = {
 SOURCES: dict[str, Callable[[ml_collections.FrozenConfigDict], Source | None]] = {
     "digits": digits,
     "folder": image_folder,
+    "table": table,
 }  # by config.data.name
 _BUILT_IN = frozenset(SOURCES)
 
@@ -107,6 +110,12 @@ def load(config: ml_collections.FrozenConfigDict) -> Dataset:
     used = sorted({split for role in ROLES for split, _, _ in ranges[role]})
     read = {split: source.read(split) for split in used}
     arrays = {split: arrays for split, (arrays, _) in read.items()}
+    if len(shapes := {one.images.shape[1:]: split for split, one in arrays.items()}) > 1:
+        raise UserError(
+            f"the images of {source.name} must have one shape (got "
+            f"{' and '.join(f'{shape} in {split}' for shape, split in shapes.items())}); fit them to one by "
+            "--config.data.image_size=PIXELS"
+        )
     channels = arrays[used[0]].images.shape[-1]
     if len(config.mean) not in (0, 1, channels):
         raise UserError(
@@ -114,7 +123,6 @@ def load(config: ml_collections.FrozenConfigDict) -> Dataset:
             f"{channels} channel(s); give one, or one for each"
         )
     splits = {role: _select(arrays, ranges[role]) for role in ROLES}
-    mean, std = (config.mean, config.std) if config.mean else normalization(splits["train"].images)
     dataset = Dataset(
         name=source.name,
         version=source.version,
@@ -126,9 +134,11 @@ def load(config: ml_collections.FrozenConfigDict) -> Dataset:
         expressions=expressions,
         left_out=source.left_out,
         rendering=source.rendering(),
-        mean=tuple(mean),
-        std=tuple(std),
     )
+    if config.folds:
+        dataset = _fold(dataset, config)
+    mean, std = (config.mean, config.std) if config.mean else normalization(dataset.train.images)
+    dataset = dataset._replace(mean=tuple(mean), std=tuple(std))
     for line in _unseen_classes(dataset):
         warn(line)
     if dataset.rendering and (notice := dataset.rendering.notice()):
@@ -137,7 +147,8 @@ def load(config: ml_collections.FrozenConfigDict) -> Dataset:
 
 
 def version_of(config: ml_collections.FrozenConfigDict) -> str:
-    """The version of the set of `config.data`: of a folder a hash of the names and sizes of its files.
+    """The version of the set of `config.data`: of a folder a hash of the names and sizes of its files,
+    of a table one of its labels.
 
     Raises UserError: see `load`; no example is read.
     """
@@ -187,6 +198,20 @@ def _select(arrays: Mapping[str, Arrays], ranges: list[tuple[str, int, int]]) ->
         if stop > start
     ]
     return parts[0] if len(parts) == 1 else Arrays(*map(np.concatenate, zip(*parts, strict=True)))
+
+
+def _fold(dataset: Dataset, config: ml_collections.FrozenConfigDict) -> Dataset:
+    """The data set whose training and validation examples are divided into folds, for cross-validation."""
+    both = Arrays(*map(np.concatenate, zip(dataset.train, dataset.validation, strict=True)))
+    chosen = fold_of(both.labels, config.folds, config.fold_seed) == config.fold
+    whole = f"{dataset.expressions['train']}+{dataset.expressions['validation']}"
+    fold = f"fold {config.fold} of {config.folds}"
+    said = {"train": f"{whole} without {fold}", "validation": f"{fold} of {whole}"}
+    return dataset._replace(
+        train=Arrays(*(field[~chosen] for field in both)),
+        validation=Arrays(*(field[chosen] for field in both)),
+        expressions={**dataset.expressions, **said},
+    )
 
 
 def _unseen_classes(dataset: Dataset) -> Iterator[str]:

@@ -1,9 +1,17 @@
-"""Split expressions, such as `train[:-5000]`, as ranges of the splits of a set."""
+"""Split expressions, such as `train[:-5000]`: as ranges of the splits of a set, and chosen by their names."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from mnist_jax.data.sources import ROLES, some
+from mnist_jax.system.errors import UserError
+
+# The usual name of a split -> its role.
+ROLE_OF = {
+    "train": "train", "training": "train", "val": "validation", "valid": "validation",
+    "validation": "validation", "test": "test", "testing": "test",
+}  # fmt: skip
 _BOUND = r"-?(?:\d+|(?:\d{1,2}|100)%)"
 _PLAIN_TERM = re.compile(
     rf"(?P<split>[\w-]+)(?:\[(?!:\])(?P<start>{_BOUND})?:(?P<stop>{_BOUND})?\])?", re.ASCII
@@ -55,6 +63,50 @@ def ranges_by_tfds(expression: str, lengths: Mapping[str, int]) -> list[tuple[st
         (part.splitname, part.from_ or 0, lengths[part.splitname] if part.to is None else part.to)
         for part in absolute
     ]
+
+
+def splits_in(expressions: Iterable[str]) -> set[str]:
+    """The splits that expressions such as `train[:90%]+test` name."""
+    return {re.split(r"[\[\]]", term)[0].strip() for one in expressions for term in one.split("+")}
+
+
+def expressions_by_name(where: object, splits: Sequence[str], given: Mapping[str, str]) -> dict[str, str]:
+    """The split expression of each role: the given one, or what the names of the splits say.
+
+    A split for training alone is cut 80/10/10; without one for validation, a tenth of the other is taken.
+
+    Args:
+        where: the set, for messages.
+        splits: the splits that there are.
+        given: role -> expression, of the roles that the user chooses.
+
+    Raises:
+        UserError: There is no split for training or for testing.
+    """
+    if len(given) == len(ROLES):
+        return dict(given)
+    named = splits_in(given.values())
+    own = {ROLE_OF[split.lower()]: split for split in reversed(splits) if split.lower() in ROLE_OF}
+    train = splits[0] if len(splits) == 1 else own.get("train")
+    if train is None:
+        raise UserError(
+            f"{where} must have a split train (got {some(splits)}); name the splits by --config.data.train, "
+            "--config.data.validation and --config.data.test"
+        )
+    own = {role: split for role, split in own.items() if split not in named and split != train} | dict(given)
+    if "test" not in own and "validation" in own:
+        other = own["validation"]
+        raise UserError(
+            f"{where} must have a split test beside {train} and {other}; to test on {other}, and validate "
+            f"on a tenth of {train}, give --config.data.test={other}"
+        )
+    if "test" not in own:
+        slices = {"train": "[:80%]", "validation": "[80%:90%]", "test": "[90%:]"}
+    elif "validation" not in own:
+        slices = {"train": "[:90%]", "validation": "[90%:]"}
+    else:
+        slices = {"train": ""}
+    return {**own, **{role: train + part for role, part in slices.items()}, **given}
 
 
 def _index(bound: str, length: int) -> int:

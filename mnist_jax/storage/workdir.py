@@ -130,15 +130,17 @@ def check_same_data(record: dict[str, Any], dataset: Dataset, workdir: pathlib.P
 def check_finished_data(
     record: dict[str, Any], config: ml_collections.FrozenConfigDict, workdir: pathlib.Path
 ) -> None:
-    """Refuses to answer for a folder of images with a finished run on what was in it before.
+    """Refuses to answer for a folder or table of images with a finished run on what was in it before.
 
-    Names and sizes are compared first, then what is decoded, which is cached. Other sets do not change under
+    Versions are compared first, then what is decoded, which is cached. Other sets do not change under
     their version.
 
     Raises:
         UserError: The images are no longer those of the run.
     """
-    if config.data.name != "folder" or "left_out" not in record["data"]:  # of a version with other orders
+    if config.data.name not in ("folder", "table"):
+        return
+    if "left_out" not in record["data"]:  # of a version with other orders
         return
     try:
         same = version_of(config.data) == record["data"].get("version")

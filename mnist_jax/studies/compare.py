@@ -1,4 +1,4 @@
-"""Runs side by side: settings over their seeds, and which differences between them are real."""
+"""Runs side by side: settings over their seeds and folds, and which differences between them are real."""
 
 import itertools
 import re
@@ -10,7 +10,7 @@ import numpy as np
 from mnist_jax.config.identity import shareable
 from mnist_jax.metrics.confusion import merit
 from mnist_jax.metrics.significance import Interval, McNemar, holm, mcnemar, paired_bootstrap, welch
-from mnist_jax.studies.finished import FinishedRun
+from mnist_jax.studies.finished import DRAWS, FinishedRun
 from mnist_jax.studies.listing import short_names, varying
 from mnist_jax.system.errors import UserError
 
@@ -18,15 +18,17 @@ _LEVEL = 0.05
 
 
 class Setting(NamedTuple):
-    """The runs of one config but for the seed, in the order of seeds. fields: what differs between settings.
+    """The runs of one config but for the seed and the fold, in the order of these.
 
-    scores: the chosen metric of each run; deviation: of the sample, NaN for one run.
+    fields: what differs between settings. scores: the chosen metric of each run on test, validation: on
+    validation; deviations: of the sample, NaN for one run.
     """
 
     name: str
     fields: dict[str, Any]
     runs: list[FinishedRun]
     scores: list[float]
+    validation: list[float]
 
     @property
     def mean(self) -> float:
@@ -34,7 +36,26 @@ class Setting(NamedTuple):
 
     @property
     def deviation(self) -> float:
-        return float(np.std(self.scores, ddof=1)) if len(self.scores) > 1 else float("nan")
+        return _deviation(self.scores)
+
+    @property
+    def validation_mean(self) -> float:
+        return float(np.mean(self.validation))
+
+    @property
+    def validation_deviation(self) -> float:
+        return _deviation(self.validation)
+
+    @property
+    def alone(self) -> list["Setting"]:
+        """Its runs as if each were a setting."""
+        lists = zip(self.runs, self.scores, self.validation, strict=True)
+        return [Setting(run.name, {}, [run], [score], [value]) for run, score, value in lists]
+
+    @property
+    def folded(self) -> bool:
+        """Whether its runs are folds of a cross-validation, so that `validation` has all its examples."""
+        return any(run.fold for run in self.runs)
 
 
 class ModelPair(NamedTuple):
@@ -50,9 +71,9 @@ class SettingPair(NamedTuple):
     """Two settings, the better first.
 
     difference: of the means of the chosen metric, the first's minus the second's. p, p_corrected: Welch's
-    test over seeds, and with Holm's correction over all pairs; interval: its 95% interval. bootstrap: 95%
-    intervals of the differences of "accuracy" and "macro_f1" over test examples. models: their runs, paired
-    by seed where both have several.
+    test over seeds and folds, and with Holm's correction over all pairs; interval: its 95% interval.
+    bootstrap: 95% intervals of the differences of "accuracy" and "macro_f1" over test examples. models: their
+    runs, paired by seed and fold where both have several.
     """
 
     first: str
@@ -88,6 +109,11 @@ class Comparison(NamedTuple):
     circumstances: dict[str, dict[str, list[str]]]
 
     @property
+    def folded(self) -> bool:
+        """Whether a setting is cross-validated."""
+        return any(setting.folded for setting in self.settings)
+
+    @property
     def columns(self) -> list[str]:
         """The varying fields, shortened where that leaves them apart."""
         return short_names(self.varying)
@@ -99,7 +125,7 @@ def compare(runs: Sequence[FinishedRun], metric: str = "accuracy") -> Comparison
     metric: a number of run.json's metrics.test.
     Raises UserError: no such metric, or it is undefined in a run.
     """
-    configs = [_without_seed(run) for run in runs]
+    configs = [_without_draw(run) for run in runs]
     fields = varying(configs)
     groups: dict[str, tuple[dict[str, Any], list[FinishedRun]]] = {}
     for run, config in zip(runs, configs, strict=True):
@@ -107,10 +133,16 @@ def compare(runs: Sequence[FinishedRun], metric: str = "accuracy") -> Comparison
         groups.setdefault(repr(own), (own, []))[1].append(run)
     settings = []
     for own, group in groups.values():
-        group.sort(key=lambda run: run.seed)
-        settings.append(Setting(_name(group), own, group, [_score(run, metric) for run in group]))
+        group.sort(key=lambda run: run.draw)
+        settings.append(_setting(_name(group), own, group, metric))
     settings = _told_apart(_best_first(settings, metric))
     return Comparison(metric, fields, settings, _pairs(settings, metric), _circumstances(runs))
+
+
+def _setting(name: str, fields: dict[str, Any], runs: list[FinishedRun], metric: str) -> Setting:
+    validation = [run.record["metrics"]["validation"].get(metric) for run in runs]
+    numbers = [float("nan") if value is None else float(value) for value in validation]
+    return Setting(name, fields, runs, [_score(run, metric) for run in runs], numbers)
 
 
 def as_dict(comparison: Comparison) -> dict[str, Any]:
@@ -124,8 +156,10 @@ def as_dict(comparison: Comparison) -> dict[str, Any]:
                 "n": len(setting.runs),
                 "mean": setting.mean,
                 "deviation": setting.deviation,
+                "validation_mean": setting.validation_mean,
+                "validation_deviation": setting.validation_deviation,
                 "runs": [
-                    {"workdir": str(run.workdir), "seed": run.seed, "score": score}
+                    {"workdir": str(run.workdir), "seed": run.seed, "fold": run.fold, "score": score}
                     for run, score in zip(setting.runs, setting.scores, strict=True)
                 ],
             }
@@ -169,9 +203,7 @@ def _best_first(settings: Sequence[Setting], metric: str) -> list[Setting]:
 def _pairs(settings: Sequence[Setting], metric: str) -> list[SettingPair]:
     """All pairs of settings; of one setting alone, its runs as if they were settings."""
     if len(settings) == 1:
-        (only,) = settings
-        alone = zip(only.runs, only.scores, strict=True)
-        settings = _best_first([Setting(run.name, {}, [run], [score]) for run, score in alone], metric)
+        settings = _best_first(settings[0].alone, metric)
     places = [(i, j) for i in range(len(settings)) for j in range(i + 1, len(settings))]
     if not places:
         return []
@@ -182,7 +214,7 @@ def _pairs(settings: Sequence[Setting], metric: str) -> list[SettingPair]:
     tests = [welch(settings[i].scores, settings[j].scores) for i, j in places]
     corrected = holm([test.p for test in tests])
     bootstrap = paired_bootstrap(labels, predicted, [(members[i], members[j]) for i, j in places])
-    models = _model_pairs([_by_seed(settings[i], settings[j]) for i, j in places])
+    models = _model_pairs([_by_draw(settings[i], settings[j]) for i, j in places])
     return [
         SettingPair(
             first=settings[i].name,
@@ -198,12 +230,12 @@ def _pairs(settings: Sequence[Setting], metric: str) -> list[SettingPair]:
     ]
 
 
-def _by_seed(first: Setting, second: Setting) -> list[tuple[FinishedRun, FinishedRun]]:
-    """The runs of two settings that share a seed; all pairs of them where none does, or one has one run."""
+def _by_draw(first: Setting, second: Setting) -> list[tuple[FinishedRun, FinishedRun]]:
+    """The runs of two settings that share seed and fold; all pairs where none does, or one has one run."""
     pairs = [(a, b) for a in first.runs for b in second.runs]
     if min(len(first.runs), len(second.runs)) == 1:
         return pairs
-    return [(a, b) for a, b in pairs if a.seed == b.seed] or pairs
+    return [(a, b) for a, b in pairs if a.draw == b.draw] or pairs
 
 
 def _model_pairs(pairs: Sequence[Sequence[tuple[FinishedRun, FinishedRun]]]) -> list[list[ModelPair]]:
@@ -230,14 +262,18 @@ def _score(run: FinishedRun, metric: str) -> float:
     return float(scores[metric])
 
 
-def _without_seed(run: FinishedRun) -> dict[str, Any]:
-    return {name: value for name, value in shareable(run.record["config"]).items() if name != "seed"}
+def _without_draw(run: FinishedRun) -> dict[str, Any]:
+    return {name: value for name, value in shareable(run.record["config"]).items() if name not in DRAWS}
+
+
+def _deviation(scores: Sequence[float]) -> float:
+    return float(np.std(scores, ddof=1)) if len(scores) > 1 else float("nan")
 
 
 def _name(group: Sequence[FinishedRun]) -> str:
-    """What the folders' names have in common, without the seed."""
+    """What the folders' names have in common, without seed and fold."""
     parents = [run.workdir.absolute().parent.name for run in group]
-    without = [re.sub(r"[-_.,]*seed[-_=]*\d+$", "", run.name) for run in group]
+    without = [re.sub(r"([-_.,]*(seed|fold)[-_=]*\d+)+$", "", run.name) for run in group]
     names = [name or parent for name, parent in zip(without, parents, strict=True)]
     if len(set(names)) == 1:
         return names[0]

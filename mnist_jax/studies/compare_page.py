@@ -150,10 +150,7 @@ def _confusion_difference(settings: Sequence[Setting], classes: Sequence[str]) -
     """
     first, last = settings[0], settings[-1]
     if len(settings) == 1:
-        first, last = (
-            Setting(run.name, {}, [run], [score])
-            for run, score in ((first.runs[0], first.scores[0]), (first.runs[-1], first.scores[-1]))
-        )
+        first, *_, last = [*first.alone, *first.alone]
     if first.name == last.name or len(classes) > _CLASSES:
         return None
     gaps = _mean_confusion(first) - _mean_confusion(last)

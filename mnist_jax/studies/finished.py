@@ -6,10 +6,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mnist_jax.config.fields import flatten
 from mnist_jax.config.identity import same_run_key
 from mnist_jax.metrics.predictions import Predictions, load_predictions
 from mnist_jax.storage.record import read_record
 from mnist_jax.system.errors import UserError
+
+DRAWS = ("seed", "data.fold_seed", "data.fold")  # fields that differ between the runs of one setting
 
 
 class FinishedRun(NamedTuple):
@@ -23,6 +26,19 @@ class FinishedRun(NamedTuple):
     @property
     def seed(self) -> int:
         return self.record["config"]["seed"]
+
+    @property
+    def fold(self) -> str:
+        """The fold that validates, such as "1 of 5", and by which seed the folds are; "" without folds."""
+        data = self.record["config"]["data"]
+        by = f", seed {data['fold_seed']}" if data.get("fold_seed") else ""
+        return f"{data['fold']} of {data['folds']}{by}" if data.get("folds") else ""
+
+    @property
+    def draw(self) -> tuple[Any, ...]:
+        """The values of `DRAWS`: what differs between the runs of one setting."""
+        fields = dict(flatten(self.record["config"]))
+        return tuple(fields.get(name, 0) for name in DRAWS)
 
 
 def load_runs(workdirs: Iterable[pathlib.Path], warn: Callable[[str], None]) -> list[FinishedRun]:
@@ -102,8 +118,9 @@ def _require_comparable(first: FinishedRun, run: FinishedRun) -> None:
             "the test examples": len(one.predictions.labels),
         }
 
+    same_data = first.record["data"]["fingerprint"] == run.record["data"]["fingerprint"]
     for what, value in facts(first).items():
-        if (other := facts(run)[what]) != value:
+        if (other := facts(run)[what]) != value and not (what == "data" and same_data):  # by any name
             raise UserError(
                 f"{first.workdir} and {run.workdir} cannot be compared: {what} is {value} in the first and "
                 f"{other} in the second"

@@ -13,7 +13,7 @@ from sklearn.model_selection import ParameterGrid, ParameterSampler
 
 from configs import digits
 from mnist_jax.config.population import grouped
-from mnist_jax.config.variants import called, flags_of, load_file, members_of, named, over_seeds
+from mnist_jax.config.variants import called, flags_of, load_file, members_of, named, over_folds, over_seeds
 from mnist_jax.system.errors import UserError
 
 SWEEPS = pathlib.Path("configs/sweeps")
@@ -71,6 +71,15 @@ def test_seeds_are_a_dimension_of_their_own():
     sweep = over_seeds({"a": {}, "b": {"train.epochs": 3}}, (4, 7))
     assert list(sweep) == ["a-seed_4", "b-seed_4", "a-seed_7", "b-seed_7"]
     assert sweep["b-seed_7"] == {"train.epochs": 3, "seed": 7}
+
+
+def test_folds_are_a_dimension_of_their_own():
+    sweep = over_folds({"a": {}, "b": {"train.epochs": 3}}, 2, seed=7)
+    assert list(sweep) == ["a-fold_0", "b-fold_0", "a-fold_1", "b-fold_1"]
+    assert sweep["b-fold_1"] == {"train.epochs": 3, "data.folds": 2, "data.fold_seed": 7, "data.fold": 1}
+    assert len(members_of(digits.get_config(), over_seeds(sweep, range(3)))) == 12
+    with pytest.raises(UserError, match=r"config.data.fold must be less than config.data.folds"):
+        members_of(digits.get_config(), over_folds({"a": {}}, 1))
 
 
 @pytest.mark.parametrize(

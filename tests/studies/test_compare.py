@@ -169,3 +169,35 @@ def test_the_command_prints_writes_and_refuses(runs, tmp_path):
     done = run_command("compare", runs[0].workdir)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "mnist-jax compare: none of these folders holds a finished run\n"
+
+
+def test_folds_are_runs_of_one_setting_and_their_validation_is_averaged(tmp_path):
+    made = [
+        with_fold(
+            run_of(tmp_path, f"{name}-fold_{fold}", right=right, rng=10 * k + fold, batch_size=size),
+            fold,
+            value,
+        )
+        for k, (name, right, size) in enumerate((("small", 0.95, 64), ("large", 0.7, 256)))
+        for fold, value in enumerate((0.8, 0.9, 1.0))
+    ]
+    found = compare(made)
+    assert [(setting.name, len(setting.runs)) for setting in found.settings] == [("small", 3), ("large", 3)]
+    assert found.varying == ["train.batch_size"]
+    assert found.settings[0].validation_mean == pytest.approx(0.9)
+    assert found.settings[0].validation_deviation == pytest.approx(0.1)
+    (pair,) = found.pairs
+    assert [(model.first, model.second) for model in pair.models] == [
+        (f"small-fold_{fold}", f"large-fold_{fold}") for fold in range(3)
+    ]
+    write_comparison(tmp_path / "compare.html", found)
+    page = (tmp_path / "compare.html").read_text()
+    assert "90.00%" in page
+    assert "2 of 3" in page
+    assert as_dict(found)["settings"][0]["runs"][1]["fold"] == "1 of 3"
+
+
+def with_fold(run, fold, value):
+    run.record["config"]["data"] |= {"folds": 3, "fold": fold, "fold_seed": 0}
+    run.record["metrics"]["validation"]["accuracy"] = value
+    return run
