@@ -2,13 +2,12 @@
 
 import collections
 import pathlib
-import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 
 from mnist_jax.data.finding import describe_left_out
 from mnist_jax.data.layout import Split
-from mnist_jax.data.sources import some
+from mnist_jax.data.sources import in_natural_order, some
 from mnist_jax.system.errors import UserError
 
 
@@ -28,15 +27,11 @@ def classes_of(root: pathlib.Path, splits: Mapping[str, Split]) -> tuple[str, ..
             beside = f" but {describe_left_out(left_out)}" if left_out else ""
             folders = some([str(split.place / name) for split in places])
             raise UserError(f"there is no image{beside} in {folders}; add some, or remove the folder")
-    names = sorted(found, key=lambda name: (_natural(name), name))
+    names = sorted(found, key=lambda name: (in_natural_order(name), name))
     _check_spelling(names, found)
     if splits and len(names) < 2:
         raise UserError(f"{root} must hold two classes or more (got {some(names) or 'none'}); add another")
     return tuple(names)
-
-
-def _natural(name: str) -> list[str | int]:
-    return [int(part) if k % 2 else part for k, part in enumerate(re.split("([0-9]+)", name))]
 
 
 def _names(splits: Mapping[str, Split]) -> list[str]:

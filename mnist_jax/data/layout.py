@@ -7,21 +7,17 @@ CLASS/IMAGE         one split, named train
 import collections
 import os
 import pathlib
-import re
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import ml_collections
 
 from mnist_jax.data.finding import Found, images_below, is_hidden
 from mnist_jax.data.sources import ROLES, some
+from mnist_jax.data.splits import ROLE_OF, expressions_by_name, splits_in, splits_in_words
 from mnist_jax.system.errors import UserError
 
 LAYOUT = "images as train/CLASS/IMAGE and test/CLASS/IMAGE, or as CLASS/IMAGE"
-_ROLE_OF = {
-    "train": "train", "training": "train", "val": "validation", "valid": "validation",
-    "validation": "validation", "test": "test", "testing": "test",
-}  # fmt: skip
 _DEPTH = 3  # levels below the folder at which a message looks for the set
 
 
@@ -73,7 +69,7 @@ class Layout(NamedTuple):
     @property
     def used(self) -> dict[str, Split]:
         """The splits that the expressions name, as far as they exist."""
-        named = _splits_in(self.expressions.values())
+        named = splits_in(self.expressions.values())
         return {name: split for name, split in self.splits.items() if name in named}
 
 
@@ -84,18 +80,19 @@ def find_layout(root: pathlib.Path, config: ml_collections.FrozenConfigDict) -> 
         UserError: Another layout, images in no class, or a folder that cannot be read.
     """
     given = {role: config[role] for role in ROLES if config[role]}
-    folders, named = _folders(root), _splits_in(given.values())
+    folders, named = _folders(root), splits_in(given.values())
     if _are_splits(folders, named):
         splits = {
             folder.name: _split(root, folder)
             for folder in folders
-            if folder.name in named or folder.name.lower() in _ROLE_OF or _folders(folder)
+            if folder.name in named or folder.name.lower() in ROLE_OF or _folders(folder)
         }
     else:
         splits = {"train": _split(root, root)}
         _check_alone(root, splits["train"])
-    chosen = given if len(given) == len(ROLES) else _by_layout(root, splits, given)
-    layout = Layout(splits, chosen, () if chosen is given else (_in_words(root, splits, chosen),))
+    chosen = expressions_by_name(root, sorted(splits), given, kind="folder")
+    notes = () if len(given) == len(ROLES) else (splits_in_words(root, splits, chosen),)
+    layout = Layout(splits, chosen, notes)
     for split in layout.used.values():
         if stray := split.beside.images:
             raise UserError(
@@ -120,14 +117,9 @@ def _split(root: pathlib.Path, folder: pathlib.Path) -> Split:
     return Split(folder, classes, images_below(str(folder), deep=False))
 
 
-def _splits_in(expressions: Iterable[str]) -> set[str]:
-    """The splits that expressions such as `train[:90%]+test` name."""
-    return {re.split(r"[\[\]]", term)[0].strip() for one in expressions for term in one.split("+")}
-
-
 def _are_splits(folders: Sequence[pathlib.Path], named: set[str]) -> bool:
     """Whether folders are splits, not classes: by their names, and that they hold folders themselves."""
-    roles = {folder: _ROLE_OF.get(folder.name.lower()) for folder in folders}
+    roles = {folder: ROLE_OF.get(folder.name.lower()) for folder in folders}
     return "train" in roles.values() or any(
         (role or folder.name in named) and _folders(folder) for folder, role in roles.items()
     )
@@ -139,7 +131,7 @@ def _check_alone(root: pathlib.Path, split: Split) -> None:
     Raises:
         UserError: The set is one level higher or lower, or there are no classes.
     """
-    if _ROLE_OF.get(root.name.lower()) and len(_sets(root.parent)) > 1:
+    if ROLE_OF.get(root.name.lower()) and len(_sets(root.parent)) > 1:
         raise UserError(
             f"config.data.dir must be the folder of all splits (got {root}, which is one of them); give "
             f"--config.data.dir={root.parent}"
@@ -172,53 +164,13 @@ def _check_alone(root: pathlib.Path, split: Split) -> None:
 
 def _sets(folder: pathlib.Path) -> list[str]:
     """The names of the splits in a folder, by their usual names."""
-    return [path.name for path in _folders(folder) if path.name.lower() in _ROLE_OF and _folders(path)]
+    return [path.name for path in _folders(folder) if path.name.lower() in ROLE_OF and _folders(path)]
 
 
 def _nested(root: pathlib.Path, depth: int = _DEPTH) -> Iterator[pathlib.Path]:
     """The folders below `root` that hold a split for training."""
     for folder in _folders(root):
-        if any(_ROLE_OF[name.lower()] == "train" for name in _sets(folder)):
+        if any(ROLE_OF[name.lower()] == "train" for name in _sets(folder)):
             yield folder
         elif depth > 1:
             yield from _nested(folder, depth - 1)
-
-
-def _by_layout(root: pathlib.Path, splits: Iterable[str], given: Mapping[str, str]) -> dict[str, str]:
-    """The split expression of each role: the given one, or what the names of the folders say.
-
-    Raises:
-        UserError: No folder for training or for testing, or two for one role.
-    """
-    named, own = _splits_in(given.values()), dict[str, str]()
-    for name in sorted(splits):
-        role = _ROLE_OF.get(name.lower())
-        if role in own and role not in given:
-            raise UserError(f"{root} must have one {role} folder (got {own[role]} and {name}); remove one")
-        if role:
-            own[role] = name
-    train = own.get("train")
-    if train is None:
-        raise UserError(
-            f"{root} must have a train folder (got {some(sorted(splits))}); it must hold {LAYOUT}"
-        )
-    chosen = {role: name for role, name in own.items() if name not in named} | dict(given)
-    if "test" not in chosen and "validation" in chosen:
-        other = chosen["validation"]
-        raise UserError(
-            f"{root} must have a test folder beside {train} and {other}; to test on {other}, and validate "
-            f"on a tenth of {train}, give --config.data.test={other}"
-        )
-    if "test" not in chosen:
-        parts = {"train": "[:80%]", "validation": "[80%:90%]", "test": "[90%:]"}
-    elif "validation" not in chosen:
-        parts = {"train": "[:90%]", "validation": "[90%:]"}
-    else:
-        parts = {"train": ""}
-    return {**chosen, **{role: train + part for role, part in parts.items()}, **given}
-
-
-def _in_words(root: pathlib.Path, splits: Iterable[str], expressions: Mapping[str, str]) -> str:
-    roles = ", ".join(f"{role}={expressions[role]}" for role in ROLES)
-    unused = sorted(set(splits) - _splits_in(expressions.values()))
-    return f"splits of {root}: {roles}" + (f"; not used: {some(unused)}" if unused else "")

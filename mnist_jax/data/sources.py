@@ -1,6 +1,7 @@
 """What a data set is before its splits are chosen; and the one that is always there."""
 
 import importlib.metadata
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -64,3 +65,10 @@ def some(names: Sequence[str]) -> str:
     """The first names, and how many more there are."""
     more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
     return ", ".join(names[:_LISTED]) + more
+
+
+def in_natural_order(name: str) -> list[str | int]:
+    """A key that sorts numbers within names by their value: class2 before class10, -1 before 0."""
+    if re.fullmatch(r"-?[0-9]+(\.0*)?", name, re.ASCII):
+        return ["", int(name.split(".")[0])]
+    return [int(part) if k % 2 else part for k, part in enumerate(re.split("([0-9]+)", name))]

@@ -70,7 +70,9 @@ def splits_in(expressions: Iterable[str]) -> set[str]:
     return {re.split(r"[\[\]]", term)[0].strip() for one in expressions for term in one.split("+")}
 
 
-def expressions_by_name(where: object, splits: Sequence[str], given: Mapping[str, str]) -> dict[str, str]:
+def expressions_by_name(
+    where: object, splits: Sequence[str], given: Mapping[str, str], *, kind: str = "split"
+) -> dict[str, str]:
     """The split expression of each role: the given one, or what the names of the splits say.
 
     A split for training alone is cut 80/10/10; without one for validation, a tenth of the other is taken.
@@ -79,25 +81,31 @@ def expressions_by_name(where: object, splits: Sequence[str], given: Mapping[str
         where: the set, for messages.
         splits: the splits that there are.
         given: role -> expression, of the roles that the user chooses.
+        kind: what a split is there, for messages.
 
     Raises:
-        UserError: There is no split for training or for testing.
+        UserError: There is no split for training or for testing, or there are two for one role.
     """
     if len(given) == len(ROLES):
         return dict(given)
-    named = splits_in(given.values())
-    own = {ROLE_OF[split.lower()]: split for split in reversed(splits) if split.lower() in ROLE_OF}
-    train = splits[0] if len(splits) == 1 else own.get("train")
+    named, own = splits_in(given.values()), dict[str, str]()
+    for name in splits:
+        role = ROLE_OF.get(name.lower())
+        if role in own and role not in given:
+            raise UserError(f"{where} must have one {role} {kind} (got {own[role]} and {name}); remove one")
+        if role:
+            own[role] = name
+    train = own.get("train") or (splits[0] if len(splits) == 1 and not own else None)
     if train is None:
         raise UserError(
-            f"{where} must have a split train (got {some(splits)}); name the splits by --config.data.train, "
-            "--config.data.validation and --config.data.test"
+            f"{where} must have a train {kind} (got {some(splits)}); name the {kind}s by "
+            "--config.data.train, --config.data.validation and --config.data.test"
         )
     own = {role: split for role, split in own.items() if split not in named and split != train} | dict(given)
     if "test" not in own and "validation" in own:
         other = own["validation"]
         raise UserError(
-            f"{where} must have a split test beside {train} and {other}; to test on {other}, and validate "
+            f"{where} must have a test {kind} beside {train} and {other}; to test on {other}, and validate "
             f"on a tenth of {train}, give --config.data.test={other}"
         )
     if "test" not in own:
@@ -107,6 +115,13 @@ def expressions_by_name(where: object, splits: Sequence[str], given: Mapping[str
     else:
         slices = {"train": ""}
     return {**own, **{role: train + part for role, part in slices.items()}, **given}
+
+
+def splits_in_words(where: object, splits: Iterable[str], expressions: Mapping[str, str]) -> str:
+    """One line about the splits that were chosen for the user."""
+    roles = ", ".join(f"{role}={expressions[role]}" for role in ROLES)
+    unused = sorted(set(splits) - splits_in(expressions.values()))
+    return f"splits of {where}: {roles}" + (f"; not used: {some(unused)}" if unused else "")
 
 
 def _index(bound: str, length: int) -> int:

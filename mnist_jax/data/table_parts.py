@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mnist_jax.data.sources import some
+from mnist_jax.data.sources import in_natural_order, some
 from mnist_jax.system.errors import UserError
 
 ROUND = "multiply by 255 and round: (255 * images).round().astype('uint8')"
@@ -146,7 +146,7 @@ def name_classes(where: str, parts: Mapping[str, Part]) -> tuple[tuple[str, ...]
     keys: list[str] = values.tolist()
     if all(map(_WHOLE_NUMBER.fullmatch, keys)):
         keys = [str(int(key.split(".")[0])) for key in keys]
-    names = sorted(set(keys), key=lambda name: (_in_natural_order(name), name))
+    names = sorted(set(keys), key=lambda name: (in_natural_order(name), name))
     if len(names) < 2:
         raise UserError(f"{where} must have two classes or more (got {some(names) or 'none'}); add another")
     if len(names) == len(together):
@@ -183,10 +183,3 @@ def _as_bytes(where: str, images: np.ndarray) -> np.ndarray:
         wrong = np.argwhere((images < 0) | (images > 255))[0]
         raise UserError(f"{where} must be from 0 to 255 (got {images[tuple(wrong)]} in row {wrong[0] + 1})")
     return images.astype(np.uint8)
-
-
-def _in_natural_order(name: str) -> list[str | int]:
-    """A key that sorts numbers within names by their value; of a number with a sign, by that."""
-    if _WHOLE_NUMBER.fullmatch(name):
-        return ["", int(name.split(".")[0])]
-    return [int(part) if k % 2 else part for k, part in enumerate(re.split("([0-9]+)", name))]

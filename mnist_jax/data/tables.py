@@ -9,7 +9,7 @@ import functools
 import hashlib
 import os
 import pathlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 import ml_collections
@@ -22,7 +22,7 @@ from mnist_jax.data.npz_tables import read_npz
 from mnist_jax.data.parquet_tables import read_parquet
 from mnist_jax.data.rendering import Facts, Rendering, choose_rendering
 from mnist_jax.data.sources import ROLES, Source, some
-from mnist_jax.data.splits import expressions_by_name, splits_in
+from mnist_jax.data.splits import expressions_by_name, splits_in, splits_in_words
 from mnist_jax.data.stratify import interleaved
 from mnist_jax.data.table_files import TableFiles, find_tables
 from mnist_jax.data.table_parts import Part, Pictures, Unlabelled, name_classes
@@ -55,7 +55,7 @@ def table(config: ml_collections.FrozenConfigDict) -> Source:
     class_names, labels = name_classes(str(files.root), used)
     rows = {split: _Rows(own, used[split].images, interleaved(own)) for split, own in labels.items()}
     if len(given) < len(ROLES):
-        notes.append(_in_words(files.root, parts, expressions))
+        notes.append(splits_in_words(files.root, parts, expressions))
     version = _sha256((class_names, [(split, content_hash(own)) for split, own in labels.items()]))[:8]
     rendering = functools.cache(lambda: _rendering(rows))
     read = functools.partial(_read, config, files, rows, rendering)
@@ -92,12 +92,6 @@ def _parts(files: TableFiles) -> tuple[dict[str, Part], list[str]]:
         raise UserError(f"{without[0]}; give a table with labels, such as Kaggle's train.csv")
     notes += [note for part in parts.values() for note in part.notes]
     return parts, [*notes, *(f"not used: {error}" for error in without)]
-
-
-def _in_words(root: pathlib.Path, splits: Iterable[str], expressions: Mapping[str, str]) -> str:
-    roles = ", ".join(f"{role}={expressions[role]}" for role in ROLES)
-    unused = sorted(set(splits) - splits_in(expressions.values()))
-    return f"splits of {root}: {roles}" + (f"; not used: {some(unused)}" if unused else "")
 
 
 def _read(

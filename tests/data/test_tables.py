@@ -341,6 +341,6 @@ def test_splits_of_different_sizes_are_fitted_or_refused(tmp_path):
 
 def test_a_set_without_a_split_for_testing(tmp_path):
     np.savez(tmp_path / "a.npz", x_train=GREY, y_train=LABELS, x_val=GREY[:9], y_val=LABELS[:9])
-    refused(tmp_path / "a.npz", "must have a split test beside train and val; .*--config.data.test=val")
+    refused(tmp_path / "a.npz", "must have a test split beside train and val; .*--config.data.test=val")
     found = load(tmp_path / "a.npz", test="val")
     assert found.expressions == {"train": "train[:90%]", "validation": "train[90%:]", "test": "val"}
