@@ -109,7 +109,8 @@ def _train(
         with run, distributed.told_of_losses():
             interrupts.check()
             interrupts.deferred = True
-            for step, rows in traced(trainer.batches(start), own / "profile", config.profile, run.say):
+            batches = iter(()) if run.stopped_early(start) else trainer.batches(start)
+            for step, rows in traced(batches, own / "profile", config.profile, run.say):
                 state, metrics = trainer.step(state, rows)
                 run.log(meter.fetch(), meter.diverged)  # of the chunk before, while this one runs
                 meter.put(step, metrics)
@@ -123,6 +124,8 @@ def _train(
                 run.save(step, state, meter.progress)
                 if stop is not None:
                     run.stop(step, interrupts)
+                if run.stopped_early(step):
+                    break
                 meter.resume()
             interrupts.deferred = False
             checkpoints.wait()

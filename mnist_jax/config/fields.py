@@ -156,6 +156,8 @@ FIELDS: Mapping[str, Field] = {
     "train.batch_size": Field(128, integer(1), "examples per step"),
     "train.epochs": Field(10, integer(1), "passes over the training split"),
     "train.steps": Field(0, integer(0), "length of the run in steps; 0: by epochs"),
+    "train.patience": Field(0, integer(0),
+        "evaluations without a better one after which the run ends; 0: none", earlier=0),
     "train.label_smoothing": Field(0.0, fraction(), "label mass that is spread over all classes"),
     "train.ema_decay": Field(0.0, fraction(),
         "decay of the moving average of parameters that is evaluated; 0.0: none"),

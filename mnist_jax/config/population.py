@@ -32,6 +32,11 @@ def members_in(config: ml_collections.FrozenConfigDict) -> list[Member]:
         UserError: tuples differ in length, names are not one per member, or a config is not valid.
     """
     asked = config.population
+    if config.train.patience:
+        raise UserError(
+            f"config.train.patience must be 0 in a population (got {config.train.patience}), whose members "
+            "have one length; train them as a sweep"
+        )
     given = {name: asked[name] for name in VARIED if len(asked[name])}
     lengths = {name: len(values) for name, values in given.items()}
     if len(set(lengths.values())) > 1:

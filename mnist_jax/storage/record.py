@@ -363,10 +363,10 @@ class RunRecord:
             told.append(line)
         return told
 
-    def end(self, error: BaseException | None = None) -> None:
-        """Records the end: finished, or interrupted or failed by an error."""
+    def end(self, error: BaseException | None = None, reason: str = TRAINED) -> None:
+        """Records the end: finished for a reason, or interrupted or failed by an error."""
         if error is None:
-            self.update(status="finished", exit_reason=TRAINED, ended=now())
+            self.update(status="finished", exit_reason=reason, ended=now())
         elif self._begun:
             stopped = isinstance(error, (Interrupted, KeyboardInterrupt))
             reason = circumstance(error) or str(error) or type(error).__name__

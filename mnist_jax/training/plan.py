@@ -26,6 +26,10 @@ class Plan(NamedTuple):
         """How many epochs so many steps are."""
         return step / self.steps_per_epoch
 
+    def evaluations_between(self, first: int, last: int) -> int:
+        """How many evaluations follow the step `first`, up to the step `last`."""
+        return sum(first < step <= last for step in self.evaluations)
+
     def chunks(self, start: int, steps_per_call: int) -> Iterator[tuple[int, int]]:
         """(first step, number of steps) of each dispatch from `start` on; none reaches over a pause.
 
