@@ -86,6 +86,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.train.epochs = 10  # passes over the training split
     config.train.steps = 0  # length of the run in steps; 0: by epochs
     config.train.patience = 0  # evaluations without a better one after which the run ends; 0: none
+    config.train.class_weights = ()  # weight of each class in the loss; (): 1
+    config.train.balance = "none"  # none | loss | sampling: loss: weights N / (K n); sampling: each class equally often
     config.train.label_smoothing = 0.0  # label mass that is spread over all classes
     config.train.ema_decay = 0.0  # decay of the moving average of parameters that is evaluated; 0.0: none
     config.train.steps_per_call = 0  # maximum steps per dispatch to the device; 0: 1 on CPU, 50 elsewhere

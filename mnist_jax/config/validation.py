@@ -49,6 +49,11 @@ def from_record(fields: Mapping[str, Any]) -> ml_collections.ConfigDict:
 
 def _check_together(config: ml_collections.ConfigDict) -> None:
     data, optimizer, schedule = config.data, config.optimizer, config.schedule
+    if config.train.class_weights and config.train.balance == "loss":
+        raise UserError(
+            f"config.train.class_weights must be () with config.train.balance=loss (got "
+            f"{tuple(config.train.class_weights)}); choose one of the two"
+        )
     if optimizer.name == "adam" and optimizer.weight_decay > 0:
         raise UserError(
             f"config.optimizer.weight_decay must be 0 with adam (got {optimizer.weight_decay:g}); "

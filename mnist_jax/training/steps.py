@@ -17,6 +17,7 @@ from mnist_jax.data.pixels import normalize, to_float
 from mnist_jax.models import Graph, apply_model, create_model
 from mnist_jax.system import cpu, devices
 from mnist_jax.system.mesh import replicated
+from mnist_jax.training.losses import batch_loss
 
 PyTree = Any
 
@@ -93,9 +94,11 @@ def make_train_chunk(
     graph: Graph,
     optimizer: optax.GradientTransformation,
     schedule: optax.Schedule,
+    class_weights: np.ndarray | None = None,
 ) -> Callable[..., tuple[TrainState, dict[str, jax.Array]]]:
     """`(state, rows) -> (state, metrics)` that takes one or more steps, to be jitted.
 
+    class_weights: see `losses.class_weights`.
     rows: `feeding.Rows` of shape (S, B), the examples of S batches.
     metrics: float32 (S,) each: loss, accuracy, learning_rate, grad_norm.
     """
@@ -118,10 +121,8 @@ def make_train_chunk(
                 dropout=config.model.dropout,
                 key=dropout_key,
             )
-            targets = optax.smooth_labels(
-                jax.nn.one_hot(batch_labels, logits.shape[-1]), config.train.label_smoothing
-            )
-            loss = optax.softmax_cross_entropy(logits, targets).mean()
+            smoothing = config.train.label_smoothing
+            loss = batch_loss(logits, batch_labels, None, smoothing, class_weights)
             return loss, (logits, model_state)
 
         (loss, (logits, model_state)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)

@@ -14,12 +14,13 @@ from mnist_jax.config.population import VARIED
 from mnist_jax.data import Dataset
 from mnist_jax.data.cache import Arrays
 from mnist_jax.data.feeding import Rows, make_feed, training_rows
-from mnist_jax.data.order import member_batches
+from mnist_jax.data.order import BalancedOrder, Order, batch_indices, member_batches
 from mnist_jax.metrics.predictions import Predictions
 from mnist_jax.system import cpu, devices
 from mnist_jax.system.errors import UserError
 from mnist_jax.system.mesh import make_mesh, place, state_shardings, whole
 from mnist_jax.training import steps
+from mnist_jax.training.losses import class_weights
 from mnist_jax.training.optimizers import create_optimizer, create_schedule
 from mnist_jax.training.plan import make_plan
 from mnist_jax.training.predictor import make_predictor
@@ -56,8 +57,8 @@ class Trainer:
           together: whether P > 1 models are trained by `vmap`; None for the faster way on this machine.
 
         Raises:
-          UserError: the schedule does not fit the length of the run, the devices not the batch, or
-            `config.augment.crop` not the images.
+          UserError: the schedule does not fit the length of the run, the devices not the batch,
+            `config.augment.crop` not the images, or `config.train.class_weights` not the classes.
         """
         config = configs[0]
         _require_reflection(config, dataset.image_shape)
@@ -98,9 +99,9 @@ class Trainer:
         config = self._configs[0]
         order = functools.partial(
             member_batches,
+            self._order,
             [one.seed for one in self._configs],
             batch_size=config.train.batch_size,
-            size=len(self._dataset.train.labels),
         )
         chunks = self.plan.chunks(step, devices.steps_per_call(config.train.steps_per_call))
         return training_rows(self._rows, chunks, order)
@@ -166,6 +167,13 @@ class Trainer:
         return (self._feed(indices),) if self._together else tuple(map(self._feed, indices))
 
     @functools.cached_property
+    def _order(self) -> Order:
+        labels = self._dataset.train.labels
+        if self._configs[0].train.balance == "sampling":
+            return BalancedOrder(labels).batches
+        return functools.partial(batch_indices, size=len(labels))
+
+    @functools.cached_property
     def _feed(self) -> Callable[[np.ndarray], Rows]:
         return make_feed(self._dataset.train, self._configs[0].data.placement, self.mesh)
 
@@ -190,10 +198,12 @@ class Trainer:
 
     def _train_chunk(self, graph: Any) -> Callable[..., Any]:
         config = self._configs[0]
+        labels, classes = self._dataset.train.labels, len(self._dataset.class_names)
+        weights = class_weights(config, labels, classes)
 
         def chunk(state: TrainState, rows: Rows, varied: Mapping[str, Any]) -> Any:
             own = _with(config, varied) if varied else config
-            return steps.make_train_chunk(own, graph, *self._optimizer(own))(state, rows)
+            return steps.make_train_chunk(own, graph, *self._optimizer(own), weights)(state, rows)
 
         def one(state: TrainState, rows: Rows, varied: Mapping[str, Any]) -> Any:
             state, metrics = chunk(state, rows, varied)

@@ -1,5 +1,7 @@
 """Options of training, in whole runs: killed ones end with the bits of others, and members are runs alone."""
 
+from unittest import mock
+
 import pytest
 
 from mnist_jax.loop import train_and_evaluate
@@ -22,6 +24,7 @@ OVERFITTING = {
 # By name, what each changes of the tiny config.
 FEATURES = {
     "patience": {"train.patience": 2, **OVERFITTING},
+    "balanced sampling": {"train.balance": "sampling", "train.class_weights": (1.0, 2.0) * 5},
 }
 
 
@@ -51,9 +54,10 @@ def changed(config, changes):
 def test_a_killed_run_ends_with_the_same_bits(tiny_config, tmp_path, monkeypatch, name):
     config = changed(tiny_config, FEATURES[name])
     expected = train_and_evaluate(config, tmp_path / "whole")
-    with monkeypatch.context() as patched, pytest.raises(Killed):
+    with monkeypatch.context() as patched:
         kill_at(patched, 50)
-        train_and_evaluate(config, tmp_path / "killed")
+        with pytest.raises(Killed):
+            train_and_evaluate(config, tmp_path / "killed")
     found = train_and_evaluate(config, tmp_path / "killed")
     for key in ("params_sha256", "steps", "best", "exit_reason", "metrics"):
         assert found[key] == expected[key]
@@ -85,9 +89,10 @@ def test_a_run_without_progress_is_stopped_early_with_the_bits_of_one_that_goes_
 def test_a_run_killed_after_its_last_step_is_not_continued(tiny_config, tmp_path, monkeypatch):
     config = changed(tiny_config, FEATURES["patience"])
     expected = train_and_evaluate(config, tmp_path / "whole")
-    with monkeypatch.context() as patched, pytest.raises(Killed):
-        patched.setattr(Run, "finish", lambda *_: (_ for _ in ()).throw(Killed()))
-        train_and_evaluate(config, tmp_path / "killed")
+    with monkeypatch.context() as patched:
+        patched.setattr(Run, "finish", mock.Mock(side_effect=Killed))
+        with pytest.raises(Killed):
+            train_and_evaluate(config, tmp_path / "killed")
     found = train_and_evaluate(config, tmp_path / "killed")
     assert found["steps"] == expected["steps"]
     assert found["exit_reason"] == expected["exit_reason"]
