@@ -39,6 +39,10 @@ def get_config() -> ml_collections.ConfigDict:
     config.augment.crop = 0  # maximum shift along each axis in whole pixels; reflection fills the border
     config.augment.flip = False  # mirror left to right with probability 1/2
     config.augment.cutout = 0  # side in pixels of a black square at a random position; 0: none
+    config.augment.mixup = 0.0  # alpha of Beta, for the share of another image that is blended in; 0.0: none
+    config.augment.cutmix = (
+        0.0  # alpha of Beta, for the share of another image that is pasted in as a box; 0.0: none
+    )
 
     # Network.
     config.model = ml_collections.ConfigDict()
@@ -87,7 +91,9 @@ def get_config() -> ml_collections.ConfigDict:
     config.train.steps = 0  # length of the run in steps; 0: by epochs
     config.train.patience = 0  # evaluations without a better one after which the run ends; 0: none
     config.train.class_weights = ()  # weight of each class in the loss; (): 1
-    config.train.balance = "none"  # none | loss | sampling: loss: weights N / (K n); sampling: each class equally often
+    config.train.balance = (
+        "none"  # none | loss | sampling: classes weighted by rarity, or drawn equally often
+    )
     config.train.label_smoothing = 0.0  # label mass that is spread over all classes
     config.train.ema_decay = 0.0  # decay of the moving average of parameters that is evaluated; 0.0: none
     config.train.steps_per_call = 0  # maximum steps per dispatch to the device; 0: 1 on CPU, 50 elsewhere

@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 
 from mnist_jax.data.augment import augment, views
 from mnist_jax.data.feeding import Rows
+from mnist_jax.data.mixing import mix
 from mnist_jax.data.pixels import normalize, to_float
 from mnist_jax.models import Graph, apply_model, create_model
 from mnist_jax.system import cpu, devices
@@ -109,6 +110,7 @@ def make_train_chunk(
         )
         images, batch_labels = rows.examples()
         pixels = augment(augment_key, to_float(images), config.augment)
+        pixels, own_shares = mix(augment_key, pixels, config.augment)
         batch = normalize(pixels, config)
 
         def loss_fn(params: PyTree) -> tuple[jax.Array, tuple[jax.Array, PyTree]]:
@@ -122,7 +124,7 @@ def make_train_chunk(
                 key=dropout_key,
             )
             smoothing = config.train.label_smoothing
-            loss = batch_loss(logits, batch_labels, None, smoothing, class_weights)
+            loss = batch_loss(logits, batch_labels, own_shares, smoothing, class_weights)
             return loss, (logits, model_state)
 
         (loss, (logits, model_state)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)

@@ -24,6 +24,7 @@ OVERFITTING = {
 # By name, what each changes of the tiny config.
 FEATURES = {
     "patience": {"train.patience": 2, **OVERFITTING},
+    "mixing": {"augment.mixup": 0.2, "augment.cutmix": 1.0, "train.label_smoothing": 0.1},
     "balanced sampling": {"train.balance": "sampling", "train.class_weights": (1.0, 2.0) * 5},
 }
 
