@@ -38,6 +38,12 @@ def get_config() -> ml_collections.ConfigDict:
     config.augment.elastic = 0.0  # standard deviation in pixels of a smooth random displacement field
     config.augment.crop = 0  # maximum shift along each axis in whole pixels; reflection fills the border
     config.augment.flip = False  # mirror left to right with probability 1/2
+    config.augment.resized_crop = (
+        0.0  # smallest share of the image's area that is cut out and enlarged to the whole; 0.0: none
+    )
+    config.augment.brightness = 0.0  # maximum relative change of brightness
+    config.augment.contrast = 0.0  # maximum relative change of contrast
+    config.augment.saturation = 0.0  # maximum relative change of saturation; grey images stay
     config.augment.cutout = 0  # side in pixels of a black square at a random position; 0: none
     config.augment.mixup = 0.0  # alpha of Beta, for the share of another image that is blended in; 0.0: none
     config.augment.cutmix = (
