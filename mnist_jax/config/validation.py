@@ -71,6 +71,11 @@ def _check_together(config: ml_collections.ConfigDict) -> None:
         )
     if schedule.name == "step" and list(schedule.boundaries) != sorted(set(schedule.boundaries)):
         raise UserError(f"config.schedule.boundaries must increase (got {tuple(schedule.boundaries)})")
+    if config.train.steps % config.train.accumulate:
+        raise UserError(
+            f"config.train.steps must be a multiple of config.train.accumulate, {config.train.accumulate} "
+            f"(got {config.train.steps}), so that every step is part of an update"
+        )
     if len(data.mean) != len(data.std):
         raise UserError(
             "config.data.mean and config.data.std must have equally many entries "

@@ -1,6 +1,7 @@
 """When a run logs, evaluates, saves and ends, in steps."""
 
 import collections
+import functools
 import itertools
 import math
 from collections.abc import Iterator
@@ -52,11 +53,12 @@ class Plan(NamedTuple):
 def make_plan(config: ml_collections.FrozenConfigDict, examples: int) -> Plan:
     """The plan of a run on so many training examples.
 
-    Without `config.evaluation.every_steps`, an evaluation follows the step that ends an epoch.
+    Without `config.evaluation.every_steps`, an evaluation follows the update that ends an epoch.
     Raises UserError: it is too long to be planned.
     """
     batch_size = config.train.batch_size
-    total = config.train.steps or _steps(config.train.epochs, examples, batch_size)
+    steps = functools.partial(_steps, examples, batch_size, config.train.accumulate)
+    total = config.train.steps or steps(config.train.epochs)
 
     epochs = -(-total * batch_size // examples)
     fields = (config.train.log_every_steps, config.checkpoint.every_steps, config.evaluation.every_steps)
@@ -70,7 +72,7 @@ def make_plan(config: ml_collections.FrozenConfigDict, examples: int) -> Plan:
     def every(steps: int) -> set[int]:
         return set(range(steps, total, steps)) if steps else set()
 
-    epoch_ends = {_steps(epoch, examples, batch_size) for epoch in range(1, epochs)}
+    epoch_ends = {steps(epoch) for epoch in range(1, epochs)}
     every_evaluation = config.evaluation.every_steps
     evaluations = every(every_evaluation) if every_evaluation else {end for end in epoch_ends if end < total}
     return Plan(
@@ -82,9 +84,9 @@ def make_plan(config: ml_collections.FrozenConfigDict, examples: int) -> Plan:
     )
 
 
-def _steps(epochs: int, examples: int, batch_size: int) -> int:
-    """Steps until so many epochs are seen."""
-    return _share(epochs * examples, batch_size)
+def _steps(examples: int, batch_size: int, accumulate: int, epochs: int) -> int:
+    """Steps until so many epochs are seen, in whole updates."""
+    return _share(epochs * examples, batch_size * accumulate) * accumulate
 
 
 def _share(whole: int, parts: int) -> int:
