@@ -91,12 +91,12 @@ def get_config() -> ml_collections.ConfigDict:
     config.train.batch_size = 128  # examples per step
     config.train.epochs = 10  # passes over the training split
     config.train.steps = 0  # length of the run in steps; 0: by epochs
+    config.train.init_from = ""  # workdir of the model whose parameters it starts from; "": none
+    config.train.freeze = ""  # names of parameters that do not change, such as "^conv"; "": none
     config.train.accumulate = 1  # steps whose mean gradient makes one update; rates follow the updates
     config.train.patience = 0  # evaluations without a better one after which the run ends; 0: none
     config.train.class_weights = ()  # weight of each class in the loss; (): 1
-    config.train.balance = (
-        "none"  # none | loss | sampling: weigh classes by rarity, or draw all equally often
-    )
+    config.train.balance = "none"  # none | loss | sampling: weigh classes by rarity, or draw equally often
     config.train.label_smoothing = 0.0  # label mass that is spread over all classes
     config.train.ema_decay = 0.0  # decay of the moving average of parameters that is evaluated; 0.0: none
     config.train.steps_per_call = 0  # maximum steps per dispatch to the device; 0: 1 on CPU, 50 elsewhere

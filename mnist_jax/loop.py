@@ -13,15 +13,19 @@ from mnist_jax.models import require_model
 from mnist_jax.reporting.console import print_result
 from mnist_jax.reporting.wandb.process import effective_mode, wandb_environment
 from mnist_jax.run import open_run
+from mnist_jax.serving.classifier import load_trained
 from mnist_jax.storage.checkpoints import Checkpoints
+from mnist_jax.storage.provenance import params_hash
 from mnist_jax.storage.record import RunRecord, require_current
 from mnist_jax.storage.workdir import check_not_past, check_same_data, is_finished, locked, previous_run
 from mnist_jax.system import devices, distributed
+from mnist_jax.system.errors import UserError
 from mnist_jax.system.interrupts import Interrupts
 from mnist_jax.system.profiling import traced
 from mnist_jax.system.terminal import tell, warn
 from mnist_jax.training.meter import Meter
 from mnist_jax.training.trainer import Trainer
+from mnist_jax.training.transfer import Taken, fitting
 
 
 def train_and_evaluate(
@@ -92,7 +96,7 @@ def _train(
     plan = trainer.plan
     with Checkpoints(workdir / "checkpoints", config.checkpoint.keep) as checkpoints:
         packed, notes = checkpoints.restore_latest(trainer.template, config, warn, force=force)
-        state = trainer.unpacked(packed) if notes else trainer.initial()
+        state = trainer.unpacked(packed) if notes else trainer.initial(_taken(config, trainer, record))
         start = int(np.max(state.train[0].step))
         check_not_past(start, plan.total_steps, workdir)
         distributed.require_together(workdir, start)
@@ -133,3 +137,38 @@ def _train(
             interrupts.check()
             run.finish(state, tested, meter.progress)
     return run.wandb_place
+
+
+def _taken(config: ml_collections.FrozenConfigDict, trainer: Trainer, record: RunRecord) -> Taken | None:
+    """What a new run takes from the model of `config.train.init_from`; notes it for the record.
+
+    Raises:
+      UserError: there is no such model, none of its arrays fit, or there are several processes.
+    """
+    if not config.train.init_from:
+        return None
+    if distributed.count() > 1:
+        raise UserError(
+            "config.train.init_from must be empty with several processes; start the run with one, stop it "
+            "after a checkpoint, and resume it with all"
+        )
+    trained = load_trained(pathlib.Path(config.train.init_from).expanduser())
+    taken = fitting(trainer.model, trained.model)
+    if not taken.arrays:
+        raise UserError(
+            "config.train.init_from must be the workdir of a model with arrays of the same names and shapes "
+            f"(got {config.train.init_from}, of which none fits); give that of a similar model"
+        )
+    names = sorted(taken.arrays)
+    record.fields["init"] = {
+        "workdir": config.train.init_from,
+        "step": trained.step,
+        "sha256": params_hash(taken.arrays),
+        "taken": names,
+        "new": list(taken.new),
+    }
+    tell(
+        f"{len(names)} of {len(names) + len(taken.new)} arrays start from step {trained.step} of "
+        f"{config.train.init_from}" + (f"; new: {', '.join(taken.new)}" if taken.new else "")
+    )
+    return taken

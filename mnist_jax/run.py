@@ -352,6 +352,7 @@ class Ensemble(Run):
         folder = self.folder / member.name
         self._stack.enter_context(locked(folder))
         record = RunRecord(folder / "run.json", previous)
+        record.fields.update({key: of for key, of in self.record.fields.items() if key == "init"})
         parameters = self._trainer.parameters // len(self._asked)
         own_modules = _own_modules(member.config)
         record.begin(

@@ -20,6 +20,7 @@ from mnist_jax.config.rules import (
     fraction,
     from_zero,
     integer,
+    pattern,
     text,
 )
 
@@ -169,6 +170,10 @@ FIELDS: Mapping[str, Field] = {
     "train.batch_size": Field(128, integer(1), "examples per step"),
     "train.epochs": Field(10, integer(1), "passes over the training split"),
     "train.steps": Field(0, integer(0), "length of the run in steps; 0: by epochs"),
+    "train.init_from": Field("", text(),
+        'workdir of the model whose parameters it starts from; "": none', earlier=""),
+    "train.freeze": Field("", pattern(),
+        'names of parameters that do not change, such as "^conv"; "": none', earlier=""),
     "train.accumulate": Field(1, integer(1),
         "steps whose mean gradient makes one update; rates follow the updates", earlier=1),
     "train.patience": Field(0, integer(0),
@@ -176,7 +181,7 @@ FIELDS: Mapping[str, Field] = {
     "train.class_weights": Field((), each(above_zero(), empty=True),
         "weight of each class in the loss; (): 1", earlier=()),
     "train.balance": Field("none", choice("none", "loss", "sampling"),
-        "weigh classes by rarity, or draw all equally often",
+        "weigh classes by rarity, or draw equally often",
         earlier="none"),
     "train.label_smoothing": Field(0.0, fraction(), "label mass that is spread over all classes"),
     "train.ema_decay": Field(0.0, fraction(),

@@ -108,6 +108,14 @@ class _Best(TypedDict):
     member: NotRequired[Annotated[str, _key("of a population, the best alone")]]
 
 
+class _Init(TypedDict):
+    workdir: Annotated[str, _key("as in the config")]
+    step: Annotated[int, _key("of the model there, its best on validation then")]
+    sha256: Annotated[str, _key("of the arrays taken: equal for equal bits")]
+    taken: Annotated[list[str], _key("names of these, parameters and model state")]
+    new: Annotated[list[str], _key("names of those that start anew, since none of name and shape was there")]
+
+
 class _Metrics(TypedDict):
     validation: Annotated[
         dict[str, Any],
@@ -173,6 +181,9 @@ class Record(TypedDict):
     ]
     imports: NotRequired[
         Annotated[list[str], _key("modules that define the model and the data set, where these are your own")]
+    ]
+    init: NotRequired[
+        Annotated[_Init, _key("what the first parameters were taken from, with `config.train.init_from`")]
     ]
     parameters: Annotated[int, _key("how many numbers the model has, or all models of a population")]
     steps: NotRequired[Annotated[int | None, _key("taken")]]
@@ -416,6 +427,7 @@ def render_keys() -> str:
         ("data.splits", _Split),
         ("environment", _Environment),
         ("processes", _Process),
+        ("init", _Init),
         ("best", _Best),
         ("metrics", _Metrics),
         ("population", _Member),

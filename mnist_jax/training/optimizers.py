@@ -26,8 +26,8 @@ def create_schedule(
     warmup, total = round(schedule.warmup * unit), -(-total_steps // accumulate)
     if warmup >= total:
         raise UserError(
-            f"config.schedule.warmup is {schedule.warmup:g} {schedule.unit}, {warmup * accumulate} steps, but the "
-            f"run has only {total_steps}; lengthen the run, or give the warm-up as a share of it by "
+            f"config.schedule.warmup is {schedule.warmup:g} {schedule.unit}, {warmup * accumulate} steps, "
+            f"but the run has only {total_steps}; lengthen the run, or give the warm-up as a share of it by "
             "--config.schedule.unit=run --config.schedule.warmup=0.2"
         )
     rest = total - warmup

@@ -18,6 +18,7 @@ from mnist_jax.data.pixels import normalize, to_float
 from mnist_jax.models import Graph, apply_model, create_model
 from mnist_jax.system import cpu, devices
 from mnist_jax.system.mesh import replicated
+from mnist_jax.training.freezing import where_frozen
 from mnist_jax.training.losses import batch_loss
 from mnist_jax.training.optimizers import updates_taken
 
@@ -115,6 +116,7 @@ def make_train_chunk(
         batch = normalize(pixels, config)
 
         def loss_fn(params: PyTree) -> tuple[jax.Array, tuple[jax.Array, PyTree]]:
+            params = where_frozen(config.train.freeze, jax.lax.stop_gradient(params), params)
             logits, model_state = apply_model(
                 graph,
                 params,
@@ -131,6 +133,7 @@ def make_train_chunk(
         (loss, (logits, model_state)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
+        params = where_frozen(config.train.freeze, state.params, params)
         metrics = {
             "loss": loss,
             "accuracy": (logits.argmax(-1) == batch_labels).mean(dtype=jnp.float32),
@@ -244,10 +247,12 @@ def _update_ema(
     """
     if not state.ema:
         return state.ema
-    before, weight = state.step, 1.0
+    before = state.step
+    weight: jax.Array | float = 1.0
     if config.train.accumulate > 1:
         before = updates_taken(config, state.step, state.opt_state)
         weight = updates_taken(config, state.step, opt_state) - before  # 1 where this step ends an update
     count = before.astype(jnp.float32)
     decay = jnp.minimum(config.train.ema_decay, (1 + count) / (10 + count))
-    return optax.incremental_update(params, state.ema, (1 - decay) * weight)
+    moved = optax.incremental_update(params, state.ema, (1 - decay) * weight)
+    return where_frozen(config.train.freeze, params, moved)

@@ -20,11 +20,13 @@ from mnist_jax.system import cpu, devices
 from mnist_jax.system.errors import UserError
 from mnist_jax.system.mesh import make_mesh, place, state_shardings, whole
 from mnist_jax.training import steps
+from mnist_jax.training.freezing import require_some_trained
 from mnist_jax.training.losses import class_weights
 from mnist_jax.training.optimizers import create_optimizer, create_schedule
 from mnist_jax.training.plan import make_plan
 from mnist_jax.training.predictor import make_predictor
 from mnist_jax.training.steps import Model, State, States, TrainState
+from mnist_jax.training.transfer import Taken, started_from
 
 PyTree = Any
 
@@ -39,7 +41,7 @@ class Trainer:
     has P trees, or one whose arrays have P as their first axis.
 
     plan: see `training.plan`. mesh: the devices that share each batch. template: the `State` of a checkpoint,
-    with `jax.ShapeDtypeStruct` in the place of arrays.
+    with `jax.ShapeDtypeStruct` in the place of arrays. model: the same of the `Model` of one.
     """
 
     def __init__(
@@ -58,7 +60,8 @@ class Trainer:
 
         Raises:
           UserError: the schedule does not fit the length of the run, the devices not the batch,
-            `config.augment.crop` not the images, or `config.train.class_weights` not the classes.
+            `config.augment.crop` not the images, `config.train.class_weights` not the classes, or
+            `config.train.freeze` not the parameters.
         """
         config = configs[0]
         _require_reflection(config, dataset.image_shape)
@@ -72,6 +75,8 @@ class Trainer:
         optimizer, _ = self._optimizer(config)
         self._create = steps.make_create_state(config, len(dataset.class_names), optimizer)
         graph, alone = jax.eval_shape(self._create, jax.random.key(0), self._examples)
+        require_some_trained(config.train.freeze, alone.params)
+        self.model = alone.model
         self.template = self._abstract(alone, (len(configs),) if len(configs) > 1 else ())
         self._like = self._abstract(alone, (len(configs),) if self._together else ()).train
         shardings = jax.tree.map(lambda leaf: leaf.sharding, self._like)
@@ -83,9 +88,11 @@ class Trainer:
         """How many numbers the parameters of all models are."""
         return sum(leaf.size for leaf in jax.tree.leaves(self.template.train.params))
 
-    def initial(self) -> States:
-        """The state before the first step."""
+    def initial(self, taken: Taken | None = None) -> States:
+        """The state before the first step, with the arrays `taken` from another model."""
         states = [self._create(jax.random.key(one.seed), self._examples)[1] for one in self._configs]
+        if taken:
+            states = [started_from(one, taken) for one in states]
         if self._together:
             states = [jax.tree.map(lambda *leaves: np.stack(leaves), *states)]
         shardings = jax.tree.map(lambda leaf: leaf.sharding, self._like)

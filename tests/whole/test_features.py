@@ -1,13 +1,20 @@
 """Options of training, in whole runs: killed ones end with the bits of others, and members are runs alone."""
 
+import shutil
 from unittest import mock
 
+import jax
+import numpy as np
 import pytest
 
+from mnist_jax import loop
 from mnist_jax.loop import train_and_evaluate
 from mnist_jax.run import Run
+from mnist_jax.serving.classifier import load_trained
 from mnist_jax.storage.history import read_metrics
+from mnist_jax.storage.record import read_record
 from mnist_jax.system.errors import UserError
+from mnist_jax.training.transfer import Taken
 
 pytestmark = pytest.mark.whole
 
@@ -100,6 +107,40 @@ def test_a_run_killed_after_its_last_step_is_not_continued(tiny_config, tmp_path
     assert found["steps"] == expected["steps"]
     assert found["exit_reason"] == expected["exit_reason"]
     assert found["params_sha256"] == expected["params_sha256"]
+
+
+def test_a_run_starts_from_another_model_and_resumes_without_it(tiny_run, tiny_config, tmp_path, monkeypatch):
+    source = tmp_path / "source"
+    shutil.copytree(tiny_run, source)
+    changes = {"train.init_from": str(source), "train.freeze": "conv", "model.dense": 24, "train.epochs": 3}
+    config = changed(tiny_config, changes)
+    expected = train_and_evaluate(config, tmp_path / "whole")
+    init = expected["init"]
+    assert init["new"] == ["dense.bias", "dense.kernel", "output.kernel"]
+    assert init["step"] == read_record(source)["best"]["step"]
+    with monkeypatch.context() as patched:
+        kill_at(patched, 50)
+        with pytest.raises(Killed):
+            train_and_evaluate(config, tmp_path / "killed")
+    shutil.rmtree(source)
+    found = train_and_evaluate(config, tmp_path / "killed")
+    assert found["init"] == init
+    assert found["params_sha256"] == expected["params_sha256"]
+    with pytest.raises(UserError, match="holds no run"):
+        train_and_evaluate(config, tmp_path / "new")
+    assert not (tmp_path / "new" / "run.json").exists()
+    first, last = (load_trained(folder).model.params for folder in (tiny_run, tmp_path / "killed"))
+    frozen = {name for name in first if "conv" in name}
+    assert frozen
+    for name in frozen:
+        jax.tree.map(np.testing.assert_array_equal, first[name], last[name])
+
+
+def test_a_model_of_which_nothing_fits_is_an_error(tiny_run, tiny_config, tmp_path, monkeypatch):
+    config = changed(tiny_config, {"train.init_from": str(tiny_run)})
+    monkeypatch.setattr(loop, "fitting", lambda *_: Taken({}, ("dense.kernel",)))
+    with pytest.raises(UserError, match=r"^config.train.init_from must be the workdir of a model[^\n]+$"):
+        train_and_evaluate(config, tmp_path)
 
 
 def test_what_a_population_cannot_do_is_an_error(tiny_config, tmp_path):
