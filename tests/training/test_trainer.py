@@ -114,6 +114,14 @@ VALUES = {
     "label_smoothing": (0.0, 0.1),
     "dropout": (0.0, 0.3),
 }
+MIXED = {
+    "augment.mixup": 1.0,
+    "augment.cutmix": 1.0,
+    "augment.resized_crop": 0.5,
+    "augment.contrast": 0.3,
+    "train.balance": "sampling",
+    "train.class_weights": (1.0, 2.0) * 5,
+}
 OTHERS = pytest.mark.long  # that take the same numbers the same way
 
 
@@ -122,6 +130,7 @@ OTHERS = pytest.mark.long  # that take the same numbers the same way
     [
         ("sgd", (0.02, 0.05), {}),
         ("adamw", (0.002, 0.001), {"schedule.name": "cosine", "train.ema_decay": 0.9}),
+        ("sgd", (0.02, 0.05), MIXED | {"train.accumulate": 2, "train.freeze": "dense"}),
         pytest.param(
             "lamb", (0.002, 0.001), {"schedule.name": "step", "schedule.boundaries": (1.0,)}, marks=OTHERS
         ),
