@@ -152,7 +152,10 @@ def _taken(config: ml_collections.FrozenConfigDict, trainer: Trainer, record: Ru
             "config.train.init_from must be empty with several processes; start the run with one, stop it "
             "after a checkpoint, and resume it with all"
         )
-    trained = load_trained(pathlib.Path(config.train.init_from).expanduser())
+    try:
+        trained = load_trained(pathlib.Path(config.train.init_from).expanduser())
+    except UserError as error:
+        raise UserError(f"config.train.init_from must be the workdir of a run: {error}") from error
     taken = fitting(trainer.model, trained.model)
     if not taken.arrays:
         raise UserError(

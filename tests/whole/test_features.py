@@ -126,7 +126,9 @@ def test_a_run_starts_from_another_model_and_resumes_without_it(tiny_run, tiny_c
     found = train_and_evaluate(config, tmp_path / "killed")
     assert found["init"] == init
     assert found["params_sha256"] == expected["params_sha256"]
-    with pytest.raises(UserError, match="holds no run"):
+    with pytest.raises(
+        UserError, match=r"^config.train.init_from must be the workdir of a run: .* holds no run"
+    ):
         train_and_evaluate(config, tmp_path / "new")
     assert not (tmp_path / "new" / "run.json").exists()
     first, last = (load_trained(folder).model.params for folder in (tiny_run, tmp_path / "killed"))
