@@ -54,10 +54,15 @@ def make_plan(config: ml_collections.FrozenConfigDict, examples: int) -> Plan:
     """The plan of a run on so many training examples.
 
     Without `config.evaluation.every_steps`, an evaluation follows the update that ends an epoch.
-    Raises UserError: it is too long to be planned.
+    Raises UserError: it is too long to be planned, or shorter than an update.
     """
-    batch_size = config.train.batch_size
-    steps = functools.partial(_steps, examples, batch_size, config.train.accumulate)
+    batch_size, accumulate = config.train.batch_size, config.train.accumulate
+    if not config.train.steps and accumulate > (few := _steps(examples, batch_size, 1, config.train.epochs)):
+        raise UserError(
+            f"config.train.accumulate must be at most {few}, the steps of {config.train.epochs} epochs (got "
+            f"{accumulate}); lengthen the run by config.train.epochs"
+        )
+    steps = functools.partial(_steps, examples, batch_size, accumulate)
     total = config.train.steps or steps(config.train.epochs)
 
     epochs = -(-total * batch_size // examples)
