@@ -43,7 +43,13 @@ def get_config() -> ml_collections.ConfigDict:
     config.augment.elastic = 0.0  # standard deviation in pixels of a smooth random displacement field
     config.augment.crop = 0  # maximum shift along each axis in whole pixels; reflection fills the border
     config.augment.flip = False  # mirror left to right with probability 1/2
+    config.augment.resized_crop = 0.0  # smallest share of the area to cut out and enlarge; 0.0: none
+    config.augment.brightness = 0.0  # maximum relative change of brightness
+    config.augment.contrast = 0.0  # maximum relative change of contrast
+    config.augment.saturation = 0.0  # maximum relative change of saturation; grey images stay
     config.augment.cutout = 0  # side in pixels of a black square at a random position; 0: none
+    config.augment.mixup = 0.0  # alpha of Beta, for the share of another image blended in; 0.0: none
+    config.augment.cutmix = 0.0  # alpha of Beta, for the area of a box of another image; 0.0: none
 
     # Network.
     config.model = ml_collections.ConfigDict()
@@ -91,6 +97,12 @@ def get_config() -> ml_collections.ConfigDict:
     config.train.epochs = 10  # passes over the training split
     config.train.steps = 0  # length of the run in steps; 0: by epochs
     config.train.min_steps = 0  # least length of a run by epochs, in steps
+    config.train.init_from = ""  # workdir of the model whose parameters it starts from; "": none
+    config.train.freeze = ""  # names of parameters that do not change, such as "^conv"; "": none
+    config.train.accumulate = 1  # steps whose mean gradient makes one update; rates follow the updates
+    config.train.patience = 0  # evaluations without a better one after which the run ends; 0: none
+    config.train.class_weights = ()  # weight of each class in the loss; (): 1
+    config.train.balance = "none"  # none | loss | sampling: weigh classes by rarity, or draw equally often
     config.train.label_smoothing = 0.0  # label mass that is spread over all classes
     config.train.ema_decay = 0.0  # decay of the moving average of parameters that is evaluated; 0.0: none
     config.train.steps_per_call = 0  # maximum steps per dispatch to the device; 0: 1 on CPU, 50 elsewhere

@@ -13,7 +13,9 @@ from mnist_jax.models import require_model
 from mnist_jax.reporting.console import print_result
 from mnist_jax.reporting.wandb.mode import check_mode, start_asking
 from mnist_jax.run import open_run
+from mnist_jax.serving.classifier import load_trained
 from mnist_jax.storage.checkpoints import Checkpoints
+from mnist_jax.storage.provenance import params_hash
 from mnist_jax.storage.record import RunRecord, require_current
 from mnist_jax.storage.workdir import (
     check_finished_data,
@@ -24,12 +26,14 @@ from mnist_jax.storage.workdir import (
     previous_run,
 )
 from mnist_jax.system import devices, distributed
+from mnist_jax.system.errors import UserError
 from mnist_jax.system.files import user_path
 from mnist_jax.system.interrupts import Interrupts
 from mnist_jax.system.profiling import traced
 from mnist_jax.system.terminal import tell, warn
 from mnist_jax.training.meter import Meter
 from mnist_jax.training.trainer import Trainer
+from mnist_jax.training.transfer import Taken, fitting
 
 
 def train_and_evaluate(
@@ -102,7 +106,7 @@ def _train(
     plan = trainer.plan
     with Checkpoints(workdir / "checkpoints", config.checkpoint.keep) as checkpoints:
         packed, notes = checkpoints.restore_latest(trainer.template, config, warn, force=force)
-        state = trainer.unpacked(packed) if notes else trainer.initial()
+        state = trainer.unpacked(packed) if notes else trainer.initial(_taken(config, trainer, record))
         start = int(np.max(state.train[0].step))
         check_not_past(start, plan.total_steps, workdir)
         distributed.require_together(workdir, start)
@@ -119,7 +123,8 @@ def _train(
         with run, distributed.told_of_losses():
             interrupts.check()
             interrupts.deferred = True
-            for step, rows in traced(trainer.batches(start), own / "profile", config.profile, run.say):
+            batches = iter(()) if run.stopped_early(start) else trainer.batches(start)
+            for step, rows in traced(batches, own / "profile", config.profile, run.say):
                 state, metrics = trainer.step(state, rows)
                 run.log(meter.fetch(), meter.diverged)  # of the chunk before, while this one runs
                 meter.put(step, metrics)
@@ -133,6 +138,8 @@ def _train(
                 run.save(step, state, meter.progress)
                 if stop is not None:
                     run.stop(step, interrupts)
+                if run.stopped_early(step):
+                    break
                 meter.resume()
             interrupts.deferred = False
             checkpoints.wait()
@@ -140,3 +147,41 @@ def _train(
             interrupts.check()
             run.finish(state, tested, meter.progress)
     return run.wandb_place
+
+
+def _taken(config: ml_collections.FrozenConfigDict, trainer: Trainer, record: RunRecord) -> Taken | None:
+    """What a new run takes from the model of `config.train.init_from`; notes it for the record.
+
+    Raises:
+      UserError: there is no such model, none of its arrays fit, or there are several processes.
+    """
+    if not config.train.init_from:
+        return None
+    if distributed.count() > 1:
+        raise UserError(
+            "config.train.init_from must be empty with several processes; start the run with one, stop it "
+            "after a checkpoint, and resume it with all"
+        )
+    try:
+        trained = load_trained(user_path(config.train.init_from))
+    except UserError as error:
+        raise UserError(f"config.train.init_from must be the workdir of a run: {error}") from error
+    taken = fitting(trainer.model, trained.model)
+    if not taken.arrays:
+        raise UserError(
+            "config.train.init_from must be the workdir of a model with arrays of the same names and shapes "
+            f"(got {config.train.init_from}, of which none fits); give that of a similar model"
+        )
+    names = sorted(taken.arrays)
+    record.fields["init"] = {
+        "workdir": config.train.init_from,
+        "step": trained.step,
+        "sha256": params_hash(taken.arrays),
+        "taken": names,
+        "new": list(taken.new),
+    }
+    tell(
+        f"{len(names)} of {len(names) + len(taken.new)} arrays start from step {trained.step} of "
+        f"{config.train.init_from}" + (f"; new: {', '.join(taken.new)}" if taken.new else "")
+    )
+    return taken

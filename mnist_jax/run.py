@@ -73,6 +73,7 @@ class Run:
         self.best: dict[str, Any] | None = notes.get("best")
         self.diverged: str | None = notes.get("diverged")
         self.wandb_place: str | None = None
+        self._reason = TRAINED
         self._dataset, self._trainer, self._checkpoints = dataset, trainer, checkpoints
         self._console = Console(trainer.plan) if checkpoints else None
         self._history = MetricsFile(folder / "metrics.jsonl", step, notes.get("history_sha256"), warn)
@@ -94,7 +95,7 @@ class Run:
         if self.diverged:
             error = UserError(self.diverged)
         try:
-            self.record.end(error)
+            self.record.end(error, self._reason)
         except BaseException as failed:
             error = failed
             raise
@@ -148,6 +149,21 @@ class Run:
         self._validated = step, said[0]
         return [better]
 
+    def stopped_early(self, step: int) -> str | None:
+        """Why the run ends after `step`, before its last; None where it does not.
+
+        It follows from the best step and the plan, so that a run that resumes ends at the same step.
+        """
+        patience, plan = self.config.train.patience, self._trainer.plan
+        if not patience or self.best is None or step >= plan.total_steps:
+            return None
+        if plan.evaluations_between(self.best["step"], step) < patience:
+            return None
+        return (
+            f"stopped early at step {step} of {plan.total_steps}: no better validation "
+            f"{self.config.checkpoint.metric} in {patience} evaluations after step {self.best['step']}"
+        )
+
     def save(self, step: int, state: States, progress: Mapping[str, Any]) -> None:
         """Starts to save a checkpoint, records how far the run is, and shows its last validation."""
         assert self._checkpoints
@@ -173,9 +189,13 @@ class Run:
           progress: see `Meter.progress`.
         """
         assert self.best
+        step = int(state.train[0].step)
+        if early := self.stopped_early(step):
+            self.say(early)
+            self._reason = early
         self._finish(
             tested[0],
-            int(state.train[0].step),
+            step,
             self.best["step"],
             self.best["scores"],
             resources=resources(*self._trainer.lowered()),
@@ -337,6 +357,7 @@ class Ensemble(Run):
         folder = make_folder(self.folder / member.name)
         self._stack.enter_context(locked(folder))
         record = RunRecord(folder / "run.json", previous)
+        record.fields.update({key: of for key, of in self.record.fields.items() if key == "init"})
         parameters = self._trainer.parameters // len(self._asked)
         own_modules = _own_modules(member.config)
         record.begin(

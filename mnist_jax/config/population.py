@@ -32,6 +32,7 @@ def members_in(config: ml_collections.FrozenConfigDict) -> list[Member]:
         UserError: tuples differ in length, names are not one per member, or a config is not valid.
     """
     asked = config.population
+    _require_one_length(config)
     given = {name: asked[name] for name in VARIED if len(asked[name])}
     lengths = {name: len(values) for name, values in given.items()}
     if len(set(lengths.values())) > 1:
@@ -79,6 +80,7 @@ def grouped(base: ml_collections.ConfigDict, members: Sequence[Member]) -> list[
         if len(group) == 1 or is_population(group[0].config):
             found += group
             continue
+        _require_one_length(group[0].config)
         configs = [dict(flatten(member.config.to_dict())) for member in group]
         shared = {k: v for k, v in group[0].overrides.items() if k not in VARIED.values()}
         shared |= {field: configs[0][field] for field in VARIED.values()}
@@ -91,6 +93,15 @@ def grouped(base: ml_collections.ConfigDict, members: Sequence[Member]) -> list[
         name = f"population_{sum(is_population(one.config) for one in found)}"
         found.append(Member(name, overrides, changed(base, overrides, name)))
     return found
+
+
+def _require_one_length(config: ml_collections.ConfigDict | ml_collections.FrozenConfigDict) -> None:
+    """Raises UserError: members would end at steps of their own."""
+    if config.train.patience:
+        raise UserError(
+            f"config.train.patience must be 0 in a population (got {config.train.patience}), whose members "
+            "have one length; train them as a sweep without --vmap"
+        )
 
 
 def require_one_model(config: ml_collections.FrozenConfigDict, workdir: object) -> None:

@@ -1,6 +1,7 @@
 """Rules for the value of a config field: each is a test of a value and the same test in words."""
 
 import numbers
+import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -52,6 +53,16 @@ def text(*, required: bool = False) -> Rule:
         return isinstance(value, str) and "\0" not in value and bool(value.strip() or not required)
 
     return Rule(accepts, "a string that is not empty" if required else "a string")
+
+
+def pattern() -> Rule:
+    def accepts(value: Any) -> bool:
+        try:
+            return isinstance(value, str) and bool(re.compile(value))
+        except (re.error, OverflowError, RecursionError):
+            return False
+
+    return Rule(accepts, "a regular expression")
 
 
 def boolean() -> Rule:

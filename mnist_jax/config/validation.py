@@ -49,6 +49,11 @@ def from_record(fields: Mapping[str, Any]) -> ml_collections.ConfigDict:
 
 def _check_together(config: ml_collections.ConfigDict) -> None:
     data, optimizer, schedule = config.data, config.optimizer, config.schedule
+    if config.train.class_weights and config.train.balance == "loss":
+        raise UserError(
+            f"config.train.class_weights must be () with config.train.balance=loss (got "
+            f"{tuple(config.train.class_weights)}); choose one of the two"
+        )
     if optimizer.name == "adam" and optimizer.weight_decay > 0:
         raise UserError(
             f"config.optimizer.weight_decay must be 0 with adam (got {optimizer.weight_decay:g}); "
@@ -70,6 +75,11 @@ def _check_together(config: ml_collections.ConfigDict) -> None:
         raise UserError(
             f"config.data.fold must be less than config.data.folds, which must be 0 or at least 2 (got "
             f"{data.fold} and {data.folds})"
+        )
+    if config.train.steps % config.train.accumulate:
+        raise UserError(
+            f"config.train.steps must be a multiple of config.train.accumulate, {config.train.accumulate} "
+            f"(got {config.train.steps}), so that every step is part of an update"
         )
     if len(data.mean) != len(data.std):
         raise UserError(

@@ -1,13 +1,18 @@
 """Light augmentation of image batches on the device, jitted with the training step."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import ml_collections
 from jax.scipy.ndimage import map_coordinates
 
+_RESIZED_CROP, _COLOUR = 4, 5  # folded into the key of `augment`; its split takes those before
+_LUMA = 0.299, 0.587, 0.114  # of red, green and blue, ITU-R BT.601
+
 
 def augment(key: jax.Array, images: jax.Array, config: ml_collections.FrozenConfigDict) -> jax.Array:
-    """Randomly moves, warps, crops, mirrors and cuts each image, as `config.augment` says.
+    """Randomly moves, warps, crops, colours, mirrors and cuts each image, as `config.augment` says.
 
     images: float (B, H, W, C) in [0, 1]; what comes in from outside the image is 0, but for crop.
     Returns: the same shape and dtype; the same images where every strength is 0.
@@ -15,6 +20,10 @@ def augment(key: jax.Array, images: jax.Array, config: ml_collections.FrozenConf
     warp_key, crop_key, flip_key, cutout_key = jax.random.split(key, 4)
     if config.shift or config.rotation or config.scale or config.shear or config.elastic:
         images = _warp(warp_key, images, config)
+    if config.resized_crop:
+        images = _resized_crop(jax.random.fold_in(key, _RESIZED_CROP), images, config.resized_crop)
+    if config.brightness or config.contrast or config.saturation:
+        images = _colour(jax.random.fold_in(key, _COLOUR), images, config)
     if config.crop:
         images = _crop(crop_key, images, config.crop)
     if config.flip:
@@ -76,6 +85,47 @@ def _warp(key: jax.Array, images: jax.Array, config: ml_collections.FrozenConfig
         return jax.vmap(lambda channel: map_coordinates(channel, (rows, columns), order=1), -1, -1)(image)
 
     return jax.vmap(warp_one)(images, shifts, angles, factors, shears, field).astype(images.dtype)
+
+
+def _resized_crop(key: jax.Array, images: jax.Array, least: float) -> jax.Array:
+    """Enlarges a random part of each image to the whole, bilinearly (https://arxiv.org/abs/1409.4842).
+
+    Its area is `least` to 1 of the image's, its sides in a ratio 3/4 to 4/3 of the image's own; a side that
+    would be longer than the image's is as long.
+    """
+    batch, height, width, _ = images.shape
+    area_key, ratio_key, place_key = jax.random.split(key, 3)
+    area = jax.random.uniform(area_key, (batch, 1), minval=least)
+    ratio = jnp.exp(jax.random.uniform(ratio_key, (batch,), minval=-1, maxval=1) * math.log(4 / 3))
+    sides = jnp.minimum(jnp.sqrt(area * jnp.stack([1 / ratio, ratio], axis=-1)), 1)
+    corners = jax.random.uniform(place_key, (batch, 2)) * (1 - sides)
+
+    def enlarge(image: jax.Array, side: jax.Array, corner: jax.Array) -> jax.Array:
+        moved = -corner * jnp.array([height, width]) / side
+        return jax.image.scale_and_translate(image, image.shape, (0, 1), 1 / side, moved, "linear")
+
+    return jax.vmap(enlarge)(images, sides, corners).astype(images.dtype)
+
+
+def _colour(key: jax.Array, images: jax.Array, config: ml_collections.FrozenConfigDict) -> jax.Array:
+    """Changes brightness, contrast and saturation at random, as Pillow's ImageEnhance defines them."""
+    limits = config.brightness, config.contrast, config.saturation
+    brightness, contrast, saturation = (
+        jax.random.uniform(own, (len(images), 1, 1, 1), minval=1 - limit, maxval=1 + limit)
+        for own, limit in zip(jax.random.split(key, 3), limits, strict=True)
+    )
+    images = jnp.clip(brightness * images, 0, 1)
+    mean = _grey(images).mean((1, 2, 3), keepdims=True)
+    images = jnp.clip(mean + contrast * (images - mean), 0, 1)
+    grey = _grey(images)
+    return jnp.clip(grey + saturation * (images - grey), 0, 1)
+
+
+def _grey(images: jax.Array) -> jax.Array:
+    """One channel (B, H, W, 1): the luma of three, else the mean."""
+    if images.shape[-1] != 3:
+        return images.mean(-1, keepdims=True)
+    return (images * jnp.array(_LUMA, images.dtype)).sum(-1, keepdims=True)
 
 
 def _crop(key: jax.Array, images: jax.Array, most: int) -> jax.Array:

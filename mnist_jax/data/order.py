@@ -1,9 +1,11 @@
 """The order in which training sees the examples: a pure function of seed and step."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
+
+Order = Callable[..., np.ndarray]  # (seed, start, count, *, batch_size) -> int32 (count, batch_size)
 
 
 def batch_indices(seed: int, start: int, count: int, *, batch_size: int, size: int) -> np.ndarray:
@@ -13,16 +15,62 @@ def batch_indices(seed: int, start: int, count: int, *, batch_size: int, size: i
     takes the next `batch_size` of it: so every example is seen once an epoch, a batch may straddle two
     epochs, and the order is a pure function of (seed, step).
     """
-    first, last = start * batch_size, (start + count) * batch_size
-    epochs = range(first // size, (last - 1) // size + 1)
-    stream = np.concatenate([_permutation(seed, epoch, size) for epoch in epochs])
-    offset = first - epochs[0] * size
-    return stream[offset : offset + last - first].reshape(count, batch_size)
+    epoch = functools.partial(_permutation, seed, size=size)
+    stream = _stretch(epoch, size, start * batch_size, (start + count) * batch_size)
+    return stream.reshape(count, batch_size)
 
 
-def member_batches(seeds: Sequence[int], start: int, count: int, *, batch_size: int, size: int) -> np.ndarray:
-    """The examples of each member's steps, int32 (P, count, batch_size); see `batch_indices`."""
-    return np.stack([batch_indices(seed, start, count, batch_size=batch_size, size=size) for seed in seeds])
+class BalancedOrder:
+    """An order that sees each class equally often, whatever its number of examples.
+
+    Training reads an endless stream of rounds, in each of which every class of the split comes once, in
+    random order; each class gives its examples in endless passes, each a fresh permutation. So an epoch, as
+    many examples as the split has, sees examples of rare classes several times and of common ones a part.
+    """
+
+    def __init__(self, labels: np.ndarray):
+        """Takes the labels of the training split, integers (N,)."""
+        self._classes = [np.flatnonzero(labels == label).astype(np.int32) for label in np.unique(labels)]
+        self._rounds = -(-len(labels) // len(self._classes))  # of a block, which is made at once
+        self._block = functools.lru_cache(maxsize=512)(self._make_block)
+
+    def batches(self, seed: int, start: int, count: int, *, batch_size: int) -> np.ndarray:
+        """The examples of steps `start` to `start + count - 1`, int32 (count, batch_size)."""
+        block = functools.partial(self._block, seed)
+        first, last = start * batch_size, (start + count) * batch_size
+        return _stretch(block, self._rounds * len(self._classes), first, last).reshape(count, batch_size)
+
+    def _make_block(self, seed: int, block: int) -> np.ndarray:
+        rounds, classes = self._rounds, len(self._classes)
+        turns = np.tile(np.arange(classes), (rounds, 1))
+        turns = np.random.default_rng((seed, 0, block)).permuted(turns, axis=1)
+        first = block * rounds
+        examples = [self._of_class(seed, label, first, first + rounds) for label in range(classes)]
+        return np.take_along_axis(np.stack(examples, axis=1), turns, axis=1).ravel()
+
+    def _of_class(self, seed: int, label: int, first: int, last: int) -> np.ndarray:
+        """Entries of the endless passes through one class; the passes of a block share one generator."""
+        own = self._classes[label]
+        passes = np.tile(own, (max(1, self._rounds // len(own)), 1))
+
+        def part(number: int) -> np.ndarray:
+            return np.random.default_rng((seed, 1 + label, number)).permuted(passes, axis=1).ravel()
+
+        return _stretch(part, passes.size, first, last)
+
+
+def member_batches(
+    order: Order, seeds: Sequence[int], start: int, count: int, *, batch_size: int
+) -> np.ndarray:
+    """The examples of each member's steps in an order, int32 (P, count, batch_size)."""
+    return np.stack([order(seed, start, count, batch_size=batch_size) for seed in seeds])
+
+
+def _stretch(part: Callable[[int], np.ndarray], length: int, first: int, last: int) -> np.ndarray:
+    """Entries `first` to `last - 1` of an endless stream that consists of parts of one length."""
+    numbers = range(first // length, (last - 1) // length + 1)
+    offset = first - numbers[0] * length
+    return np.concatenate([part(number) for number in numbers])[offset : offset + last - first]
 
 
 @functools.lru_cache(maxsize=512)  # of two epochs, where a population has that many seeds

@@ -160,6 +160,14 @@ class _Best(TypedDict):
     member: NotRequired[Annotated[str, _key("of a population, the best alone")]]
 
 
+class _Init(TypedDict):
+    workdir: Annotated[str, _key("as in the config")]
+    step: Annotated[int, _key("of the model there, its best on validation then")]
+    sha256: Annotated[str, _key("of the arrays taken: equal for equal bits")]
+    taken: Annotated[list[str], _key("names of these, parameters and model state")]
+    new: Annotated[list[str], _key("names of those that start anew, since none of name and shape was there")]
+
+
 class _Metrics(TypedDict):
     validation: Annotated[
         dict[str, Any],
@@ -227,6 +235,9 @@ class Record(TypedDict):
         Annotated[list[str], _key("modules that define the model and the data set, where these are your own")]
     ]
     wandb_mode: NotRequired[Annotated[str, _key("`online` or `offline`, what `config.wandb.mode` came to")]]
+    init: NotRequired[
+        Annotated[_Init, _key("what the first parameters were taken from, with `config.train.init_from`")]
+    ]
     parameters: Annotated[int, _key("how many numbers the model has, or all models of a population")]
     steps: NotRequired[Annotated[int | None, _key("taken")]]
     best: NotRequired[Annotated[_Best | None, _key("the model that is evaluated")]]
@@ -427,10 +438,10 @@ class RunRecord:
             told.append(line)
         return told
 
-    def end(self, error: BaseException | None = None) -> None:
-        """Records the end: finished, or interrupted or failed by an error."""
+    def end(self, error: BaseException | None = None, reason: str = TRAINED) -> None:
+        """Records the end: finished for a reason, or interrupted or failed by an error."""
         if error is None:
-            self.update(status="finished", exit_reason=TRAINED, ended=now())
+            self.update(status="finished", exit_reason=reason, ended=now())
         elif self._begun:
             stopped = isinstance(error, (Interrupted, KeyboardInterrupt))
             reason = circumstance(error) or str(error) or type(error).__name__
@@ -486,6 +497,7 @@ def render_keys() -> str:
         ("data.rendering", _Rendering),
         ("environment", _Environment),
         ("processes", _Process),
+        ("init", _Init),
         ("best", _Best),
         ("metrics", _Metrics),
         ("population", _Member),

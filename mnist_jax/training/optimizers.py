@@ -13,24 +13,24 @@ from mnist_jax.system.errors import UserError
 def create_schedule(
     config: ml_collections.FrozenConfigDict, steps_per_epoch: float, total_steps: int
 ) -> optax.Schedule:
-    """The learning rate as a function of the step, from 0 to `total_steps` - 1.
+    """The learning rate as a function of the updates before, each of `config.train.accumulate` steps.
 
     Warm-up rises in a straight line from 0 to the peak (`one_cycle` rises along a cosine, as in
     https://arxiv.org/abs/1708.07120); the rest of the run follows `config.schedule.name`.
     Raises UserError: the warm-up takes the whole run, or a boundary is in it.
     """
     schedule, peak = config.schedule, config.optimizer.learning_rate
-    by_epochs = max(config.train.epochs * steps_per_epoch, config.train.min_steps)
-    whole = config.train.steps or by_epochs
-    unit = {"run": whole, "epochs": steps_per_epoch, "steps": 1}[schedule.unit]
-    warmup = round(schedule.warmup * unit)
-    if warmup >= total_steps:
+    accumulate = config.train.accumulate
+    whole = config.train.steps or max(config.train.epochs * steps_per_epoch, config.train.min_steps)
+    unit = {"run": whole, "epochs": steps_per_epoch, "steps": 1}[schedule.unit] / accumulate
+    warmup, total = round(schedule.warmup * unit), -(-total_steps // accumulate)
+    if warmup >= total:
         raise UserError(
-            f"config.schedule.warmup is {schedule.warmup:g} {schedule.unit}, {warmup} steps, but the run has "
-            f"only {total_steps}; lengthen the run, or give the warm-up as a share of it by "
+            f"config.schedule.warmup is {schedule.warmup:g} {schedule.unit}, {warmup * accumulate} steps, "
+            f"but the run has only {total_steps}; lengthen the run, or give the warm-up as a share of it by "
             "--config.schedule.unit=run --config.schedule.warmup=0.2"
         )
-    rest = total_steps - warmup
+    rest = total - warmup
     boundaries = [round(at * unit) for at in schedule.boundaries]
     if schedule.name == "step" and boundaries[0] < warmup:
         raise UserError(
@@ -69,8 +69,9 @@ def create_optimizer(
     """The optax chain of `config.optimizer`: gradient clipping, then the named optimizer.
 
     Weight decay falls on kernels alone. It is decoupled in adamw, lamb, lion and muon, and joins the gradient
-    in sgd and adadelta. With `skip_nonfinite` gradients that are not finite change neither
-    parameters nor its state.
+    in sgd and adadelta. With `config.train.accumulate` an update takes the mean gradient of so many
+    steps, of which the last alone changes parameters. With `skip_nonfinite` gradients that are not finite
+    change neither parameters nor its state, and are no part of an update.
     """
     c = config.optimizer
     decay = {"weight_decay": c.weight_decay, "mask": _kernels}
@@ -92,7 +93,20 @@ def create_optimizer(
     optimizer = optimizers[c.name]()
     if c.clip_norm:
         optimizer = optax.chain(optax.clip_by_global_norm(c.clip_norm), optimizer)
+    if config.train.accumulate > 1:
+        optimizer = optax.MultiSteps(optimizer, config.train.accumulate).gradient_transformation()
     return optax.apply_if_finite(optimizer, c.skip_nonfinite) if c.skip_nonfinite else optimizer
+
+
+def updates_taken(
+    config: ml_collections.FrozenConfigDict, step: jax.Array, opt_state: optax.OptState
+) -> jax.Array:
+    """How many updates were made in `step` steps, int32 (): what the schedule goes by."""
+    if config.train.accumulate > 1:
+        inner = opt_state.inner_state if config.optimizer.skip_nonfinite else opt_state
+        return inner.gradient_step
+    # An update that was left out does not count.
+    return step - opt_state.total_notfinite if config.optimizer.skip_nonfinite else step
 
 
 def _muon(config: ml_collections.FrozenConfigDict, schedule: optax.Schedule) -> optax.GradientTransformation:

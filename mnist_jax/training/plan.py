@@ -1,6 +1,7 @@
 """When a run logs, evaluates, saves and ends, in steps."""
 
 import collections
+import functools
 import itertools
 import math
 from collections.abc import Iterable, Iterator
@@ -26,6 +27,10 @@ class Plan(NamedTuple):
         """How many epochs so many steps are."""
         return step / self.steps_per_epoch
 
+    def evaluations_between(self, first: int, last: int) -> int:
+        """How many evaluations follow the step `first`, up to the step `last`."""
+        return sum(first < step <= last for step in self.evaluations)
+
     def chunks(self, start: int, steps_per_call: int) -> Iterator[tuple[int, int]]:
         """(first step, number of steps) of each dispatch from `start` on; none reaches over a pause.
 
@@ -48,12 +53,19 @@ class Plan(NamedTuple):
 def make_plan(config: ml_collections.FrozenConfigDict, examples: int) -> Plan:
     """The plan of a run on so many training examples.
 
-    Without `config.evaluation.every_steps`, an evaluation follows the step that ends an epoch.
-    Raises UserError: it is too long to be planned.
+    Without `config.evaluation.every_steps`, an evaluation follows the update that ends an epoch.
+    Raises UserError: it is too long to be planned, or shorter than an update.
     """
-    batch_size = config.train.batch_size
-    by_epochs = max(_steps(config.train.epochs, examples, batch_size), config.train.min_steps)
-    total = config.train.steps or by_epochs
+    batch_size, accumulate = config.train.batch_size, config.train.accumulate
+    few = max(_steps(examples, batch_size, 1, config.train.epochs), config.train.min_steps)
+    if not config.train.steps and accumulate > few:
+        raise UserError(
+            f"config.train.accumulate must be at most {few}, the steps of {config.train.epochs} epochs (got "
+            f"{accumulate}); lengthen the run by config.train.epochs"
+        )
+    steps = functools.partial(_steps, examples, batch_size, accumulate)
+    least = _share(config.train.min_steps, accumulate) * accumulate
+    total = config.train.steps or max(steps(config.train.epochs), least)
 
     epochs = -(-total * batch_size // examples)
     fields = (config.train.log_every_steps, config.checkpoint.every_steps, config.evaluation.every_steps)
@@ -67,7 +79,7 @@ def make_plan(config: ml_collections.FrozenConfigDict, examples: int) -> Plan:
     def every(steps: int) -> set[int]:
         return set(range(steps, total, steps)) if steps else set()
 
-    epoch_ends = (_steps(epoch, examples, batch_size) for epoch in range(1, epochs))
+    epoch_ends = (steps(epoch) for epoch in range(1, epochs))
     by_steps = config.evaluation.every_steps
     evaluations = every(by_steps) if by_steps else _apart(epoch_ends, config.evaluation.min_steps, total)
     return Plan(
@@ -89,9 +101,9 @@ def _apart(steps: Iterable[int], least: int, total: int) -> set[int]:
     return found
 
 
-def _steps(epochs: int, examples: int, batch_size: int) -> int:
-    """Steps until so many epochs are seen."""
-    return _share(epochs * examples, batch_size)
+def _steps(examples: int, batch_size: int, accumulate: int, epochs: int) -> int:
+    """Steps until so many epochs are seen, in whole updates."""
+    return _share(epochs * examples, batch_size * accumulate) * accumulate
 
 
 def _share(whole: int, parts: int) -> int:

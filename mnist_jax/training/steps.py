@@ -13,10 +13,14 @@ from jax.sharding import Mesh
 
 from mnist_jax.data.augment import augment, views
 from mnist_jax.data.feeding import Rows
+from mnist_jax.data.mixing import mix
 from mnist_jax.data.pixels import normalize, to_float
 from mnist_jax.models import Graph, apply_model, create_model
 from mnist_jax.system import cpu, devices
 from mnist_jax.system.mesh import replicated
+from mnist_jax.training.freezing import where_frozen
+from mnist_jax.training.losses import batch_loss
+from mnist_jax.training.optimizers import updates_taken
 
 PyTree = Any
 
@@ -93,9 +97,11 @@ def make_train_chunk(
     graph: Graph,
     optimizer: optax.GradientTransformation,
     schedule: optax.Schedule,
+    class_weights: np.ndarray | None = None,
 ) -> Callable[..., tuple[TrainState, dict[str, jax.Array]]]:
     """`(state, rows) -> (state, metrics)` that takes one or more steps, to be jitted.
 
+    class_weights: see `losses.class_weights`.
     rows: `feeding.Rows` of shape (S, B), the examples of S batches.
     metrics: float32 (S,) each: loss, accuracy, learning_rate, grad_norm.
     """
@@ -106,9 +112,11 @@ def make_train_chunk(
         )
         images, batch_labels = rows.examples()
         pixels = augment(augment_key, to_float(images), config.augment)
+        pixels, own_shares = mix(augment_key, pixels, config.augment)
         batch = normalize(pixels, config)
 
         def loss_fn(params: PyTree) -> tuple[jax.Array, tuple[jax.Array, PyTree]]:
+            params = where_frozen(config.train.freeze, jax.lax.stop_gradient(params), params)
             logits, model_state = apply_model(
                 graph,
                 params,
@@ -118,21 +126,20 @@ def make_train_chunk(
                 dropout=config.model.dropout,
                 key=dropout_key,
             )
-            targets = optax.smooth_labels(
-                jax.nn.one_hot(batch_labels, logits.shape[-1]), config.train.label_smoothing
-            )
-            loss = optax.softmax_cross_entropy(logits, targets).mean()
+            smoothing = config.train.label_smoothing
+            loss = batch_loss(logits, batch_labels, own_shares, smoothing, class_weights)
             return loss, (logits, model_state)
 
         (loss, (logits, model_state)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
-        # An update that was left out does not count for the optimizer's schedule.
-        left_out = state.opt_state.total_notfinite if config.optimizer.skip_nonfinite else 0
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
+        params = where_frozen(config.train.freeze, state.params, params)
         metrics = {
             "loss": loss,
             "accuracy": (logits.argmax(-1) == batch_labels).mean(dtype=jnp.float32),
-            "learning_rate": jnp.asarray(schedule(state.step - left_out), jnp.float32),
+            "learning_rate": jnp.asarray(
+                schedule(updates_taken(config, state.step, state.opt_state)), jnp.float32
+            ),
             "grad_norm": _norm(grads),
         }
         if config.optimizer.skip_nonfinite:  # the statistics of batch norm stay as they were, too
@@ -148,7 +155,7 @@ def make_train_chunk(
             params=params,
             model_state=model_state,
             opt_state=opt_state,
-            ema=_update_ema(state, params, config.train.ema_decay),
+            ema=_update_ema(config, state, params, opt_state),
         ), metrics
 
     def train_chunk(state: TrainState, rows: Rows) -> tuple[TrainState, dict[str, jax.Array]]:
@@ -231,13 +238,21 @@ def _norm(grads: PyTree) -> jax.Array:
     return cpu.norm(grads) if cpu.active() else optax.tree.norm(grads)
 
 
-def _update_ema(state: TrainState, params: PyTree, decay: float) -> PyTree:
-    """Moves the average; it starts with a short memory, so that it forgets the initial parameters.
+def _update_ema(
+    config: ml_collections.FrozenConfigDict, state: TrainState, params: PyTree, opt_state: optax.OptState
+) -> PyTree:
+    """Moves the average at each update; it starts with a short memory, to forget the initial parameters.
 
-    (1 + step) / (10 + step) as in TensorFlow's ExponentialMovingAverage(num_updates=step).
+    (1 + update) / (10 + update) as in TensorFlow's ExponentialMovingAverage(num_updates=update).
     """
     if not state.ema:
         return state.ema
-    step = state.step.astype(jnp.float32)
-    decay_now = jnp.minimum(decay, (1 + step) / (10 + step))
-    return optax.incremental_update(params, state.ema, 1 - decay_now)
+    before = state.step
+    weight: jax.Array | float = 1.0
+    if config.train.accumulate > 1:
+        before = updates_taken(config, state.step, state.opt_state)
+        weight = updates_taken(config, state.step, opt_state) - before  # 1 where this step ends an update
+    count = before.astype(jnp.float32)
+    decay = jnp.minimum(config.train.ema_decay, (1 + count) / (10 + count))
+    moved = optax.incremental_update(params, state.ema, (1 - decay) * weight)
+    return where_frozen(config.train.freeze, params, moved)

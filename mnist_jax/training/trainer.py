@@ -15,16 +15,19 @@ from mnist_jax.data import Dataset
 from mnist_jax.data.cache import Arrays
 from mnist_jax.data.feeding import Rows, make_feed, training_rows
 from mnist_jax.data.normalization import normalized
-from mnist_jax.data.order import member_batches
+from mnist_jax.data.order import BalancedOrder, Order, batch_indices, member_batches
 from mnist_jax.metrics.predictions import Predictions
 from mnist_jax.system import cpu, devices
 from mnist_jax.system.errors import UserError
 from mnist_jax.system.mesh import make_mesh, place, state_shardings, whole
 from mnist_jax.training import steps
+from mnist_jax.training.freezing import require_some_trained
+from mnist_jax.training.losses import class_weights
 from mnist_jax.training.optimizers import create_optimizer, create_schedule
 from mnist_jax.training.plan import make_plan
 from mnist_jax.training.predictor import make_predictor
 from mnist_jax.training.steps import Model, State, States, TrainState
+from mnist_jax.training.transfer import Taken, started_from
 
 PyTree = Any
 
@@ -39,7 +42,7 @@ class Trainer:
     has P trees, or one whose arrays have P as their first axis.
 
     plan: see `training.plan`. mesh: the devices that share each batch. template: the `State` of a checkpoint,
-    with `jax.ShapeDtypeStruct` in the place of arrays.
+    with `jax.ShapeDtypeStruct` in the place of arrays. model: the same of the `Model` of one.
     """
 
     def __init__(
@@ -57,8 +60,9 @@ class Trainer:
           together: whether P > 1 models are trained by `vmap`; None for the faster way on this machine.
 
         Raises:
-          UserError: the schedule does not fit the length of the run, the devices not the batch, or
-            a distance in pixels of `config.augment` or `config.evaluation` not the images.
+          UserError: the schedule does not fit the length of the run, the devices not the batch, a distance
+            in pixels of `config.augment` or `config.evaluation` not the images,
+            `config.train.class_weights` not the classes, or `config.train.freeze` not the parameters.
         """
         configs = [normalized(one, dataset.mean, dataset.std) for one in configs]
         config = configs[0]
@@ -73,6 +77,8 @@ class Trainer:
         optimizer, _ = self._optimizer(config)
         self._create = steps.make_create_state(config, len(dataset.class_names), optimizer)
         graph, alone = jax.eval_shape(self._create, jax.random.key(0), self._examples)
+        require_some_trained(config.train.freeze, alone.params)
+        self.model = alone.model
         self.template = self._abstract(alone, (len(configs),) if len(configs) > 1 else ())
         self._like = self._abstract(alone, (len(configs),) if self._together else ()).train
         shardings = jax.tree.map(lambda leaf: leaf.sharding, self._like)
@@ -84,9 +90,11 @@ class Trainer:
         """How many numbers the parameters of all models are."""
         return sum(leaf.size for leaf in jax.tree.leaves(self.template.train.params))
 
-    def initial(self) -> States:
-        """The state before the first step."""
+    def initial(self, taken: Taken | None = None) -> States:
+        """The state before the first step, with the arrays `taken` from another model."""
         states = [self._create(jax.random.key(one.seed), self._examples)[1] for one in self._configs]
+        if taken:
+            states = [started_from(one, taken) for one in states]
         if self._together:
             states = [jax.tree.map(lambda *leaves: np.stack(leaves), *states)]
         shardings = jax.tree.map(lambda leaf: leaf.sharding, self._like)
@@ -100,9 +108,9 @@ class Trainer:
         config = self._configs[0]
         order = functools.partial(
             member_batches,
+            self._order,
             [one.seed for one in self._configs],
             batch_size=config.train.batch_size,
-            size=len(self._dataset.train.labels),
         )
         chunks = self.plan.chunks(step, devices.steps_per_call(config.train.steps_per_call))
         return training_rows(self._rows, chunks, order)
@@ -168,6 +176,13 @@ class Trainer:
         return (self._feed(indices),) if self._together else tuple(map(self._feed, indices))
 
     @functools.cached_property
+    def _order(self) -> Order:
+        labels = self._dataset.train.labels
+        if self._configs[0].train.balance == "sampling":
+            return BalancedOrder(labels).batches
+        return functools.partial(batch_indices, size=len(labels))
+
+    @functools.cached_property
     def _feed(self) -> Callable[[np.ndarray], Rows]:
         return make_feed(self._dataset.train, self._configs[0].data.placement, self.mesh)
 
@@ -192,10 +207,12 @@ class Trainer:
 
     def _train_chunk(self, graph: Any) -> Callable[..., Any]:
         config = self._configs[0]
+        labels, classes = self._dataset.train.labels, len(self._dataset.class_names)
+        weights = class_weights(config, labels, classes)
 
         def chunk(state: TrainState, rows: Rows, varied: Mapping[str, Any]) -> Any:
             own = _with(config, varied) if varied else config
-            return steps.make_train_chunk(own, graph, *self._optimizer(own))(state, rows)
+            return steps.make_train_chunk(own, graph, *self._optimizer(own), weights)(state, rows)
 
         def one(state: TrainState, rows: Rows, varied: Mapping[str, Any]) -> Any:
             state, metrics = chunk(state, rows, varied)

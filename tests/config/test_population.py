@@ -55,6 +55,14 @@ def test_a_population_that_cannot_be_is_told(tiny_config, fields, expected):
     assert expected in str(caught.value)
 
 
+def test_members_of_a_sweep_that_end_at_steps_of_their_own_are_not_put_together():
+    base = digits.get_config()
+    base.train.patience = 3
+    members = members_of(base, {"a": {"seed": 1}, "b": {"seed": 2}})
+    with pytest.raises(UserError, match=r"^config.train.patience must be 0 in a population \(got 3\)[^\n]+$"):
+        grouped(base, members)
+
+
 def test_members_of_a_sweep_that_differ_in_numbers_are_put_together():
     base = digits.get_config()
     members = members_of(

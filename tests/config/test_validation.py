@@ -64,6 +64,10 @@ def test_a_wrong_value_is_reported_with_the_rule_of_its_field(field, value, expe
             {"schedule.name": "step", "schedule.boundaries": (5.0, 3.0)},
             "config.schedule.boundaries must increase (got (5.0, 3.0))",
         ),
+        (
+            {"train.steps": 7, "train.accumulate": 4},
+            "config.train.steps must be a multiple of config.train.accumulate, 4 (got 7)",
+        ),
         ({"data.mean": (0.1, 0.2)}, "must have equally many entries (got 2 and 1)"),
     ],
 )

@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image, ImageEnhance
 
 from configs import default
 from mnist_jax.data.augment import augment, views
@@ -37,6 +38,7 @@ def test_without_strength_images_stay_as_they_are():
         {"shear": 0.3},
         {"elastic": 1.0},
         {"crop": 4},
+        {"resized_crop": 0.35},
     ],
 )
 def test_each_image_is_changed_in_its_own_way_by_the_key_alone(strengths):
@@ -160,3 +162,90 @@ def test_views_are_the_image_moved_and_mirrored():
     padded = np.pad(images, ((0, 0), (2, 2), (2, 2), (0, 0)))
     expected = {padded[:, y : y + 12, x : x + 10].tobytes() for y in (0, 2, 4) for x in (0, 2, 4)}
     assert {look.tobytes() for look in looks[:9]} == expected
+
+
+def bilinear(image, rows, columns):
+    """In float64: between the centres of pixels, and beyond the outermost ones these."""
+    rows, columns = np.clip(rows, 0, image.shape[0] - 1), np.clip(columns, 0, image.shape[1] - 1)
+    top, left = np.floor(rows).astype(int), np.floor(columns).astype(int)
+    below, right = np.minimum(top + 1, image.shape[0] - 1), np.minimum(left + 1, image.shape[1] - 1)
+    down, along = (rows - top)[:, None, None], (columns - left)[None, :, None]
+    upper = (1 - along) * image[top][:, left] + along * image[top][:, right]
+    lower = (1 - along) * image[below][:, left] + along * image[below][:, right]
+    return (1 - down) * upper + down * lower
+
+
+def test_a_resized_crop_is_a_part_of_the_image_enlarged_bilinearly():
+    """A ramp, which bilinear sampling keeps, shows the part; noise under the same key is compared."""
+    height, width, least, batch = 17, 24, 0.35, 200
+    y, x = np.meshgrid(np.arange(height), np.arange(width), indexing="ij")
+    ramp = jnp.asarray(np.stack([y, x], -1)[None].repeat(batch, 0), jnp.float32)
+    noise = np.random.default_rng(0).uniform(size=(batch, height, width, 2))
+    found = np.asarray(augment(KEY, ramp, settings(resized_crop=least)), np.float64)
+    cropped = np.asarray(augment(KEY, jnp.float32(noise), settings(resized_crop=least)))
+    sides = []
+    for coordinates, image, expected in zip(found, cropped, noise, strict=True):
+        rows, columns = coordinates[:, width // 2, 0], coordinates[height // 2, :, 1]
+        inner = slice(3, -3)  # outside of the image's outermost centres the ramp is cut off
+        steps = [np.diff(values[inner]).mean() for values in (rows, columns)]
+        sides.append(steps)
+        middles = rows[height // 2], columns[width // 2]
+        exact = [
+            middle + step * (np.arange(size) - size // 2)
+            for middle, step, size in zip(middles, steps, (height, width), strict=True)
+        ]
+        assert all(
+            values[0] > -0.5 - 1e-3 and values[-1] < size - 0.5 + 1e-3
+            for values, size in zip(exact, (height, width), strict=True)
+        )
+        np.testing.assert_allclose(image, bilinear(expected, *exact), atol=1e-3)
+    rows, columns = np.array(sides).T
+    assert (rows * columns > least - 0.01).all()
+    assert (rows <= 1 + 1e-5).all()
+    assert (columns <= 1 + 1e-5).all()
+    assert (columns / rows > 0.75 - 0.01).all()
+    assert (columns / rows < 4 / 3 + 0.01).all()
+    assert np.ptp(rows * columns) > 0.5
+    assert np.ptp(columns / rows) > 0.4
+
+
+ENHANCERS = {
+    "brightness": ImageEnhance.Brightness,
+    "contrast": ImageEnhance.Contrast,
+    "saturation": ImageEnhance.Color,
+}
+
+
+@pytest.mark.parametrize("name", ENHANCERS)
+def test_colours_change_as_pillow_changes_them(name):
+    """The factor of each image is found by least squares; Pillow rounds, its grey twice."""
+    images = np.random.default_rng(0).integers(90, 160, (40, 9, 8, 3), np.uint8)
+    found = np.asarray(augment(KEY, jnp.float32(images / 255), settings(**{name: 0.4}))) * 255
+    factors = []
+    for before, after in zip(images, found, strict=True):
+        enhancer = ENHANCERS[name](Image.fromarray(before))
+        none = np.asarray(enhancer.enhance(0.0), np.float64)
+        factor = ((after - none) * (before - none)).sum() / ((before - none) ** 2).sum()
+        np.testing.assert_allclose(after, np.asarray(enhancer.enhance(factor)), atol=2.5)
+        factors.append(factor)
+    assert 0.59 < min(factors) < 0.7
+    assert 1.3 < max(factors) < 1.41
+
+
+def test_all_three_changes_of_colour_stay_within_black_and_white_and_keep_grey():
+    images = random_images(channels=3)
+    changed = augment(KEY, images, settings(brightness=1.0, contrast=1.0, saturation=1.0))
+    assert changed.shape == images.shape
+    assert changed.min() >= 0
+    assert changed.max() <= 1
+    grey = random_images(channels=1)
+    np.testing.assert_allclose(augment(KEY, grey, settings(saturation=1.0)), grey, atol=1e-6)
+
+
+@pytest.mark.parametrize("strengths", [{"resized_crop": 0.35}, {"contrast": 0.5}])
+def test_what_was_random_before_stays_as_it_was(strengths):
+    """Another change draws from a stream of its own."""
+    flat = jnp.full((64, 8, 8, 1), 0.5)
+    alone = augment(KEY, flat, settings(cutout=3))
+    both = augment(KEY, flat, settings(cutout=3, **strengths))
+    np.testing.assert_array_equal(alone == 0, both == 0)

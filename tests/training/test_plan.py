@@ -1,11 +1,13 @@
 import fractions
 import math
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from configs import default
 from mnist_jax.config.validation import validate
+from mnist_jax.system.errors import UserError
 from mnist_jax.training.plan import make_plan
 
 
@@ -68,3 +70,14 @@ def test_rounding_adds_no_step():
     assert plan.total_steps == 1000
     assert {200, 400, 600, 800} <= plan.evaluations
     assert len(plan.evaluations) == 15
+
+
+def test_epochs_and_the_run_end_with_an_update():
+    config = default.get_config()
+    config.train.epochs, config.train.accumulate = 3, 5
+    plan = make_plan(validate(config), 1000)  # 7.8125 steps an epoch
+    assert sorted(plan.evaluations) == [10, 20, 25]
+    config.train.accumulate = 25
+    expected = r"^config.train.accumulate must be at most 24, the steps of 3 epochs \(got 25\)[^\n]+$"
+    with pytest.raises(UserError, match=expected):
+        make_plan(validate(config), 1000)

@@ -186,7 +186,7 @@ def test_probabilities_are_averaged_over_the_views_of_an_image(tiny_config):
     np.testing.assert_allclose(np.exp(log_probabilities), expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize("changes", [{"augment.shift": 2.0}, {"model.dropout": 0.5}])
+@pytest.mark.parametrize("changes", [{"augment.shift": 2.0}, {"model.dropout": 0.5}, {"augment.mixup": 1.0}])
 def test_augmentation_and_dropout_differ_from_step_to_step(tiny_config, changes):
     """The same batch again, with a learning rate that changes nothing, has another loss."""
     standstill = {"optimizer.learning_rate": 1e-30, "schedule.name": "constant", "schedule.warmup": 0.0}

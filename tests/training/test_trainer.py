@@ -123,6 +123,14 @@ VALUES = {
     "label_smoothing": (0.0, 0.1),
     "dropout": (0.0, 0.3),
 }
+MIXED = {
+    "augment.mixup": 1.0,
+    "augment.cutmix": 1.0,
+    "augment.resized_crop": 0.5,
+    "augment.contrast": 0.3,
+    "train.balance": "sampling",
+    "train.class_weights": (1.0, 2.0) * 5,
+}
 OTHERS = pytest.mark.long  # that take the same numbers the same way
 
 
@@ -131,6 +139,7 @@ OTHERS = pytest.mark.long  # that take the same numbers the same way
     [
         ("sgd", (0.02, 0.05), {}),
         ("adamw", (0.002, 0.001), {"schedule.name": "cosine", "train.ema_decay": 0.9}),
+        ("sgd", (0.02, 0.05), MIXED | {"train.accumulate": 2, "train.freeze": "dense"}),
         pytest.param(
             "lamb", (0.002, 0.001), {"schedule.name": "step", "schedule.boundaries": (1.0,)}, marks=OTHERS
         ),
@@ -169,6 +178,51 @@ def test_members_that_differ_in_seeds_alone_have_the_bits_of_a_run_alone(tiny_co
     trainer = Trainer(configs, dataset, together=False)
     (expected,), _ = some_steps(Trainer(configs[1:], dataset), 4)
     jax.tree.map(np.testing.assert_array_equal, some_steps(trainer, 4)[0][1], expected)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"optimizer.name": "sgd", "optimizer.clip_norm": 1.0},
+        {"optimizer.name": "adamw", "optimizer.skip_nonfinite": 3},
+    ],
+)
+def test_gradients_of_two_half_batches_make_the_update_of_the_whole_one(tiny_config, changes):
+    """Schedule, warm-up and moving average included; nothing here depends on the rest of its batch."""
+    tiny_config.augment.crop, tiny_config.train.ema_decay, tiny_config.train.steps = 0, 0.9, 20
+    tiny_config.schedule.update(name="cosine", unit="run", warmup=0.2)
+    tiny_config.update_from_flattened_dict({"optimizer.learning_rate": 0.01, **changes})
+
+    def train(batch_size, accumulate, change=lambda state: state):
+        tiny_config.train.update(batch_size=batch_size, accumulate=accumulate, steps=10 * accumulate)
+        trainer = Trainer([validate(tiny_config)], data.load(tiny_config.data))
+        states, metrics = jax.tree.map(jnp.copy, trainer.initial()), []
+        states = states._replace(train=tuple(map(change, states.train)))
+        for _, rows in itertools.islice(trainer.batches(0), 6 * accumulate):
+            states, (values,) = trainer.step(states, rows)
+            metrics.append({key: float(values[key][0, 0]) for key in ("loss", "learning_rate")})
+        merged = [
+            {key: np.mean([of[key] for of in metrics[k : k + accumulate]]) for key in metrics[0]}
+            for k in range(0, len(metrics), accumulate)
+        ]
+        return states.train[0].params, states.train[0].ema, merged
+
+    assert_rounding_alone(train(16, 2), train(32, 1), train(32, 1, disturbed))
+
+
+def test_steps_between_updates_change_no_parameters(tiny_config):
+    tiny_config.train.update(accumulate=4, ema_decay=0.9)
+    trainer = Trainer([validate(tiny_config)], data.load(tiny_config.data))
+    states = jax.tree.map(jnp.copy, trainer.initial())
+    seen = [jax.device_get((states.train[0].params, states.train[0].ema))]
+    for _, rows in itertools.islice(trainer.batches(0), 8):
+        states, _ = trainer.step(states, rows)
+        seen.append(jax.device_get((states.train[0].params, states.train[0].ema)))
+    same = [
+        all(jax.tree.leaves(jax.tree.map(np.array_equal, *pair))) for pair in itertools.pairwise(seen[4:])
+    ]
+    assert same == [True, True, True, False]  # the first update has learning rate 0
+    assert trainer.plan.total_steps == 76  # of 75 steps, in whole updates
 
 
 @pytest.mark.long
