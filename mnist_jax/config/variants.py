@@ -15,7 +15,7 @@ from mnist_jax.config.fields import FIELDS, unknown_field
 from mnist_jax.config.identity import same_run_key
 from mnist_jax.config.validation import validate
 from mnist_jax.system.errors import UserError, one_line
-from mnist_jax.system.layout import is_reserved
+from mnist_jax.system.names import is_reserved
 
 Overrides = Mapping[str, Any]  # field, such as "train.batch_size" -> value
 Sweep = Mapping[str, Overrides]  # name of a member -> its changes

@@ -16,7 +16,7 @@ from mnist_jax.data import Dataset, load, version_of
 from mnist_jax.storage.record import read_record
 from mnist_jax.system.errors import UserError
 from mnist_jax.system.files import PARTIAL, require_no_link
-from mnist_jax.system.layout import FOLDERS, is_reserved
+from mnist_jax.system.names import FOLDERS, is_reserved
 from mnist_jax.system.terminal import warn
 
 _LOCK = ".lock"

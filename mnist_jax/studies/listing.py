@@ -11,7 +11,7 @@ from mnist_jax.config.identity import identity
 from mnist_jax.storage.record import read_record
 from mnist_jax.storage.workdir import is_held
 from mnist_jax.system.errors import UserError
-from mnist_jax.system.layout import FOLDERS
+from mnist_jax.system.names import FOLDERS
 
 
 class ListedRun(NamedTuple):

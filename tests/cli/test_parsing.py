@@ -8,7 +8,7 @@ from conftest import run_main
 
 from mnist_jax.cli.commands import COMMANDS
 from mnist_jax.cli.parsing import Parser
-from mnist_jax.cli.reproduce import PLACES
+from mnist_jax.config.fields import DATA_FOLDERS
 from mnist_jax.data import cache, downloads, folders
 
 pytestmark = pytest.mark.whole
@@ -81,7 +81,7 @@ def test_every_flag_that_names_a_file_or_folder_knows_the_home_folder(name, monk
 def test_every_field_that_names_a_folder_knows_the_home_folder(monkeypatch, tmp_path, tiny_config):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "x" / "train").mkdir(parents=True)
-    tiny_config.data.update(dict.fromkeys(PLACES, "~/x"))
+    tiny_config.data.update(dict.fromkeys(DATA_FOLDERS, "~/x"))
     assert downloads.data_folder(tiny_config.data) == tmp_path / "x"
     assert downloads.manual_folder(tiny_config.data) == tmp_path / "x"
     assert cache.datasets_folder(tiny_config.data) == tmp_path / "x" / "datasets"

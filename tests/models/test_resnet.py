@@ -38,9 +38,9 @@ def test_blocks_change_nothing_at_first():
     np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.parametrize("stem", [1, 2, 4, 64])
+@pytest.mark.parametrize("stem", [1, 2, 4])
 @pytest.mark.parametrize("norm", ["none", "batch", "group"])
-@pytest.mark.parametrize("shape", [(8, 8, 3), (1, 5, 1)])
+@pytest.mark.parametrize("shape", [(16, 16, 3), (1, 5, 1)])
 def test_every_size_gives_logits_and_gradients(stem, norm, shape):
     graph, params, state = create(shape, stem=stem, norm=norm)
     images = jax.random.normal(jax.random.key(1), (2, *shape))
@@ -53,3 +53,9 @@ def test_every_size_gives_logits_and_gradients(stem, norm, shape):
     value, gradients = jax.jit(jax.value_and_grad(loss))(params)
     assert np.isfinite(value)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients))
+
+
+def test_patches_are_no_larger_than_the_image():
+    graph, params, state = create((5, 7, 1), stem=64, norm="none")
+    logits, _ = registry.apply_model(graph, params, state, jnp.ones((2, 5, 7, 1)), train=False)
+    assert logits.shape == (2, 5)

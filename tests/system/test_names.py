@@ -1,6 +1,6 @@
 import pytest
 
-from mnist_jax.system.layout import is_reserved
+from mnist_jax.system.names import is_reserved
 
 
 @pytest.mark.whole
