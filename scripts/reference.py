@@ -9,13 +9,13 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from mnist_jax.config import reference
-from mnist_jax.storage import record
+from mnist_jax.storage import schema
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PAGES = {
     "configs/default.py": reference.render_default,
     "docs/config.md": reference.render_page,
-    "docs/run-json.md": record.render_keys,
+    "docs/run-json.md": schema.render_keys,
 }
 
 

@@ -3,7 +3,7 @@ from conftest import ROOT
 
 from mnist_jax.config import reference
 from mnist_jax.config.fields import FIELDS
-from mnist_jax.storage import record
+from mnist_jax.storage import schema
 from mnist_jax.system.errors import UserError
 
 
@@ -12,7 +12,7 @@ from mnist_jax.system.errors import UserError
     [
         ("configs/default.py", reference.render_default),
         ("docs/config.md", reference.render_page),
-        ("docs/run-json.md", record.render_keys),
+        ("docs/run-json.md", schema.render_keys),
     ],
 )
 def test_generated_files_are_up_to_date(path, render):

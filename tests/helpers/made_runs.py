@@ -7,7 +7,7 @@ import pathlib
 import numpy as np
 
 from mnist_jax.metrics.predictions import predictions_of, save_predictions
-from mnist_jax.storage.record import SCHEMA
+from mnist_jax.storage.schema import SCHEMA
 from mnist_jax.studies.finished import FinishedRun
 
 CLASSES, EXAMPLES = 3, 400

@@ -15,7 +15,8 @@ from mnist_jax import data
 from mnist_jax.config.validation import validate
 from mnist_jax.storage import provenance
 from mnist_jax.storage.git import Checkout, GitError
-from mnist_jax.storage.record import RESULTS, SCHEMA, RunRecord
+from mnist_jax.storage.record import RunRecord
+from mnist_jax.storage.schema import RESULTS, SCHEMA
 from mnist_jax.system import profiling
 from mnist_jax.system.errors import Interrupted
 

@@ -15,7 +15,8 @@ from mnist_jax import data
 from mnist_jax.config.validation import validate
 from mnist_jax.storage import workdir
 from mnist_jax.storage.provenance import describe_data
-from mnist_jax.storage.record import SCHEMA, read_record, require_current
+from mnist_jax.storage.record import read_record, require_current
+from mnist_jax.storage.schema import SCHEMA
 from mnist_jax.system.errors import UserError
 from mnist_jax.system.files import sealed
 
