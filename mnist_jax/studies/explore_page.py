@@ -11,7 +11,7 @@ import ml_collections
 from matplotlib.figure import Figure
 
 from mnist_jax.data import Dataset
-from mnist_jax.data.normalization import channel_statistics
+from mnist_jax.data.normalization import channel_statistics, normalized
 from mnist_jax.metrics.predictions import Predictions
 from mnist_jax.reporting.templates import load_template
 from mnist_jax.studies import explore, figures
@@ -88,14 +88,15 @@ def sections(
 def channel_rows(dataset: Dataset, config: ml_collections.FrozenConfigDict) -> list[dict[str, Any]]:
     """Mean and deviation of each channel of train, beside those of the config."""
     means, deviations = channel_statistics(dataset.train.images)
-    given = len(dataset.mean)
+    config = normalized(config, dataset.mean, dataset.std)
+    given = len(config.data.mean)
     return [
         {
             "channel": name,
             "mean": f"{mean:.4f}",
             "deviation": f"{deviation:.4f}",
-            "config.data.mean": f"{dataset.mean[channel % given]:.4f}",
-            "config.data.std": f"{dataset.std[channel % given]:.4f}",
+            "config.data.mean": f"{config.data.mean[channel % given]:.4f}",
+            "config.data.std": f"{config.data.std[channel % given]:.4f}",
         }
         for channel, (mean, deviation, (name, _)) in enumerate(
             zip(means, deviations, figures.channels(dataset), strict=True)
