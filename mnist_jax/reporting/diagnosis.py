@@ -41,7 +41,7 @@ def diagnose(
     found = f"the training loss did not fall ({training[0]['loss']:.4f} to {training[-1]['loss']:.4f})"
     if not better:
         accuracy = f"the test accuracy {right / examples:.4f}"
-        found = f"{accuracy} is not better than always naming the commonest class ({share:.4f})"
+        found = f"{accuracy} is not significantly better than always naming the commonest class ({share:.4f})"
     remedies = ", or ".join(_remedies(config, training, share))
     return f"this run may have learned nothing: {found}; try {remedies}"
 
