@@ -1,11 +1,12 @@
 """Image files of any kind as a model takes them."""
 
+import functools
 import io
 
 import numpy as np
 from PIL import Image, ImageCms, ImageOps
 
-from mnist_jax.data.opening import FORMATS, has_frames, is_deep, is_grey, is_reduced, opened
+from mnist_jax.data.opening import FORMATS, has_frames, is_deep, is_grey, is_reduced, opened, readable
 from mnist_jax.data.rendering import (
     Facts,
     Rendering,
@@ -16,16 +17,21 @@ from mnist_jax.data.rendering import (
 )
 from mnist_jax.system.errors import UserError
 
-# In lower case, of all kinds that can be read here.
-SUFFIXES = tuple(sorted(suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS))
 ENOUGH = 512  # pixels a side, more than most models here take
 
 _ONE_COLOUR = 25  # deviation of levels, of 255, below which all that is visible is ink
 
 
+@functools.cache
+def _suffixes() -> tuple[str, ...]:
+    """In lower case, of all kinds that can be read here."""
+    readable()  # which registers them
+    return tuple(sorted(suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS))
+
+
 def is_image_name(name: str) -> bool:
     """Whether a file is named as an image of a kind that can be read, and not hidden."""
-    return name.lower().endswith(SUFFIXES) and not name.startswith(".")
+    return name.lower().endswith(_suffixes()) and not name.startswith(".")
 
 
 def decode(

@@ -1,6 +1,7 @@
 """Image files as Pillow opens them: of which formats and sizes, and one line about any other."""
 
 import contextlib
+import functools
 import io
 import math
 from collections.abc import Iterator
@@ -12,12 +13,6 @@ from PIL import Image, UnidentifiedImageError
 from mnist_jax.system.errors import UserError
 from mnist_jax.system.files import open_regular
 
-with contextlib.suppress(ImportError):
-    import pillow_heif
-
-    pillow_heif.register_heif_opener()
-Image.init()
-
 # The still images of Pillow. Left out are those that run programs (EPS, WMF), films (FLI, MPEG), icons (CUR,
 # ICNS, ICO), which are decoded before their size is known, those without a decoder (BUFR, GRIB, HDF5), and
 # FITS, whose scale and byte order Pillow ignores.
@@ -25,7 +20,6 @@ FORMATS = (
     "AVIF", "BLP", "BMP", "DCX", "DDS", "DIB", "FTEX", "GBR", "GIF", "HEIF", "JPEG", "JPEG2000", "MPO", "MSP",
     "PCD", "PCX", "PIXAR", "PNG", "PPM", "PSD", "QOI", "SGI", "SUN", "TGA", "TIFF", "WEBP", "XBM", "XPM",
 )  # fmt: skip
-_OPENED = tuple(name for name in FORMATS if name in Image.OPEN)
 _IN_FRAMES = ("AVIF", "DCX", "GIF", "PNG", "TIFF", "WEBP")  # others have layers, thumbnails or depth
 _MOST = 2**28  # bytes of a decoded image
 
@@ -36,6 +30,17 @@ _HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b
 _HEIGHT, _WIDTH, _BITS, _PHOTOMETRIC, _PLANES, _FORMAT = 323, 322, 258, 262, 284, 339  # tags of TIFF
 
 
+@functools.cache
+def readable() -> tuple[str, ...]:
+    """Those of FORMATS that are read here: HEIC where pillow-heif is, and what Pillow was built with."""
+    with contextlib.suppress(ImportError):
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
 @contextlib.contextmanager
 def opened(file: str | io.BytesIO, *, draft: int | None = None) -> Iterator[Image.Image]:
     """An image whose head is read, and whose size and meaning are those of an image that can be decoded.
@@ -44,7 +49,7 @@ def opened(file: str | io.BytesIO, *, draft: int | None = None) -> Iterator[Imag
     Raises UserError, also for what the body of the `with` meets: it is no such image, or damaged.
     """
     try:
-        with _content(file) as content, Image.open(content, formats=_OPENED) as image:
+        with _content(file) as content, Image.open(content, formats=readable()) as image:
             _require_size(image, draft)
             _require_meaning(image)
             _scale_transparency(image)
@@ -64,7 +69,7 @@ def opened(file: str | io.BytesIO, *, draft: int | None = None) -> Iterator[Imag
 def is_image(content: bytes) -> bool:
     """Whether a file of this content is meant to be an image, damaged or not."""
     try:
-        Image.open(io.BytesIO(content), formats=_OPENED)
+        Image.open(io.BytesIO(content), formats=readable())
     except UnidentifiedImageError:
         return _is_heic(content)
     except Exception:  # known, but not to be read
