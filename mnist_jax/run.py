@@ -24,7 +24,7 @@ from mnist_jax.reporting.report import Report
 from mnist_jax.reporting.wandb.process import WandbProcess, new_run_id
 from mnist_jax.storage.checkpoints import Checkpoints
 from mnist_jax.storage.history import MetricsFile, Row, read_metrics
-from mnist_jax.storage.provenance import params_hash
+from mnist_jax.storage.provenance import describe_data, params_hash
 from mnist_jax.storage.record import TRAINED, RunRecord
 from mnist_jax.storage.workdir import locked, previous_run
 from mnist_jax.system.errors import UserError
@@ -359,10 +359,8 @@ class Ensemble(Run):
         record = RunRecord(folder / "run.json", previous)
         record.fields.update({key: of for key, of in self.record.fields.items() if key == "init"})
         parameters = self._trainer.parameters // len(self._asked)
-        own_modules = _own_modules(member.config)
-        record.begin(
-            member.config, self._dataset, step=self._step, parameters=parameters, imports=own_modules
-        )
+        data, imports = self.record.fields["data"], self.record.fields["imports"]
+        record.begin(member.config, data, step=self._step, parameters=parameters, imports=imports)
         return Run(
             member.config, folder, self._dataset, self._trainer, record, notes,
             step=self._step, checkpoints=None,
@@ -425,10 +423,8 @@ def open_run(
         for member in members_in(config):
             named = _named(member, workdir)
             members.append((named, previous_run(workdir / member.name, named.config, force=force)))
-    own_modules = _own_modules(config)
-    for warning in record.begin(
-        config, dataset, step=step, parameters=trainer.parameters, imports=own_modules
-    ):
+    data, imports = describe_data(dataset), _own_modules(config)
+    for warning in record.begin(config, data, step=step, parameters=trainer.parameters, imports=imports):
         warn(warning)
     given = (config, own, dataset, trainer, record, notes)
     if not members:

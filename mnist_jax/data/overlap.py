@@ -1,6 +1,7 @@
 """Examples that are in more than one split: what is seen in training tells little when it is tested."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -21,14 +22,14 @@ def copies(dataset: Dataset) -> dict[str, int]:
     }
 
 
-def describe_copies(found: Mapping[str, int], dataset: Dataset) -> str | None:
+def describe_copies(data: Mapping[str, Any]) -> str | None:
     """A line for the user where splits share pixels; None where they do not.
 
-    found: what `copies` gives.
+    data: as in run.json, with what `copies` gives.
     """
     shared = [
-        f"{count:,} of {len(getattr(dataset, role).labels):,} {role} examples"
-        for role, count in found.items()
+        f"{count:,} of {data['splits'][role]['examples']:,} {role} examples"
+        for role, count in data["copies"].items()
         if count
     ]
     if not shared:

@@ -10,7 +10,7 @@ import math
 import pathlib
 import sys
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ml_collections
 import msgspec
@@ -20,9 +20,6 @@ from mnist_jax.config.identity import completed, differences
 from mnist_jax.storage.schema import RESULTS, SCHEMA, Finished, Record
 from mnist_jax.system.errors import Interrupted, UserError, circumstance
 from mnist_jax.system.files import read_regular, seal_broken, sealed, text_hash, write_whole
-
-if TYPE_CHECKING:
-    from mnist_jax.data import Dataset
 
 _READ = (1, 2, SCHEMA)  # the keys of schemas 1 and 2 are these and `_MATRICES`
 _OF_CHECKPOINTS = 2  # the schema that their form is from
@@ -94,7 +91,7 @@ class RunRecord:
     def begin(
         self,
         config: ml_collections.FrozenConfigDict,
-        dataset: "Dataset",
+        data: Mapping[str, Any],
         *,
         step: int,
         parameters: int,
@@ -102,11 +99,12 @@ class RunRecord:
     ) -> list[str]:
         """Records what is about to be trained from `step` on, on which code, data and machine.
 
+        data: see `provenance.describe_data`.
         Returns: a warning for each circumstance that is not that of the process before.
         """
         # Imported here: what only reads records starts without JAX.
         from mnist_jax.data.overlap import describe_copies
-        from mnist_jax.storage.provenance import describe_code, describe_data, describe_environment
+        from mnist_jax.storage.provenance import describe_code, describe_environment
         from mnist_jax.system import cpu
 
         self._begun = True
@@ -118,7 +116,7 @@ class RunRecord:
             "code": code,
             "accelerator": environment["accelerator"],
             "packages_sha256": text_hash(json.dumps(environment["packages"])),
-            "data_fingerprint": dataset.fingerprint,
+            "data_fingerprint": data["fingerprint"],
             "config_changes": differences(self.fields.get("config", config.to_dict()), config.to_dict()),
         }
         earlier = self.fields.get("processes", [])
@@ -132,7 +130,7 @@ class RunRecord:
             command=sys.argv,
             config=config.to_dict(),
             code=code,
-            data=describe_data(dataset),
+            data=data,
             environment=environment,
             parameters=parameters,
             imports=imports,
@@ -146,7 +144,7 @@ class RunRecord:
                 f"uncommitted changes of {files} stay out of the run's patch: they may have keys, are no "
                 "text, or exceed 1 MB"
             )
-        if line := describe_copies(self.fields["data"]["copies"], dataset):
+        if line := describe_copies(data):
             told.append(line)
         if unknown := code.get("unknown"):
             told.append(unknown)

@@ -27,7 +27,7 @@ def record(tmp_path, tiny_config, monkeypatch):
     monkeypatch.setattr(provenance, "unsafe_files", lambda changes, _: set())
     config = validate(tiny_config)
     record = RunRecord(tmp_path / "run.json", None)
-    record.begin(config, data.load(config.data), step=0, parameters=12)
+    record.begin(config, provenance.describe_data(data.load(config.data)), step=0, parameters=12)
     return record
 
 
@@ -80,11 +80,11 @@ def test_each_process_is_recorded_and_a_change_is_told(record, tmp_path, tiny_co
     config = validate(tiny_config)
     first = read(tmp_path)
     again = RunRecord(tmp_path / "run.json", first)
-    assert again.begin(config, data.load(config.data), step=40, parameters=12) == []
+    assert again.begin(config, provenance.describe_data(data.load(config.data)), step=40, parameters=12) == []
     code = {"commit": "other", "dirty": False, "patch_sha256": None}
     monkeypatch.setattr(provenance, "describe_code", lambda _: code)
     third = RunRecord(tmp_path / "run.json", read(tmp_path))
-    (warning,) = third.begin(config, data.load(config.data), step=60, parameters=12)
+    (warning,) = third.begin(config, provenance.describe_data(data.load(config.data)), step=60, parameters=12)
     assert "other code than before" in warning
     fields = read(tmp_path)
     assert [process["from_step"] for process in fields["processes"]] == [0, 40, 60]
@@ -136,7 +136,7 @@ def begun(workdir, tiny_config):
     workdir.mkdir()
     config = validate(tiny_config)
     record = RunRecord(workdir / "run.json", None)
-    told = record.begin(config, data.load(config.data), step=0, parameters=1)
+    told = record.begin(config, provenance.describe_data(data.load(config.data)), step=0, parameters=1)
     return told, json.loads((workdir / "run.json").read_text())["code"]
 
 
