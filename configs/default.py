@@ -47,6 +47,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.augment.brightness = 0.0  # maximum relative change of brightness
     config.augment.contrast = 0.0  # maximum relative change of contrast
     config.augment.saturation = 0.0  # maximum relative change of saturation; grey images stay
+    config.augment.trivial = False  # TrivialAugment: one random change of shape or colour an image
     config.augment.cutout = 0  # side in pixels of a black square at a random position; 0: none
     config.augment.mixup = 0.0  # alpha of Beta, for the share of another image blended in; 0.0: none
     config.augment.cutmix = 0.0  # alpha of Beta, for the area of a box of another image; 0.0: none
@@ -60,7 +61,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.depth = 2  # airbench: convolutions per block; resnet: blocks per stage
     config.model.residual = False  # airbench: add the first convolution's output to the last's, in each block
     config.model.whitening = True  # airbench: whiten patches of 2 x 2 pixels first
-    config.model.stem = 1  # resnet: side in pixels of the patches that the first layer takes; 1: none
+    config.model.stem = 1  # airbench, resnet: side in pixels of the patches of the first layer; 1: none
     config.model.dense = 256  # cnn: width of the hidden dense layer
     config.model.activation = "relu"  # relu | gelu | silu: activation function
     config.model.pooling = "average"  # average | max: pooling

@@ -5,10 +5,12 @@ import math
 import jax
 import jax.numpy as jnp
 import ml_collections
-from jax.scipy.ndimage import map_coordinates
 
-_RESIZED_CROP, _COLOUR = 4, 5  # folded into the key of `augment`; its split takes those before
-_LUMA = 0.299, 0.587, 0.114  # of red, green and blue, ITU-R BT.601
+from mnist_jax.data.resampling import resample
+from mnist_jax.data.tones import enhance
+from mnist_jax.data.trivial_augment import trivial_augment
+
+_RESIZED_CROP, _COLOUR, _TRIVIAL = 4, 5, 6  # folded into the key of `augment`; its split takes those before
 
 
 def augment(key: jax.Array, images: jax.Array, config: ml_collections.FrozenConfigDict) -> jax.Array:
@@ -24,6 +26,8 @@ def augment(key: jax.Array, images: jax.Array, config: ml_collections.FrozenConf
         images = _resized_crop(jax.random.fold_in(key, _RESIZED_CROP), images, config.resized_crop)
     if config.brightness or config.contrast or config.saturation:
         images = _colour(jax.random.fold_in(key, _COLOUR), images, config)
+    if config.trivial:
+        images = trivial_augment(jax.random.fold_in(key, _TRIVIAL), images)
     if config.crop:
         images = _crop(crop_key, images, config.crop)
     if config.flip:
@@ -71,20 +75,11 @@ def _warp(key: jax.Array, images: jax.Array, config: ml_collections.FrozenConfig
     centre_y, centre_x = (height - 1) / 2, (width - 1) / 2
     y, x = jnp.meshgrid(jnp.arange(height) - centre_y, jnp.arange(width) - centre_x, indexing="ij")
 
-    def warp_one(
-        image: jax.Array,
-        offset: jax.Array,
-        angle: jax.Array,
-        factor: jax.Array,
-        shear: jax.Array,
-        moved: jax.Array,
-    ) -> jax.Array:
-        cos, sin, slanted = factor * jnp.cos(angle), factor * jnp.sin(angle), x + shear * y
-        rows = cos * y - sin * slanted + offset[0] + moved[..., 0] + centre_y
-        columns = sin * y + cos * slanted + offset[1] + moved[..., 1] + centre_x
-        return jax.vmap(lambda channel: map_coordinates(channel, (rows, columns), order=1), -1, -1)(image)
-
-    return jax.vmap(warp_one)(images, shifts, angles, factors, shears, field).astype(images.dtype)
+    angles, factors, shears = angles[:, None, None], factors[:, None, None], shears[:, None, None]
+    cos, sin, slanted = factors * jnp.cos(angles), factors * jnp.sin(angles), x + shears * y
+    rows = cos * y - sin * slanted + shifts[:, 0, None, None] + field[..., 0] + centre_y
+    columns = sin * y + cos * slanted + shifts[:, 1, None, None] + field[..., 1] + centre_x
+    return resample(images, rows, columns)
 
 
 def _resized_crop(key: jax.Array, images: jax.Array, least: float) -> jax.Array:
@@ -110,22 +105,11 @@ def _resized_crop(key: jax.Array, images: jax.Array, least: float) -> jax.Array:
 def _colour(key: jax.Array, images: jax.Array, config: ml_collections.FrozenConfigDict) -> jax.Array:
     """Changes brightness, contrast and saturation at random, as Pillow's ImageEnhance defines them."""
     limits = config.brightness, config.contrast, config.saturation
-    brightness, contrast, saturation = (
+    factors = (
         jax.random.uniform(own, (len(images), 1, 1, 1), minval=1 - limit, maxval=1 + limit)
         for own, limit in zip(jax.random.split(key, 3), limits, strict=True)
     )
-    images = jnp.clip(brightness * images, 0, 1)
-    mean = _grey(images).mean((1, 2, 3), keepdims=True)
-    images = jnp.clip(mean + contrast * (images - mean), 0, 1)
-    grey = _grey(images)
-    return jnp.clip(grey + saturation * (images - grey), 0, 1)
-
-
-def _grey(images: jax.Array) -> jax.Array:
-    """One channel (B, H, W, 1): the luma of three, else the mean."""
-    if images.shape[-1] != 3:
-        return images.mean(-1, keepdims=True)
-    return (images * jnp.array(_LUMA, images.dtype)).sum(-1, keepdims=True)
+    return enhance(images, *factors)
 
 
 def _crop(key: jax.Array, images: jax.Array, most: int) -> jax.Array:

@@ -88,8 +88,11 @@ def _builder(config: ml_collections.FrozenConfigDict) -> Any:
         near = difflib.get_close_matches(
             config.name, ["digits", *tfds.list_builders(with_community_datasets=False)], n=1
         )
-        hint = f"did you mean {near[0]!r}?" if near else "see https://www.tensorflow.org/datasets/catalog"
-        raise UserError(f"config.data.name is {config.name!r}, which TFDS does not have; {hint}") from error
+        hint = f"did you mean {near[0]!r}?" if near else "see https://www.tensorflow.org/datasets/catalog;"
+        raise UserError(
+            f"config.data.name must be a set of TFDS, digits, folder or table (got {config.name!r}); {hint} "
+            "a set of your own needs --import=MODULE, the module that registers it"
+        ) from error
     except Exception as error:  # TFDS raises whatever its parser or a community set meets
         raise UserError(
             f"config.data.name is {config.name!r}: {_reason(error, config.name, data_dir)}"

@@ -22,6 +22,7 @@ from mnist_jax.models.layers import (
     patches,
     pool,
     pooled,
+    space_to_depth,
 )
 
 
@@ -44,8 +45,11 @@ class Airbench(nnx.Module):
         *,
         rngs: nnx.Rngs,
     ):
-        self.whitening = Fixed(patch_whitening(examples)) if config.model.whitening else None
-        height, width, channels = examples.shape[1:]
+        self.patch = min(config.model.stem, *examples.shape[1:3])
+        pixels = space_to_depth(examples, self.patch)
+        side = 2 if self.patch == 1 else 1
+        self.whitening = Fixed(patch_whitening(pixels, side)) if config.model.whitening else None
+        height, width, channels = pixels.shape[1:]
         size = height, width
         if self.whitening is not None:
             channels = self.whitening.shape[-1]
@@ -67,7 +71,7 @@ class Airbench(nnx.Module):
         rate: float | jax.Array = 0.0,
         rngs: nnx.Rngs | None = None,
     ) -> jax.Array:
-        x = images
+        x = space_to_depth(images, self.patch)
         if self.whitening is not None:
             x = convolution(x, self.whitening.get_value(), self.dtype)
             x = self.activation(biased(x, self.shift.get_value().astype(x.dtype)))
@@ -114,14 +118,15 @@ class Block(nnx.Module):
         return self.activation(apply_norm(self.norms[number], x, train=train))
 
 
-def patch_whitening(images: jax.Array) -> jax.Array:
+def patch_whitening(images: jax.Array, side: int) -> jax.Array:
     """Filters that make the patches of images uncorrelated and of equal variance, and their negatives.
 
-    images: float (N, H, W, C), normalized. Returns: float32 (2, 2, C, 8 C), filters of the largest variance
-    first; (1, 1, C, 2 C) for images with a side of one pixel.
+    images: float (N, H, W, C), normalized.
+    side: of the patches in pixels; 1 for images with a side of one pixel.
+    Returns: float32 (side, side, C, 2 * side * side * C), filters of the largest variance first.
     """
     _, height, width, channels = images.shape
-    size = min(2, height, width)
+    size = min(side, height, width)
     vectors = patches(images, size, size).reshape(-1, size * size * channels)
     variances, axes = jnp.linalg.eigh(vectors.T @ vectors / len(vectors))
     filters = (axes / jnp.sqrt(variances + 5e-4))[:, ::-1].reshape(size, size, channels, -1)

@@ -35,6 +35,19 @@ def patches(x: jax.Array, height: int, width: int) -> jax.Array:
     return jnp.concatenate(windows, axis=-1)
 
 
+def space_to_depth(images: jax.Array, side: int) -> jax.Array:
+    """Patches of side x side pixels of images (B, H, W, C) as pixels: (B, H / side, W / side, side² C).
+
+    The last rows and columns that do not fill a patch are left out.
+    """
+    if side == 1:
+        return images
+    batch, height, width, channels = images.shape
+    rows, columns = height // side, width // side
+    x = images[:, : rows * side, : columns * side].reshape(batch, rows, side, columns, side, channels)
+    return x.swapaxes(2, 3).reshape(batch, rows, columns, side * side * channels)
+
+
 def convolve_patches(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """The same as `convolve`, as a matrix product."""
     height, width, _, features = kernel.shape

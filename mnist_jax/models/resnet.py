@@ -18,6 +18,7 @@ from mnist_jax.models.layers import (
     dropout,
     pool,
     pooled,
+    space_to_depth,
 )
 
 
@@ -63,7 +64,7 @@ class ResNet(nnx.Module):
         rate: float | jax.Array = 0.0,
         rngs: nnx.Rngs | None = None,
     ) -> jax.Array:
-        x = self.stem(images if self.patch == 1 else space_to_depth(images, self.patch))
+        x = self.stem(space_to_depth(images, self.patch))
         for number, block in enumerate(self.blocks):
             if number and number % self.depth == 0:
                 x = pool(x, "average")
@@ -103,14 +104,3 @@ class ResidualBlock(nnx.Module):
         for norm, conv in zip(self.norms, self.convs, strict=True):
             out = conv(self.activation(apply_norm(norm, out, train=train)))
         return out + self.shortcut(x)
-
-
-def space_to_depth(images: jax.Array, side: int) -> jax.Array:
-    """Patches of side x side pixels of images (B, H, W, C) as pixels: (B, H / side, W / side, side² C).
-
-    The last rows and columns that do not fill a patch are left out.
-    """
-    batch, height, width, channels = images.shape
-    rows, columns = height // side, width // side
-    x = images[:, : rows * side, : columns * side].reshape(batch, rows, side, columns, side, channels)
-    return x.swapaxes(2, 3).reshape(batch, rows, columns, side * side * channels)

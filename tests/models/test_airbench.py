@@ -22,7 +22,7 @@ def create(images=PIXELS, **changes):
 
 def test_whitened_patches_are_uncorrelated_and_of_equal_variance():
     images = PIXELS.astype(np.float32) / 255 - 0.5
-    filters = np.asarray(airbench.patch_whitening(jnp.asarray(images)))
+    filters = np.asarray(airbench.patch_whitening(jnp.asarray(images), 2))
     assert filters.shape == (2, 2, 3, 24)
     np.testing.assert_array_equal(filters[..., :12], -filters[..., 12:])
     windows = np.lib.stride_tricks.sliding_window_view(images, (2, 2), axis=(1, 2)).astype(np.float64)
@@ -78,3 +78,17 @@ def test_a_residual_adds_what_the_first_convolution_gives():
     logits, _ = registry.apply_model(residual[0], without_last, residual[2], images, train=True)
     almost, _ = registry.apply_model(shallow[0], disturbed(params), shallow[2], images, train=True)
     assert_rounding_alone(logits, expected, almost)
+
+
+@pytest.mark.parametrize("whitening", [True, False])
+def test_a_stem_takes_patches_of_pixels_and_whitens_them(whitening):
+    graphdef, params, state = create(stem=2, whitening=whitening)
+    channels = 24 if whitening else 12
+    assert params["blocks"][0]["convs"][0]["kernel"].shape == (3, 3, channels, 8)
+    logits, _ = registry.apply_model(graphdef, params, state, jnp.ones((2, 12, 12, 3)), train=True)
+    assert logits.shape == (2, 10)
+    if whitening:
+        patches = PIXELS.reshape(300, 6, 2, 6, 2, 3).swapaxes(2, 3).reshape(-1, 12) / 255.0
+        mean, std = 0.1307, 0.3081
+        whitened = (patches - mean) / std @ np.asarray(state["whitening"])[0, 0, :, :12]
+        np.testing.assert_allclose(whitened.T @ whitened / len(whitened), np.eye(12), atol=0.05)

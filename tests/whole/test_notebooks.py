@@ -108,6 +108,18 @@ def test_the_one_for_colab_ends_where_the_run_fails(tmp_path):
     )
 
 
+def test_the_one_of_own_data_and_models_trains_and_exports(tmp_path, monkeypatch):
+    monkeypatch.setenv("FOLDER", str(tmp_path))
+    notebook = nbformat.read(ROOT / "scripts" / "own_data_and_model.ipynb", as_version=4)
+    for cell in notebook.cells:
+        cell.source = cell.source.replace("config.train.epochs = 64, 20", "config.train.epochs = 64, 2")
+    execute(notebook)
+    record = json.loads((tmp_path / "runs" / "shapes" / "run.json").read_text())
+    assert (record["config"]["train"]["epochs"], record["status"]) == (2, "finished")
+    assert (tmp_path / "runs" / "shapes" / "export" / "model.stablehlo").exists()
+    assert figures(notebook) == 3
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_is_kept_executed_whole_and_small(path):
     notebook = nbformat.read(path, as_version=4)

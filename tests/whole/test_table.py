@@ -11,7 +11,12 @@ from PIL import Image
 
 pytestmark = pytest.mark.whole
 
-SMALL = ["--config.model.widths=(4, 8)", "--config.model.dense=8", "--config.train.epochs=1"]
+SMALL = [
+    "--config.model.widths=(4, 8)",
+    "--config.model.dense=8",
+    "--config.train.epochs=1",
+    "--config.train.min_steps=0",
+]
 SWEEP = """
 from mnist_jax.config.variants import over_folds
 
