@@ -30,7 +30,7 @@ from mnist_jax.system.errors import UserError
 from mnist_jax.system.files import user_path
 from mnist_jax.system.interrupts import Interrupts
 from mnist_jax.system.profiling import traced
-from mnist_jax.system.terminal import tell, warn
+from mnist_jax.system.terminal import start_transcript, tell, warn
 from mnist_jax.training.meter import Meter
 from mnist_jax.training.trainer import Trainer
 from mnist_jax.training.transfer import Taken, fitting
@@ -58,6 +58,7 @@ def train_and_evaluate(
     config, workdir, force = validate(config), user_path(workdir), resume == "force"
     require_model(config.model.name)
     start_asking(config.wandb)
+    start_transcript()
     configs = [member.config for member in members_in(config)] if is_population(config) else [config]
     with distributed.own_workdir(workdir) as own, locked(own), Interrupts() as interrupts:
         previous = previous_run(workdir, config, force=force)

@@ -207,7 +207,7 @@ class Run:
         self._history.log(row)
         if self._console:
             self._console.log(row)
-            self._wandb.start()  # now that the first step is done: not to compete with the start-up
+            self._wandb.start(transcript=True)  # after the first step: not to compete with the start-up
 
     def _judge(self, step: int, predictions: Predictions) -> bool:
         scores = evaluate(predictions).scalars()
@@ -251,7 +251,7 @@ class Run:
             # The agent of a W&B sweep knows of one run alone, that of the ensemble.
             if not finished or "WANDB_SWEEP_ID" in os.environ:
                 return
-            self._wandb.start()
+            self._wandb.start(transcript=False)
         self.wandb_place = self._wandb.close(finished=finished)
         if self.wandb_place and self._console is None:
             self.say(f"W&B of {self.name}  {self.wandb_place}")

@@ -24,6 +24,9 @@ def add_flags(parser: Parser) -> None:
 
 def run(options: Options) -> None:
     job.join(options)
+    from mnist_jax.reporting.wandb.mode import start_asking
+
+    start_asking(options.config.get("wandb", {}), ahead=True)  # it answers while JAX is imported
     from mnist_jax.loop import train_and_evaluate
 
     train_and_evaluate(options.config, options.workdir, resume=options.resume)

@@ -48,6 +48,18 @@ def known_keys() -> set[str]:
     return {key for key in keys if len(key) >= 8}
 
 
+def redacted(text: str, keys: Collection[str]) -> str:
+    """A text in which `[redacted]` replaces known keys, what has the form of one, and passwords in addresses.
+
+    Args:
+      text: any text, such as a line that was printed.
+      keys: see `known_keys`.
+    """
+    for key in sorted(keys, key=len, reverse=True):
+        text = text.replace(key, "[redacted]")
+    return _FORMS.sub("[redacted]", re.sub(r"(?<=://)[^/\s@]+@", "[redacted]@", text))
+
+
 def unsafe_files(changes: Iterable[Change], keys: Collection[str]) -> set[str]:
     """The names of changed files that may have a key or password, in the commit or now, or are no text.
 

@@ -1,14 +1,18 @@
 """The terminal: lines for the person at it, and nothing of what libraries say to themselves."""
 
 import contextlib
+import io
 import logging
 import os
 import sys
 import warnings
+from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from absl import logging as absl_logging
 from rich.console import Console as RichConsole
+from rich.control import Control
 from rich.table import Table
 
 from mnist_jax.system import distributed
@@ -27,6 +31,8 @@ class Terminal(RichConsole):
             self.width = 10_000
 
     def print(self, *objects: Any, **options: Any) -> None:
+        if not any(isinstance(one, Control) for one in objects):  # of a progress bar
+            _note(_as_text(objects))
         with contextlib.suppress(OSError, UnicodeError):
             super().print(*objects, **options)
 
@@ -55,8 +61,44 @@ def warn(text: str) -> None:
     first tells it.
     """
     if distributed.is_first():
+        _note(printable(text))
         with contextlib.suppress(OSError, UnicodeError):
             print(printable(text), file=sys.stderr)
+
+
+_printed: deque[str] = deque(maxlen=1000)  # lines of the transcript
+_follower: Callable[[str], None] | None = None
+
+
+def start_transcript() -> None:
+    """Keeps the lines that are printed from here on, without progress bars, for `follow_transcript`."""
+    global _follower
+    _follower = None
+    _printed.clear()
+
+
+def follow_transcript(follower: Callable[[str], None]) -> None:
+    """Gives a function each line printed since `start_transcript`, at most 1000, and each later one."""
+    global _follower
+    _follower = follower
+    for line in list(_printed):
+        follower(line)
+
+
+def _note(text: str) -> None:
+    for line in text.splitlines():
+        _printed.append(line)
+        if _follower is not None:
+            _follower(line)
+
+
+def _as_text(objects: tuple[Any, ...]) -> str:
+    if all(isinstance(one, str) for one in objects):
+        return " ".join(objects)
+    plain = RichConsole(file=io.StringIO(), width=100, highlight=False, markup=False, emoji=False)
+    with plain.capture() as captured:
+        plain.print(*objects)
+    return captured.get()
 
 
 def quiet_libraries() -> None:

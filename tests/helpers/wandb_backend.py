@@ -32,12 +32,16 @@ class Run(NamedTuple):
 
 
 class Artifact(NamedTuple):
+    """What the server has of an artifact. users: the ids of the runs that it is an input of."""
+
     name: str
     type: str
     aliases: list[str]
     metadata: dict
     files: dict[str, bytes]
     committed: list[bool]
+    users: list[str]
+    client_id: str
 
 
 class WandbBackend:
@@ -225,7 +229,7 @@ class WandbBackend:
             "summaryMetrics": json.dumps(run.summary),
             "tags": [],
             "notes": None,
-            "logLineCount": 0,
+            "logLineCount": len(run.streams.get("output.log", {})),
             "eventsLineCount": len(run.streams.get("wandb-events.jsonl", {})),
             "historyTail": tail("wandb-history.jsonl"),
             "eventsTail": tail("wandb-events.jsonl"),
@@ -258,7 +262,7 @@ class WandbBackend:
         aliases = [entry["alias"] for entry in given.get("aliases") or []]
         metadata = json.loads(given.get("metadata") or "{}")
         name, kind = given["artifactCollectionName"], given["artifactTypeName"]
-        self.artifacts.append(Artifact(name, kind, aliases, metadata, {}, []))
+        self.artifacts.append(Artifact(name, kind, aliases, metadata, {}, [], [], given["clientID"]))
         artifact = {"id": str(len(self.artifacts) - 1), "state": "PENDING"}
         return {"createArtifact": {"artifact": {**artifact, "artifactSequence": {"latestArtifact": None}}}}
 
@@ -286,6 +290,15 @@ class WandbBackend:
         number = given["artifactID"]
         self.artifacts[int(number)].committed.append(True)
         return {"commitArtifact": {"artifact": {"id": number, "digest": "d"}}}
+
+    def _on_UseArtifact(self, given):
+        self.artifacts[int(given["artifactID"])].users.append(given["runName"])
+        return {"useArtifact": {"artifact": {"id": given["artifactID"]}}}
+
+    def _on_ClientIDMapping(self, given):
+        ids = [artifact.client_id for artifact in self.artifacts]
+        number = base64.b64encode(b"%03d" % ids.index(given["clientID"])).decode()  # the client decodes it
+        return {"clientIDMapping": {"serverID": number}}
 
     def _on_ArtifactType(self, given):
         return {"project": {"artifact": None}}

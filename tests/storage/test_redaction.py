@@ -4,7 +4,7 @@ import pytest
 from conftest import ROOT, git
 
 from mnist_jax.storage.git import Change
-from mnist_jax.storage.redaction import known_keys, unsafe_files
+from mnist_jax.storage.redaction import known_keys, redacted, unsafe_files
 
 # Put together here, so that nobody's search for keys in this repository finds any.
 HEX = "".join(f"{digit:x}" for digit in [*range(16), *range(15, -1, -1), *range(3, 11)])
@@ -147,6 +147,17 @@ def test_keys_are_told_by_the_names_of_variables(monkeypatch, tmp_path):
     assert not {"short", "us-english", "something"} & known
     monkeypatch.setenv("NETRC", "~/third")
     assert expected | {"of-the-third"} <= known_keys()
+
+
+def test_printed_keys_and_passwords_are_replaced_and_the_rest_is_kept():
+    line = "epoch 1.0/2.0  train loss 0.12  validation accuracy 0.98"
+    assert redacted(line, {"zebra-umbrella"}) == line
+    login = "https://me:" + "pa55word@example.org/data"
+    text = f"{line}\nis zebra-umbrella at {login} and {SECRETS['its newer kind']}"
+    assert redacted(text, {"zebra-umbrella"}).splitlines() == [
+        line,
+        "is [redacted] at https://[redacted]@example.org/data and [redacted]",
+    ]
 
 
 @pytest.mark.parametrize("name", [".env", ".netrc"])

@@ -179,11 +179,64 @@ def test_the_log_holds_the_run(logged):
     config = items(run.config.update)
     assert config["model"] == record["config"]["model"]
     assert config["code"] == record["code"]
-    assert config["dataset"] == record["data"]
+    assert config["dataset"]["fingerprint"] == record["data"]["fingerprint"]
+    assert config["dataset"]["examples"]["test"] == record["data"]["splits"]["test"]["examples"]
+    assert not [value for value in config["dataset"].values() if isinstance(value, list)]
     assert config["environment"]["cpu"] == record["environment"]["cpu"]
     axes = {metric.glob_name: metric.step_metric for metric in only(records, "metric") if metric.glob_name}
     assert axes == {"train/*": "train/step", "validation/*": "validation/epoch"}
     assert [done.exit_code for done in only(records, "exit")] == [0]
+
+
+def test_command_and_system_metrics_are_those_of_the_training(logged):
+    """Not of the process that writes the log, which has no JAX and half the memory."""
+    workdir, _ = logged
+    record = record_of(workdir)
+    (records,) = segments(workdir)
+    environment = only(records, "environment")[0]
+    assert [environment.program, *environment.args] == record["command"]
+    stats = [item for entry in only(records, "stats") for item in entry.item]
+    megabytes = [json.loads(item.value_json) for item in stats if item.key == "proc.memory.rssMB"]
+    assert max(megabytes) > 0.6 * record["resources"]["host_peak_bytes"] / 2**20
+
+
+def test_what_the_training_prints_is_in_the_log(logged):
+    """All but the line about W&B itself, which comes after the end of the log."""
+    workdir, done = logged
+    (records,) = segments(workdir)
+    assert printed(records) == done.stdout.splitlines()[:-1]
+
+
+def printed(records) -> list[str]:
+    return "".join(entry.line for entry in only(records, "output_logger")).splitlines()
+
+
+def test_the_data_set_is_an_input_of_the_run(logged):
+    """By its description: no example is uploaded."""
+    workdir, _ = logged
+    data_record = record_of(workdir)["data"]
+    (records,) = segments(workdir)
+    (artifact,) = (entry for entry in only(records, "artifact") if entry.type == "dataset")
+    assert artifact.use_after_commit
+    assert artifact.name == "dataset-digits-1.0.0"
+    assert json.loads(artifact.metadata)["fingerprint"] == data_record["fingerprint"]
+    ((name, path),) = artifact_files(artifact).items()
+    assert name == "dataset.json"
+    assert json.loads(path.read_text()) == data_record
+
+
+def test_report_and_predictions_are_panels(logged):
+    """That of the predictions points to the artifact, so that no image is uploaded twice."""
+    workdir, _ = logged
+    (records,) = segments(workdir)
+    rows = {name: value for entry in only(records, "history") for name, value in items(entry.item).items()}
+    (folder,) = workdir.glob("wandb/offline-run-*/files")
+    assert (folder / rows["report/path"]).read_bytes() == (workdir / "report.html").read_bytes()
+    assert rows["test/predictions/nrows"] == len(np.load(workdir / "predictions.npz")["labels"])
+    (artifact,) = (entry for entry in only(records, "artifact") if entry.type == "predictions")
+    path = f"wandb-client-artifact://{artifact.client_id}/predictions.table.json"
+    assert rows["test/predictions/artifact_path"] == path
+    assert not list(folder.glob("media/images/*"))
 
 
 def test_the_log_holds_the_results(logged):
@@ -240,17 +293,19 @@ def test_the_model_of_an_earlier_step_is_in_the_last_checkpoint(logged, tmp_path
     record["best"]["step"] = 38
     (tmp_path / "run.json").write_text(json.dumps(record))
     program = """
-import pathlib, sys
+import os, pathlib, sys
 from mnist_jax.reporting.wandb.log import WandbRun
-run = WandbRun(pathlib.Path(sys.argv[1]))
+run = WandbRun(pathlib.Path(sys.argv[1]), 1)
+run.print("the key is " + os.environ["WANDB_API_KEY"])
 for _ in run.stage_images():
     pass
 run.log_results()
 run.finish(failed=False)
 """
-    environment = {**os.environ, **_settings(tmp_path / "wandb")}
+    environment = {**os.environ, **_settings(tmp_path / "wandb"), "WANDB_API_KEY": KEY}
     subprocess.run([sys.executable, "-c", program, str(tmp_path)], cwd=ROOT, env=environment, check=True)
     (records,) = segments(tmp_path)
+    assert printed(records) == ["the key is [redacted]"]
     (artifact,) = (entry for entry in only(records, "artifact") if entry.type == "model")
     assert json.loads(artifact.metadata)["step"] == 38
     assert contents(artifact) == files_of(tmp_path / "checkpoints" / "75")
@@ -320,6 +375,9 @@ def test_a_run_online_with_the_key_from_a_file_is_on_the_server_when_it_ends(tmp
         assert run.files[name] == (tmp_path / name).read_bytes()
     by_type = {artifact.type: artifact for artifact in backend.artifacts if artifact.type != "run_table"}
     check_table(tmp_path, by_type["predictions"].files.__getitem__)
+    assert by_type["dataset"].users == [run_id]
+    shown, out = run.files["output.log"].decode().splitlines(), done.stdout.splitlines()
+    assert shown[:-4] == out[:-5]  # then come places, here absolute, and in `out` that of W&B
     assert sorted(by_type["model"].aliases) == ["best", "latest"]
     assert all(artifact.committed for artifact in backend.artifacts)
     assert backend.unknown == []
@@ -378,7 +436,7 @@ def test_a_server_in_a_bad_mood_is_told_once_and_changes_nothing(tmp_path, logge
 def check_told_once(workdir: pathlib.Path, logged, done: subprocess.CompletedProcess) -> None:
     told = [line for line in done.stdout.splitlines() if line.startswith("W&B")]
     assert len(told) == 2, told
-    assert "the run goes on, and its own record is complete" in told[0]
+    assert "the run continues, and its own record is complete" in told[0]
     (log,) = workdir.glob("wandb/offline-run-*")
     assert told[1].split() == ["W&B", "wandb", "sync", str(log)]
     assert record_of(workdir)["params_sha256"] == record_of(logged[0])["params_sha256"]
@@ -450,6 +508,8 @@ def test_a_stopped_run_goes_on_as_the_same_run_and_logs_no_step_twice(tmp_path, 
     assert only(first, "run")[0].run_id == only(second, "run")[0].run_id == record_of(tmp_path)["wandb_id"]
     assert [done.exit_code for done in only(first, "exit")] == [1]
     assert history(first) + history(second) == expected_history(tmp_path)
+    assert printed(first)[-1] == "stopped by SIGINT; " + printed(first)[-1].partition("; ")[2]
+    assert printed(second)[-1].startswith("checkpoints")
     (run_id,) = backend.runs
     assert with_numbers(backend.history(run_id)) == expected_history(tmp_path)
 
@@ -501,7 +561,7 @@ def test_a_process_that_fails_is_told_once(tmp_path, in_the_way):
     done = run_main(*OFFLINE, f"--workdir={tmp_path}")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("File exists") == 1
-    assert done.stdout.count("the run goes on, and its own record is complete") == 1
+    assert done.stdout.count("the run continues, and its own record is complete") == 1
     assert record_of(tmp_path)["status"] == "finished"
 
 
@@ -512,7 +572,7 @@ def test_what_the_client_keeps_to_itself_is_not_noted_as_logged(logged, tmp_path
     program = """
 import os, pathlib, signal, sys, time
 from mnist_jax.reporting.wandb.log import WandbRun
-run = WandbRun(pathlib.Path(sys.argv[1]))
+run = WandbRun(pathlib.Path(sys.argv[1]), 1)
 for step in (10, 20, 30):
     run.log({"split": "train", "step": step, "loss": 1.0})
 until = time.monotonic() + 4

@@ -2,6 +2,8 @@
 
 import json
 import pathlib
+import re
+import sys
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -15,27 +17,35 @@ from mnist_jax.config.validation import from_record
 from mnist_jax.metrics.predictions import load_predictions
 from mnist_jax.reporting.galleries import as_picture
 from mnist_jax.reporting.wandb.tables import predictions_table, result_plots
+from mnist_jax.storage.redaction import known_keys, redacted
 from mnist_jax.system.files import make_folder, read_regular, write_whole
 
 _SETTINGS = ("entity", "group", "name", "notes", "tags")
-_PROJECT = "mnist_digit_classification"  # where nothing else is said
+_PROJECT = "mnist_digit_classification"  # unless config or W&B's settings name one
 NEEDED_TO_COMPARE = ("run.json", "metrics.jsonl", "predictions.npz")
-_SECONDS_TO_DISK = 2.0  # the client writes what it was given within one
+_COSTS = ("parameters", "train_seconds", "wall_seconds", "images_per_second")
+_SECONDS_TO_DISK = 2.0  # the client writes within one
 
 
 class WandbRun:
-    """One process's part of a W&B run, a folder `offline-run-...` in the workdir's `wandb`.
+    """One training process's part of a W&B run, a folder `offline-run-...` in the workdir's `wandb`.
 
-    Training and validation have their own axes, `train/step` and `validation/epoch`, and W&B's own step is
-    the training's, so that a run that goes on is the same W&B run, whose steps never go back. What was
-    logged, by any process of the run, is kept in `wandb/logged.json`, split -> last step.
+    Training and validation have their own axes, `train/step` and `validation/epoch`. W&B's own step is the
+    training step, so a resumed run is the same W&B run, and its steps never decrease. `wandb/logged.json` has
+    the last step logged by any process of the run, by split.
     """
 
-    def __init__(self, workdir: pathlib.Path):
-        """Reads run.json; no other process may write to the run now."""
+    def __init__(self, workdir: pathlib.Path, pid: int):
+        """Reads run.json; no other process may write to the W&B run now.
+
+        Args:
+          workdir: of the run.
+          pid: of the training process, whose CPU, memory and GPU W&B shows.
+        """
         self._workdir, self._folder = workdir, workdir / "wandb"
         record = read_json(workdir / "run.json")
         config, code = record["config"], record["code"]
+        self._keys = known_keys()
         self._logged: dict[str, int] = {}
         if (self._folder / "logged.json").exists():
             self._logged = read_json(self._folder / "logged.json")
@@ -43,6 +53,8 @@ class WandbRun:
         self._given = dict(self._logged)  # what came before that step
         self._newest = max(self._logged.values(), default=0)
         self._unsure: deque[tuple[float, dict[str, int]]] = deque()
+        # The client takes the command from here.
+        sys.argv = [redacted(argument, self._keys) for argument in record["command"] or [""]]
         self._run = wandb.init(
             mode="offline",
             project=config["wandb"]["project"] or wandb_setup.singleton().settings.project or _PROJECT,
@@ -51,8 +63,9 @@ class WandbRun:
             config={
                 **config,
                 "code": code,
-                "dataset": record["data"],
+                "dataset": _dataset_config(record["data"]),
                 "environment": {key: v for key, v in record["environment"].items() if key != "packages"},
+                "parameters": record["parameters"],
             },
             settings=wandb.Settings(
                 console="off",
@@ -61,7 +74,8 @@ class WandbRun:
                 disable_git=True,
                 git_commit=code["commit"],
                 git_remote_url=code["remote"],
-                program=(record["command"] or [None])[0],
+                program=sys.argv[0],
+                x_stats_pid=pid,
             ),
             **{name: config["wandb"][name] or None for name in _SETTINGS},
         )
@@ -70,6 +84,7 @@ class WandbRun:
             self._run.define_metric(f"{split}/*", step_metric=axis)
         if patch := code["patch_sha256"]:
             self._save(f"code-{patch[:12]}.patch")
+        self._use_dataset(record["data"])
         self._examples = data.load(from_record(config).data).test
         self._predictions = wandb.Artifact(f"predictions-{self._run.id}", type="predictions")
         self._images: list[wandb.Image] = []
@@ -79,8 +94,13 @@ class WandbRun:
         """The folder of this process's part."""
         return pathlib.Path(self._run.dir).parent
 
+    def print(self, text: str) -> None:
+        """Adds lines to W&B's Logs tab, without keys and passwords."""
+        if text:
+            self._run.write_logs(redacted(text, self._keys))
+
     def log(self, row: Mapping[str, Any]) -> None:
-        """Logs a row of metrics.jsonl that no process logged before."""
+        """Logs a row of metrics.jsonl, unless a process of the run has logged it."""
         split, step = row["split"], row["step"]
         if split != "test" and step > self._logged.get(split, 0):
             values = {f"{split}/{key}": value for key, value in row.items() if key != "split"}
@@ -90,14 +110,15 @@ class WandbRun:
             self._logged[split] = step
 
     def remember(self) -> None:
-        """Notes what was logged and is on the disk by now."""
+        """Records which steps are logged and on disk by now."""
         self._unsure.append((time.monotonic(), self._given))
         while self._unsure[0][0] < time.monotonic() - _SECONDS_TO_DISK:
             self._note(self._unsure.popleft()[1])
 
     def stage_images(self) -> Iterator[None]:
-        """Stages the test images for the table of predictions, some at each step; beside the training, since
-        it takes seconds for ten thousand.
+        """Stages the test images for the table of predictions, 100 at each step of the iterator.
+
+        Ten thousand take seconds, so this runs during the training.
         """
         folder = make_folder(self._folder / "images")
         for index, pixels in enumerate(self._examples.images):
@@ -109,17 +130,22 @@ class WandbRun:
                 yield
 
     def log_results(self) -> None:
-        """Logs what came of a finished run; all images are staged."""
+        """Logs the results of a finished run, once all images are staged."""
         record = read_json(self._workdir / "run.json")
         test, names, best = record["metrics"]["test"], record["data"]["classes"], record["best"]
         summary = {f"test/{key}": value for key, value in _numbers(test).items()}
         summary |= {f"best/{key}": value for key, value in _numbers(record["metrics"]["validation"]).items()}
-        self._run.summary.update({**summary, "best/step": best["step"]})
-        _, predictions = load_predictions(self._workdir / "predictions.npz")
-        self._run.log(result_plots(test, predictions, names), step=record["steps"])
+        costs = {key: record[key] for key in _COSTS}
+        self._run.summary.update({**summary, **costs, "best/step": best["step"]})
 
-        self._predictions.add(predictions_table(predictions, self._images, names), "predictions")
+        _, predictions = load_predictions(self._workdir / "predictions.npz")
+        table = predictions_table(predictions, self._images, names)
+        self._predictions.add(table, "predictions")
         self._run.log_artifact(self._predictions)
+        panels = {**result_plots(test, predictions, names), "test/predictions": table}
+        if (report := self._workdir / "report.html").exists():
+            panels["report"] = wandb.Html(report, inject=False)
+        self._run.log(panels, step=record["steps"])
 
         model = wandb.Artifact(f"model-{self._run.id}", type="model", metadata={**summary, **best})
         model.add_dir(str(self._workdir / "checkpoints" / str(record["steps"])))  # which has the best
@@ -131,6 +157,17 @@ class WandbRun:
             self._save(name)
         self._run.finish(exit_code=int(failed))
         self._note(self._logged)
+
+    def _use_dataset(self, described: Mapping[str, Any]) -> None:
+        """Makes the data set an input of the run: an artifact with its description, and no examples."""
+        name = re.sub(r"[^A-Za-z0-9_.-]+", "-", described["name"])[:100]
+        artifact = wandb.Artifact(f"dataset-{name}", type="dataset", metadata=_dataset_config(described))
+        with artifact.new_file("dataset.json") as file:
+            json.dump(described, file, indent=2)
+        # `use_artifact` is this and a wait for the server, which it refuses offline.
+        self._run._log_artifact(
+            artifact, aliases=[described["fingerprint"][:12]], is_user_created=True, use_after_commit=True
+        )
 
     def _note(self, logged: Mapping[str, int]) -> None:
         write_whole(self._folder / "logged.json", json.dumps(logged).encode())
@@ -147,3 +184,19 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
 
 def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
     return {key: value for key, value in metrics.items() if isinstance(value, (int, float))}
+
+
+def _dataset_config(described: Mapping[str, Any]) -> dict[str, Any]:
+    """What tables of runs filter and group by, of `data` of run.json: single values."""
+    sizes = {role: split["examples"] for role, split in described["splits"].items()}
+    height, width, channels = described["image_shape"]
+    return {
+        "name": described["name"],
+        "version": described.get("version"),
+        "fingerprint": described["fingerprint"],
+        "classes": len(described["classes"]),
+        "height": height,
+        "width": width,
+        "channels": channels,
+        "examples": sizes,
+    }

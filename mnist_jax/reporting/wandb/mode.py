@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import ml_collections
 
@@ -40,14 +40,30 @@ _questions: dict[frozenset[tuple[str, str]], subprocess.Popen[str]] = {}
 _answers: dict[frozenset[tuple[str, str]], ClientSettings] = {}
 
 
-def start_asking(config: ml_collections.FrozenConfigDict) -> None:
-    """Asks W&B's client anew where its answer decides, and does not wait for it. config: `config.wandb`.
+_ahead = False  # whether the last question was asked before the run began
+
+
+def start_asking(config: Mapping[str, Any], *, ahead: bool = False) -> None:
+    """Asks W&B's client anew where its answer decides the mode, and does not wait for it.
+
+    Args:
+      config: `config.wandb`.
+      ahead: True before JAX is imported, which takes longer than the answer; the call of the run itself keeps
+        that question.
 
     Raises:
       UserError: see `wandb_environment`.
     """
+    global _ahead
+    kept, _ahead = _ahead and not ahead, ahead
+    if kept or not distributed.is_first():
+        return
     _answers.clear()
-    if distributed.is_first() and config.mode in ("auto", "online"):
+    while _questions:  # of a run that failed before it needed the answer
+        _, process = _questions.popitem()
+        process.kill()
+        process.communicate()
+    if config.get("mode") in ("auto", "online"):
         environment = wandb_environment()
         _questions[_key(environment)] = _ask(environment)
 
