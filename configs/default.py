@@ -12,6 +12,7 @@ def get_config() -> ml_collections.ConfigDict:
     config = ml_collections.ConfigDict()
     config.seed = 0  # seed of parameters, example order, augmentation and dropout
     config.dtype = "float32"  # float32 | bfloat16: computation dtype; parameters are always float32
+    config.tensorboard = False  # write TensorBoard's event files to WORKDIR/tensorboard
     config.profile = 0  # steps to trace into profile/ of the workdir; 0: none
 
     # Data set, splits and normalization.

@@ -21,6 +21,7 @@ from mnist_jax.models import module_of_model
 from mnist_jax.reporting.console import Console
 from mnist_jax.reporting.diagnosis import diagnose
 from mnist_jax.reporting.report import Report
+from mnist_jax.reporting.tensorboard import EventFile
 from mnist_jax.reporting.wandb.process import WandbProcess, new_run_id
 from mnist_jax.storage.checkpoints import Checkpoints
 from mnist_jax.storage.history import MetricsFile, Row, read_metrics
@@ -79,6 +80,8 @@ class Run:
         self._history = MetricsFile(folder / "metrics.jsonl", step, notes.get("history_sha256"), warn)
         self._report = Report(folder, record, dataset, self.say)
         self._wandb = WandbProcess(folder, config.wandb, self.say)
+        events = folder / "tensorboard" if checkpoints else folder.parent / "tensorboard" / folder.name
+        self._events = EventFile(events, config, self.say, step=step)
         self._validated: tuple[int, Predictions] | None = None  # since the last save
         if self._wandb.mode != "disabled":
             fresh = new_run_id(os.environ) if checkpoints else secrets.token_hex(4)
@@ -205,6 +208,7 @@ class Run:
 
     def _write(self, row: Row) -> None:
         self._history.log(row)
+        self._events.log(row)
         if self._console:
             self._console.log(row)
             self._wandb.start(transcript=True)  # after the first step: not to compete with the start-up
@@ -241,11 +245,13 @@ class Run:
             **({"best": best} | fields),
         )
         self._report.evaluated("test", chosen, tested, details)
+        self._events.log_results(chosen, tested, self._dataset.test, self._dataset.class_names)
 
     def _close(self, *, finished: bool) -> None:
         if self._console:
             self._console.close()
         self._history.close()
+        self._events.close()
         self._report.close()
         if self._console is None:
             # The agent of a W&B sweep knows of one run alone, that of the ensemble.

@@ -68,6 +68,8 @@ FIELDS: Mapping[str, Field] = {
     "seed": Field(0, integer(0), "seed of parameters, example order, augmentation and dropout"),
     "dtype": Field("float32", choice("float32", "bfloat16"),
         "computation dtype; parameters are always float32"),
+    "tensorboard": Field(False, boolean(), "write TensorBoard's event files to WORKDIR/tensorboard",
+        identifies=False, earlier=False),
     "profile": Field(0, integer(0),
         "steps to trace into profile/ of the workdir; 0: none", identifies=False, earlier=0),
 

@@ -2,7 +2,7 @@
 
 import fnmatch
 
-FOLDERS = ("checkpoints", "export", "profile", "wandb")
+FOLDERS = ("checkpoints", "export", "profile", "tensorboard", "wandb")
 _FILES = (
     "run.json",
     "metrics.jsonl",

@@ -14,6 +14,7 @@ def test_every_name_that_a_run_leaves_is_reserved(tiny_run):
     ("name", "reserved"),
     [
         ("wandb", True),
+        ("tensorboard", True),
         ("output.log", True),
         ("optuna.db-journal", True),
         ("code-0123456789ab.patch", True),

@@ -7,6 +7,7 @@ import time
 import numpy as np
 import pytest
 from conftest import TINY, run_command, run_main, start_main
+from event_files import scalars_of
 
 from mnist_jax.metrics.confusion import evaluate
 from mnist_jax.metrics.predictions import load_predictions
@@ -103,13 +104,13 @@ def test_the_population_itself_is_no_model_to_ask(population):
 
 def test_a_killed_population_goes_on_to_the_same_bits(population, tmp_path):
     workdir, _ = population
-    process = start_main(*ASKED, f"--workdir={tmp_path}")
+    process = start_main(*ASKED, "--config.tensorboard", f"--workdir={tmp_path}")
     while not (tmp_path / "metrics.jsonl").exists() or len(rows_of(tmp_path)) < 4:
         assert process.poll() is None
         time.sleep(0.02)
     process.kill()
     process.communicate()
-    done = run_main(*ASKED, f"--workdir={tmp_path}")
+    done = run_main(*ASKED, "--config.tensorboard", f"--workdir={tmp_path}")
     assert done.returncode == 0, done.stderr
     again, whole = record_of(tmp_path), record_of(workdir)
     assert again["params_sha256"] == whole["params_sha256"]
@@ -118,6 +119,10 @@ def test_a_killed_population_goes_on_to_the_same_bits(population, tmp_path):
         assert record_of(tmp_path / name)["params_sha256"] == record_of(workdir / name)["params_sha256"]
         steps = [(row["split"], row["step"], row["loss"]) for row in rows_of(tmp_path / name)]
         assert steps == [(row["split"], row["step"], row["loss"]) for row in rows_of(workdir / name)]
+    for folder in (tmp_path, *(tmp_path / name for name in NAMES)):
+        events = tmp_path / "tensorboard" / ("" if folder == tmp_path else folder.name)
+        logged = [(step, pytest.approx(loss)) for step, loss in scalars_of(events).get("train/loss", [])]
+        assert logged == [(row["step"], row["loss"]) for row in rows_of(folder) if row["split"] == "train"]
 
 
 def test_another_run_in_a_members_folder_is_left_alone(tiny_run, tmp_path):
