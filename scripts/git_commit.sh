@@ -1,7 +1,7 @@
 #!/bin/sh
-# Prints the commit of this checkout, with "-dirty" where the tree is not the commit's; where there is no git
-# repository, in an archive say, $GIT_COMMIT. The tree is the files that git tracks, and others that Python can import
-# and templates, as in mnist_jax/storage/git.py.
+# Prints the commit of this checkout, with "-dirty" if the tree differs from it; without a git repository, as in an
+# archive, $GIT_COMMIT. The tree is all tracked files, and untracked templates and files that Python can import, as in
+# mnist_jax/storage/git.py.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -10,13 +10,13 @@ fail() {
     exit 1
 }
 
-# Alike on the host and in a build, where the user's own settings and the modes of other systems are not known.
+# The same on the host and in a build, which lacks the user's settings and the file modes of other systems.
 settled_git() {
     LC_ALL=C git --no-optional-locks -c core.fileMode=false -c core.fsmonitor=false -c core.hooksPath=/dev/null \
         -c core.ignoreStat=false -c core.splitIndex=false -c core.untrackedCache=false -c diff.autoRefreshIndex=true "$@"
 }
 
-# Whether the tree differs from the commit, by an index made anew, in which no flag or time stamp hides a change.
+# Whether the tree differs from the commit, by a temporary index, in which no flag or time stamp hides a change.
 is_dirty() {
     GIT_INDEX_FILE=$1/index
     export GIT_INDEX_FILE
@@ -43,11 +43,11 @@ if [ -e .git ]; then
         case $status in 0) ;; 1) commit=$commit-dirty ;; *) commit= ;; esac
     fi
     [ -n "$commit" ] || [ -n "${GIT_COMMIT:-}" ] ||
-        fail "git cannot read .git ($(head -n 1 "$folder/why")); mend that, or give the commit as GIT_COMMIT"
+        fail "git cannot read .git ($(head -n 1 "$folder/why")); fix that, or set GIT_COMMIT to the commit"
     [ -z "$commit" ] || [ -z "${GIT_COMMIT:-}" ] || [ "$commit" = "$GIT_COMMIT" ] ||
-        fail "GIT_COMMIT is $GIT_COMMIT, but the checkout is at $commit; build without GIT_COMMIT"
+        fail "GIT_COMMIT must be the commit of the checkout, $commit (got $GIT_COMMIT); build without GIT_COMMIT"
 else
     commit=
-    [ -n "${GIT_COMMIT:-}" ] || fail "there is no .git here; give the commit as GIT_COMMIT"
+    [ -n "${GIT_COMMIT:-}" ] || fail "there is no .git here; set GIT_COMMIT to the commit"
 fi
 echo "${commit:-$GIT_COMMIT}"

@@ -35,7 +35,7 @@ def test_a_checkpoint_by_its_step(workdir, tiny_config):
     first = evaluate_checkpoint(tiny_config, workdir, step=38)
     last = evaluate_checkpoint(tiny_config, workdir, step=75)
     assert first["metrics"]["loss"] != last["metrics"]["loss"]
-    with pytest.raises(UserError, match=r"--checkpoint=40 is not in .*which has: 38, 75"):
+    with pytest.raises(UserError, match=r"--checkpoint must be a step in .*got 40.*it has: 38, 75"):
         evaluate_checkpoint(tiny_config, workdir, step=40)
 
 

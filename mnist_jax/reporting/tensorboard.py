@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 import ml_collections
 import numpy as np
 
-from mnist_jax.config.fields import flatten
+from mnist_jax.config.fields import FIELDS, flatten
 from mnist_jax.data.cache import Arrays
 from mnist_jax.metrics.predictions import Predictions
 from mnist_jax.reporting.galleries import worst_mistakes
@@ -28,8 +28,8 @@ from mnist_jax.system.files import make_folder, open_to_append
 _NO_SCALARS = {"split", "step", "steps", "epoch"}
 _METRICS = ("validation/accuracy", "validation/loss", "test/accuracy", "test/loss", "test/macro_f1")
 _OWN_FIELDS = ("wandb.", "data.dir", "data.data_dir", "data.manual_dir", "data.cache_dir", "tensorboard")
-# The columns that TensorBoard shows of the hyperparameters at first.
-_SHOWN_FIRST = ("model.name", "optimizer.name", "optimizer.learning_rate", "train.batch_size", "train.epochs")
+# Hyperparameters beside those that differ from their defaults: TensorBoard shows the first five by name.
+_ALWAYS = ("model.name", "optimizer.learning_rate", "optimizer.name", "seed", "train.batch_size")
 _GALLERY = 24  # pictures
 _CURVES = 40  # classes with a PR curve each
 
@@ -142,10 +142,9 @@ class EventFile:
         fields = {
             name: str(value) if isinstance(value, (tuple, list)) else value
             for name, value in flatten(self._config.to_dict())
-            if not name.startswith(_OWN_FIELDS)
+            if name in _ALWAYS or (value != FIELDS[name].default and not name.startswith(_OWN_FIELDS))
         }
-        first = {name: fields[name] for name in _SHOWN_FIRST}
-        return summary.hparams({**first, **fields}, dict.fromkeys(_METRICS))
+        return summary.hparams(fields, dict.fromkeys(_METRICS))
 
     def _write(self, **fields: Any) -> None:
         """Adds an event, as a record of TensorFlow's, in one write.

@@ -1,6 +1,6 @@
 """Checkpoints of a run; the only file that knows Orbax.
 
-A checkpoint has two parts, `train` and `best`, so that the best model is read alone.
+A checkpoint has two parts, `train` and `best`, so that the best model can be read without the rest.
 """
 
 import json
@@ -23,39 +23,39 @@ from mnist_jax.system.files import text_hash
 
 PyTree = Any
 State = Any  # a NamedTuple with the fields `train` and `best`
-Metadata = Any  # what Orbax has of a checkpoint: its arrays and the notes
+Metadata = Any  # Orbax's description of a checkpoint: its arrays and the notes
 Model = Any  # a NamedTuple with the fields `step`, `params` and `model_state`
 
 _SEAL = "sha256"  # of the notes, which Orbax keeps as plain JSON
-_CHECKSUMS = "crc32"  # in the notes, of each array: Orbax guards what describes them, but not their bytes
+_CHECKSUMS = "crc32"  # in the notes, of each array: Orbax protects the metadata, but not the bytes
 
 
 class Checkpoints:
-    """The checkpoints in one folder, a subfolder for each step: the latest `keep`.
+    """The latest checkpoints in one folder, a subfolder for each step.
 
-    Saving is asynchronous; a checkpoint appears whole or not at all. A context manager: leaving it waits
-    for the save under way.
+    Saving is asynchronous; a checkpoint appears whole or not at all. A context manager: its exit waits for
+    the pending save.
     """
 
     def __init__(self, folder: pathlib.Path, keep: int, *, read_only: bool = False):
         """Opens the folder.
 
         Args:
-          folder: is made where it is not there.
-          keep: how many checkpoints are kept.
-          read_only: leaves alone what another process is saving.
+          folder: is created if it does not exist.
+          keep: how many checkpoints to keep.
+          read_only: do not remove what another process is saving.
 
         Raises:
           UserError: the folder cannot be used.
         """
         self._folder = folder.resolve()  # Orbax takes no relative path
-        self._saving: Any = None  # Orbax's response of the save under way
+        self._saving: Any = None  # Orbax's response of the pending save
         context = ocp.Context()
-        context.pytree.loading.partial_load = True  # `_load` compares what there is itself
+        context.pytree.loading.partial_load = True  # `_load` checks the arrays itself
         try:
-            # Orbax writes with TensorStore, which would find such names wrong at the first save.
+            # Orbax writes with TensorStore, which would reject such names at the first save.
             if "\\" in str(self._folder) or any(part.endswith(".__lock") for part in self._folder.parts):
-                raise ValueError("TensorStore takes no backslash, and no name that ends in .__lock")
+                raise ValueError("TensorStore rejects backslashes and names that end in .__lock")
             self._checkpointer = ocp.training.Checkpointer(
                 self._folder,
                 save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
@@ -64,9 +64,9 @@ class Checkpoints:
                 context=context,
             )
             next(self._folder.iterdir(), None)
-        except Exception as error:  # Orbax and the file system each raise their own, here and below
+        except Exception as error:  # Orbax and the file system raise many types, here and below
             raise UserError(
-                f"{self._folder} cannot be used ({_short(error)}); move what is damaged there away, or give "
+                f"{self._folder} cannot be used ({_short(error)}); move damaged files out of it, or give "
                 "another --workdir"
             ) from error
 
@@ -74,14 +74,20 @@ class Checkpoints:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None or distributed.count() == 1:  # or it might wait for a process that is gone
+        if kind is None or distributed.count() == 1:  # else it could wait for a process that is gone
             try:
                 self.wait()
             finally:
                 self._checkpointer.close()
 
     def save(self, step: int, state: State, *, notes: dict[str, Any]) -> None:
-        """Starts to save the state after `step` steps, with JSON notes."""
+        """Starts to save a checkpoint.
+
+        Args:
+          step: the steps taken so far.
+          state: after them.
+          notes: JSON values, saved with it.
+        """
         self.wait()
         parts = state._asdict()
         sealed = _sealed({**notes, _CHECKSUMS: _checksums(parts)})
@@ -90,10 +96,10 @@ class Checkpoints:
         )
 
     def wait(self) -> None:
-        """Returns when the save under way is on disk."""
+        """Waits until the pending save is on disk."""
         if self._saving is not None:
             saving, self._saving = self._saving, None
-            saving.result()  # without which its thread and open files would stay
+            saving.result()  # else its thread and open files would stay
         self._checkpointer.wait()
 
     @property
@@ -109,16 +115,19 @@ class Checkpoints:
         *,
         force: bool,
     ) -> tuple[State, dict[str, Any]]:
-        """The latest checkpoint that can be read, and its notes.
+        """Restores the latest checkpoint that can be read.
 
         Args:
-          like: the state where there is no checkpoint yet; its shapes, dtypes and devices are those wanted.
+          like: a state with the wanted shapes, dtypes and devices.
           config: of the run.
           warn: called with a line about each checkpoint that cannot be read.
-          force: takes the checkpoint of another config where it fits.
+          force: accept the checkpoint of another config if its arrays fit.
+
+        Returns:
+          state and notes; `like` and {} if there is no checkpoint yet.
 
         Raises:
-          UserError: none can be read, or it is of another config.
+          UserError: none can be read, or the latest is of another config.
         """
         for step in reversed(self.steps):
             try:
@@ -128,21 +137,21 @@ class Checkpoints:
                     require_same(notes["config"], config.to_dict(), self._folder.parent)
                 return type(like)(**self._load(step, metadata, like._asdict())), notes
             except _Unreadable as error:
-                warn(f"{error}; the one before is taken")
+                warn(f"{error}; using the one before")
         if self.steps:
             raise UserError(f"no checkpoint in {self._folder} can be read; give another --workdir")
         return like, {}
 
     def restore_model(self, like: Model, warn: Callable[[str], None], *, step: int | None = None) -> Model:
-        """The best model so far, or that of a step; nothing else is read.
+        """Restores the best model so far, or that of a step, and reads nothing else.
 
         Args:
-          like: its shapes and dtypes.
+          like: a model with the wanted shapes and dtypes.
           warn: called with a line about each checkpoint that cannot be read.
-          step: None for the best on validation.
+          step: of the model; None for the best on validation.
 
         Raises:
-          UserError: there is no such checkpoint, none was validated yet, or it cannot be read.
+          UserError: there is no such checkpoint, no checkpoint was validated yet, or none can be read.
         """
         for latest in reversed(self.steps):
             try:
@@ -150,20 +159,20 @@ class Checkpoints:
                 best = self._notes(latest, metadata)["best"]
                 if step is None and best is None:
                     raise UserError(
-                        f"no checkpoint in {self._folder} was validated yet; name one by --checkpoint=STEP: "
-                        f"{_listed(self.steps)}"
+                        f"no checkpoint in {self._folder} was validated yet; choose one by "
+                        f"--checkpoint=STEP: {_listed(self.steps)}"
                     )
                 if step is None or (best is not None and best["step"] == step):
                     return self._load(latest, metadata, {"best": like})["best"]
                 break
             except _Unreadable as error:
-                warn(f"{error}; the one before is taken")
+                warn(f"{error}; using the one before")
         if step is None:
             raise UserError(f"no checkpoint in {self._folder} can be read")
         return self._restore_trained(step, like)
 
     def restore_params(self, step: int, like: Model) -> PyTree:
-        """The parameters that the training was at after a step, not their moving average.
+        """Restores the parameters after a training step, not their moving average.
 
         Raises:
           UserError: they cannot be read.
@@ -172,9 +181,11 @@ class Checkpoints:
         return self._load(step, self._metadata(step), wanted)["train"]["params"]
 
     def _restore_trained(self, step: int, like: Model) -> Model:
-        """The model that the training was at after a step."""
+        """Restores the model after a training step."""
         if step not in self.steps:
-            raise UserError(f"--checkpoint={step} is not in {self._folder}, which has: {_listed(self.steps)}")
+            raise UserError(
+                f"--checkpoint must be a step in {self._folder} (got {step}); it has: {_listed(self.steps)}"
+            )
         metadata = self._metadata(step)
         params = "ema" if self._arrays(step, metadata, "train").get("ema") else "params"
         wanted = {"step": like.step, params: like.params, "model_state": like.model_state}
@@ -182,16 +193,21 @@ class Checkpoints:
         return type(like)(*(found[name] for name in wanted))
 
     def _load(self, step: int, metadata: Metadata, like: Mapping[str, PyTree]) -> dict[str, PyTree]:
-        """Parts of a checkpoint, with the shapes, dtypes and, where `like` has them, devices wanted.
+        """Restores parts of a checkpoint.
+
+        Args:
+          step: of the checkpoint.
+          metadata: of the checkpoint.
+          like: the parts, with the wanted shapes, dtypes and, for arrays of JAX, devices.
 
         Raises:
           _Unreadable: its files are damaged.
-          UserError: it has other arrays.
+          UserError: its arrays have other names, shapes or dtypes.
         """
         if not all(_has(self._arrays(step, metadata, part), tree) for part, tree in like.items()):
             raise UserError(
-                f"checkpoint {self._folder / str(step)} has other parameters or optimizer state than the "
-                "config asks for; a change of these needs a new --workdir"
+                f"checkpoint {self._folder / str(step)} must have the parameters and optimizer state of the "
+                "config (got other arrays); give the config of that run, or another --workdir"
             )
         abstract = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(
@@ -205,7 +221,7 @@ class Checkpoints:
             raise self._unreadable(step, error) from error
         saved = self._notes(step, metadata).get(_CHECKSUMS)  # earlier versions have none
         if saved is not None and not _checksums(parts).items() <= saved.items():
-            raise self._unreadable(step, ValueError("its arrays are not as they were written"))
+            raise self._unreadable(step, ValueError("its arrays were changed since they were written"))
         return parts
 
     def _metadata(self, step: int) -> Metadata:
@@ -215,7 +231,7 @@ class Checkpoints:
             raise self._unreadable(step, error) from error
 
     def _arrays(self, step: int, metadata: Metadata, part: str) -> PyTree:
-        """What arrays a part of a checkpoint has."""
+        """The metadata of the arrays of a part."""
         if (arrays := metadata.metadata.get(part)) is None:
             raise self._unreadable(step, ValueError(f"{part} is damaged or missing"))
         return arrays
@@ -227,7 +243,7 @@ class Checkpoints:
                 return notes
         except Exception as error:
             raise self._unreadable(step, error) from error
-        raise self._unreadable(step, ValueError("its notes are not as they were written"))
+        raise self._unreadable(step, ValueError("its notes were changed since they were written"))
 
     def _unreadable(self, step: int, error: Exception) -> "_Unreadable":
         return _Unreadable(f"checkpoint {self._folder / str(step)} cannot be read ({_short(error)})")
@@ -242,14 +258,14 @@ def _sealed(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _intact(fields: Mapping[str, Any]) -> bool:
-    """Whether what `_sealed` gave is as it was."""
+    """Whether fields that `_sealed` returned are unchanged."""
     return fields == _sealed({key: value for key, value in fields.items() if key != _SEAL})
 
 
 def _has(saved: PyTree, wanted: PyTree) -> bool:
-    """Whether a part of a checkpoint has arrays of the same names, shapes and dtypes, by its metadata alone.
+    """Whether a part of a checkpoint has arrays of the wanted names, shapes and dtypes, by its metadata.
 
-    A dict asks for some of the arrays, a tuple for exactly these.
+    A dict names some of the arrays, a tuple all of them.
     """
     has, asked = _signature(saved), _signature(wanted)
     return asked <= has if isinstance(wanted, dict) else asked == has
@@ -261,7 +277,7 @@ def _signature(tree: PyTree) -> set[tuple[Any, ...]]:
 
 
 def _checksums(tree: PyTree) -> dict[str, int]:
-    """CRC-32 of the bytes of each array, whole wherever its shares are; all processes have to ask."""
+    """CRC-32 of the bytes of each whole array; a collective operation, which all processes call."""
     return {name: zlib.crc32(_whole(leaf).tobytes()) for name, leaf in _by_name(tree)}
 
 
@@ -272,7 +288,7 @@ def _whole(leaf: jax.Array) -> np.ndarray:
 
 
 def _by_name(tree: PyTree) -> Iterator[tuple[str, Any]]:
-    """The arrays; containers are told apart by names, not by their types."""
+    """The arrays by name; types of containers do not count."""
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         yield "/".join(re.findall(r"\w+", jax.tree_util.keystr(path))), leaf
 
@@ -282,6 +298,6 @@ def _listed(steps: list[int]) -> str:
 
 
 def _short(error: Exception) -> str:
-    """The type and the beginning of the message: Orbax's are long."""
+    """The type and the beginning of the message, since Orbax's messages are long."""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text[:100]}{'...' if len(text) > 100 else ''}"

@@ -1,8 +1,8 @@
 """The git checkout that this program runs from. `python -m mnist_jax.storage.git` prints its remote.
 
-No setting of git decides what is read: options and the environment override those of the user, and the
-changes are found by an index of their own, made anew from the commit, so that no flag or time stamp in the
-checkout's index hides one. The repository's own settings start no program.
+The user's settings of git have no influence: options and the environment override them. Changes are found
+with a temporary index, made from the commit, so no flag or time stamp in the checkout's index hides one.
+Settings of the repository cannot start a program.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ import urllib.parse
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-LARGEST = 1 << 20  # bytes of a file that are read
+LARGEST = 1 << 20  # bytes; larger files are not read
 _SECONDS = 30.0  # for one command of git
 _SETTINGS = (
     "core.fsmonitor=false",
@@ -33,7 +33,7 @@ _SETTINGS = (
     "diff.suppressBlankEmpty=false",
     "protocol.allow=never",  # a partial clone fetches nothing
 )
-# Plain, and with the prefixes that `git apply` wants; -O: in git's own order.
+# As `git apply` reads it; -O: in git's own order.
 _DIFF = (
     "diff", "--no-color", "--no-ext-diff", "--no-textconv", "--no-renames", "--relative", "--full-index",
     "--text", "--diff-algorithm=myers", "--indent-heuristic", "-O/dev/null",
@@ -41,23 +41,25 @@ _DIFF = (
     "--src-prefix=a/", "--dst-prefix=b/",
 )  # fmt: skip
 _KEPT = {"GIT_EXEC_PATH", "GIT_DISCOVERY_ACROSS_FILESYSTEM"}
-# Beside what git tracks: what Python imports, configs among it, and the templates of pages.
+# Untracked files that count as code: all that Python can import, such as configs, and templates of pages.
 _CODE = (*(f"*{suffix}" for suffix in importlib.machinery.all_suffixes()), "*.jinja")
 _NO_CODE = (
     ":(exclude)*site-packages/*",
     ":(exclude)*__pycache__/*",
-)  # of an environment that lies in the checkout
+)  # of an environment inside the checkout
 
 
 class GitError(Exception):
-    """Git cannot say what it is asked for; the message is the reason."""
+    """A command of git failed; the message is the reason."""
 
 
 class Change(NamedTuple):
     """A file that differs from the commit.
 
-    name: relative to the program's folder. sides: its content in the commit and now, as far as it exists;
-    None where there is more than LARGEST, or no regular file.
+    Attributes:
+      name: relative to the program's folder.
+      sides: the content in the commit and the current one, if they exist; None for one of more than LARGEST
+        bytes, or of a file that is not regular.
     """
 
     name: str
@@ -65,7 +67,12 @@ class Change(NamedTuple):
 
 
 class Checkout(NamedTuple):
-    """The checkout of this program. settings: what git is told before each command."""
+    """The checkout of this program.
+
+    Attributes:
+      folder: of the program.
+      settings: of git, for each command.
+    """
 
     folder: pathlib.Path
     settings: Sequence[str]
@@ -89,7 +96,7 @@ class Checkout(NamedTuple):
 
     @contextlib.contextmanager
     def fresh_index(self) -> Iterator[pathlib.Path]:
-        """An index that has the commit, and the names of code that git does not track; raises GitError."""
+        """A temporary index of the commit and the names of untracked code; raises GitError."""
         with tempfile.TemporaryDirectory() as folder:
             index = pathlib.Path(folder) / "index"
             self.git("read-tree", "--no-sparse-checkout", "HEAD", index=index)
@@ -111,23 +118,26 @@ class Checkout(NamedTuple):
         return [self._change(*pair) for pair in zip(fields[::2], fields[1::2], strict=True)]
 
     def patch(self, index: pathlib.Path, without: Sequence[str]) -> bytes:
-        """The changes for `git apply`, but those of some files; raises GitError."""
+        """The changes, as a patch for `git apply`, without those of some files; raises GitError."""
         left_out = [f":(exclude,literal){name}" for name in without]
         return self.git(*_DIFF, "HEAD", "--", ".", *left_out, index=index)
 
     def git(
         self, *arguments: str, index: pathlib.Path | None = None, given: bytes = b"", but: str | None = None
     ) -> bytes:
-        """What a command of git prints.
+        """Runs a command of git.
 
         Args:
           arguments: of the command.
-          index: the index file to use.
+          index: the index file to use; None for the checkout's.
           given: the standard input.
-          but: the reason where git gives none.
+          but: the reason of a failure without a message.
+
+        Returns:
+          the standard output.
 
         Raises:
-          GitError: it fails, or takes too long.
+          GitError: the command fails, or takes too long.
         """
         settings = [part for setting in (*_SETTINGS, *self.settings) for part in ("-c", setting)]
         command = ["git", "-C", str(self.folder), "--no-pager", *settings, *arguments]
@@ -161,22 +171,22 @@ class Checkout(NamedTuple):
 
 
 def find_checkout(folder: pathlib.Path) -> Checkout | None:
-    """The checkout that tracks the program in `folder`; None where there is none, as of an installed package.
+    """The checkout that tracks the program in `folder`; None if there is none, as for an installed package.
 
     Raises:
-      GitError: there is one, and git cannot read it.
+      GitError: git cannot read the checkout.
     """
     installed = folder.name in ("site-packages", "dist-packages")
     if installed or not any(os.path.lexists(parent / ".git") for parent in (folder, *folder.parents)):
         return None
     checkout = Checkout(folder, ())
     if not checkout.git("ls-files", "-z", "--", "mnist_jax/__init__.py"):
-        return None  # of a repository around it
+        return None  # the repository is another's, around it
     return Checkout(folder, _no_filters(checkout))
 
 
 def without_credentials(address: str) -> str:
-    """The address of a repository or server without user, password, query and fragment."""
+    """The address of a repository or server, without user name, password, query and fragment."""
     if "://" not in address:
         return re.sub(r"^[^/@:]*(:[^/@]*)?@(?=[^/]*:)", "", address)  # host:path, as scp has it, or a folder
     try:
@@ -187,7 +197,7 @@ def without_credentials(address: str) -> str:
 
 
 def _no_filters(checkout: Checkout) -> list[str]:
-    """Settings without the filters that the repository brings; those of the user and the system stay."""
+    """Settings that switch off the filters of the repository; those of user and system stay."""
     listing = ("config", "--show-scope", "--name-only", "-z", "--list")
     fields = checkout.git(*listing).decode(errors="surrogateescape").split("\0")[:-1]
     own = {
@@ -214,7 +224,7 @@ def _environment() -> dict[str, str]:
 
 
 def _reason(printed: bytes) -> str:
-    """One line of what git prints of a failure, with a remedy where there is one."""
+    """The first line of git's message about a failure, with a remedy if one is known."""
     lines = [
         line
         for line in printed.decode(errors="replace").splitlines()
@@ -241,4 +251,4 @@ if __name__ == "__main__":
         found = find_checkout(pathlib.Path(__file__).resolve().parents[2])
         print(found.remote() or "" if found else "")
     except GitError as error:
-        print(f"the address of the repository is not known: {error}", file=sys.stderr)
+        print(f"the address of the repository is unknown: {error}", file=sys.stderr)

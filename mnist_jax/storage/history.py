@@ -1,4 +1,4 @@
-"""metrics.jsonl: the numbers of a run over its steps, a JSON object a line."""
+"""metrics.jsonl: the metrics of a run over its steps, one JSON object a line."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ Row = dict[str, Any]
 
 
 class MetricsFile:
-    """Writes rows, each by one system call, so that a kill cuts none."""
+    """Writes rows, each by one system call, so that a kill leaves no half row."""
 
     def __init__(
         self,
@@ -23,30 +23,34 @@ class MetricsFile:
         recorded: str | None = None,
         warn: Callable[[str], None] = lambda text: None,
     ):
-        """Opens the file for a run that goes on after `step` steps; what comes later is written anew.
+        """Opens the file and removes rows of later steps, which the run writes again.
 
-        recorded: the `sha256` of its rows up to that step, where it is known. warn: told where it is another.
+        Args:
+          path: of the file.
+          step: the steps taken so far.
+          recorded: the `sha256` of the rows up to that step; None if it is not known.
+          warn: called with a line if the rows have another one.
         """
         kept = b"".join(line for line, row in _whole_rows(path) if _is_before(row, step))
         self._digest = hashlib.sha256(kept)
         if recorded not in (None, self.sha256):
             warn(
-                f"{path} has rows up to step {step} that were changed or lost since they were written, by a "
-                "failing disk or by hand; the run goes on, and nothing but its curves is affected"
+                f"{path}: rows up to step {step} were changed or lost since they were written, by a failing "
+                "disk or by hand; the run continues, and only its curves are affected"
             )
         write_whole(path, kept)
         self._path, self._file = path, open_to_append(path)
 
     @property
     def sha256(self) -> str:
-        """Of all rows so far."""
+        """The hash of all rows so far."""
         return self._digest.hexdigest()
 
     def log(self, row: Row) -> None:
         finite = {key: None if _undefined(value) else value for key, value in row.items()}
         line = json.dumps(finite, allow_nan=False).encode() + b"\n"
         rest = line
-        while rest:  # of a disk that is full, or a limit, the second write has the error
+        while rest:  # a full disk takes a part, and raises at the next write
             rest = rest[self._write(rest) :]
         self._digest.update(line)
 
@@ -61,13 +65,15 @@ class MetricsFile:
 
 
 def read_metrics(path: pathlib.Path) -> list[Row]:
-    """The rows of a metrics.jsonl; a line that a failing disk damaged is left out."""
+    """The rows of a metrics.jsonl; damaged lines are ignored."""
     return [row for _, row in _whole_rows(path)]
 
 
 def whole_intervals(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The rows without averages over few steps, which end where an evaluation comes: on a curve they would
-    stand out for their noise alone. Rows of another program, which lack what a curve needs, are left out too.
+    """The rows to draw as curves.
+
+    Without averages over few steps, such as those just before an evaluation: their noise would stand out. And
+    without rows of other programs, which lack what a curve needs.
     """
     rows = [row for row in rows if row.keys() >= {"epoch", "loss", "accuracy"}]
     longest = max((row.get("steps", 0) for row in rows if row["split"] == "train"), default=0)
@@ -79,7 +85,7 @@ def _is_before(row: Row, step: int) -> bool:
 
 
 def _whole_rows(path: pathlib.Path) -> list[tuple[bytes, Row]]:
-    """The lines that are rows, as they are and decoded."""
+    """The lines that are rows: their bytes and the decoded row."""
     try:
         lines = read_regular(path).splitlines(keepends=True)
     except FileNotFoundError:
@@ -91,7 +97,7 @@ def _whole_rows(path: pathlib.Path) -> list[tuple[bytes, Row]]:
 
 
 def _decoded(line: bytes) -> Any:
-    """What a line of JSON holds; None where it is none."""
+    """The value of a line of JSON; None for another line."""
     try:
         return json.loads(line)
     except (ValueError, RecursionError):

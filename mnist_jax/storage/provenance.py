@@ -1,4 +1,4 @@
-"""On which code, data and machine a run is, for its record."""
+"""Describes the code, the data and the machine of a run, for its record."""
 
 import hashlib
 import importlib.metadata
@@ -21,15 +21,16 @@ from mnist_jax.system.installation import ROOT
 
 
 def describe_code(patch_folder: pathlib.Path | None = None) -> dict[str, Any]:
-    """Version and git commit of this program, whether it was changed since, by what patch, and the remote.
+    """Describes this program: version, git commit, uncommitted changes and remote.
+
+    Without a git checkout, as in a container, the commit is that of $GIT_COMMIT, or of the file GIT_COMMIT
+    beside the program, which a build writes; it may end in "-dirty".
 
     Args:
-      patch_folder: where the patch is kept, as code-HASH.patch, if there is one.
+      patch_folder: where to write the patch of uncommitted changes, as code-HASH.patch; None: nowhere.
 
     Returns:
-      `code` of run.json. Where there is no git checkout of the program, in a container say, the commit is
-      that of $GIT_COMMIT or of the file GIT_COMMIT beside the program, which a build writes; "-dirty" at its
-      end means what it says. What cannot be known is None, and `unknown` says why.
+      `code` of run.json. Unknown values are None, and `unknown` has the reason.
     """
     code: dict[str, Any] = dict.fromkeys(("commit", "dirty", "patch_sha256", "remote", "keys_left_out"))
     stamp = (os.environ.get("GIT_COMMIT") or _text(ROOT / "GIT_COMMIT")).strip()
@@ -44,7 +45,7 @@ def describe_code(patch_folder: pathlib.Path | None = None) -> dict[str, Any]:
 
 
 def _checkout() -> tuple[Checkout | None, str | None]:
-    """The checkout of this program, or why git cannot read it."""
+    """The checkout of this program, or the reason why git cannot read it."""
     try:
         return find_checkout(ROOT), None
     except GitError as error:
@@ -52,7 +53,7 @@ def _checkout() -> tuple[Checkout | None, str | None]:
 
 
 def _describe_changes(checkout: Checkout, code: dict[str, Any], patch_folder: pathlib.Path | None) -> None:
-    """Sets the keys of `code` that a checkout has, as far as git can say them."""
+    """Sets the keys of `code` that git knows."""
     what = "the commit of this code is"
     try:
         code["commit"], code["remote"] = checkout.commit(), checkout.remote()
@@ -66,7 +67,7 @@ def _describe_changes(checkout: Checkout, code: dict[str, Any], patch_folder: pa
             unsafe = sorted(unsafe_files(changes, known_keys()))
             code["keys_left_out"] = [os.fsencode(name).decode(errors="backslashreplace") for name in unsafe]
             patch = checkout.patch(index, unsafe)
-            if checkout.changes(index) != changes:  # the patch may have what was not searched
+            if checkout.changes(index) != changes:  # the patch may have changes that were not searched
                 raise GitError("files were changed while they were read")
     except (GitError, OSError) as error:
         code["unknown"] = f"{what} not known: {error}"
@@ -104,9 +105,10 @@ def describe_data(dataset: Dataset) -> dict[str, Any]:
 
 
 def describe_environment(dtype: str = "float32") -> dict[str, Any]:
-    """Python, operating system, processor, accelerator, and every installed package with its version.
+    """Describes Python, operating system, processor, accelerator and all installed packages.
 
-    dtype: that of the run, `config.dtype`.
+    Args:
+      dtype: `config.dtype` of the run.
     """
     return {
         "python": platform.python_version(),
@@ -120,7 +122,7 @@ def describe_environment(dtype: str = "float32") -> dict[str, Any]:
             sorted(
                 (metadata["Name"], metadata["Version"])
                 for metadata in (dist.metadata for dist in importlib.metadata.distributions())
-                if metadata["Name"]  # a damaged one has none
+                if metadata["Name"]  # damaged metadata has none
             )
         ),
     }
@@ -137,7 +139,7 @@ def params_hash(params: Any) -> str:
 
 
 def count_params(params: Any) -> int:
-    """How many numbers the parameters are."""
+    """The number of parameters."""
     return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 

@@ -1,6 +1,6 @@
-"""run.json: what was run, on which code, data and machine, and how good it is.
+"""run.json: what was run, on which code, data and machine, and the results.
 
-`schema.Record` describes its keys; here it is written, read and listed by them.
+`schema.Record` describes its keys; this module reads and writes the file.
 """
 
 import contextlib
@@ -21,18 +21,18 @@ from mnist_jax.storage.schema import RESULTS, SCHEMA, Finished, Record
 from mnist_jax.system.errors import Interrupted, UserError, circumstance
 from mnist_jax.system.files import read_regular, seal_broken, sealed, text_hash, write_whole
 
-_READ = (1, 2, SCHEMA)  # the keys of schemas 1 and 2 are these and `_MATRICES`
-_OF_CHECKPOINTS = 2  # the schema that their form is from
-_MATRICES = ("confusion", "confusion_normalized")  # of metrics.test, until they went to predictions.npz
-TRAINED = "trained to the end"  # why a finished run ended
+_READ = (1, 2, SCHEMA)  # schemas 1 and 2 have the same keys and `_MATRICES`
+_OF_CHECKPOINTS = 2  # the first schema with checkpoints of today's form
+_MATRICES = ("confusion", "confusion_normalized")  # of metrics.test, now in predictions.npz
+TRAINED = "trained to the end"  # the exit reason of a finished run
 _CIRCUMSTANCES = ("code", "accelerator", "packages_sha256")
 
 
 def read_record(workdir: pathlib.Path) -> dict[str, Any]:
-    """The run.json of a workdir.
+    """Reads the run.json of a workdir.
 
     Raises:
-      UserError: there is none, it cannot be read, is damaged or of another version.
+      UserError: there is none, or it cannot be read, is damaged or of another version.
     """
     path = workdir / "run.json"
     try:
@@ -40,7 +40,8 @@ def read_record(workdir: pathlib.Path) -> dict[str, Any]:
         record = msgspec.json.decode(content)
         if record["schema"] not in _READ:
             raise UserError(
-                f"{path} was written by another version (schema {record['schema']}, not {SCHEMA})"
+                f"{path} must have a schema of at most {SCHEMA} (got {record['schema']}); a later version of "
+                "this program wrote it: use that"
             )
         msgspec.convert(record, Record)
         if record["status"] == "finished":
@@ -48,7 +49,7 @@ def read_record(workdir: pathlib.Path) -> dict[str, Any]:
         if seal_broken(content):
             raise UserError(
                 f"{path} was changed since it was written, by a failing disk or by hand; restore it, or "
-                "remove it and start the run again, which goes on from its checkpoints"
+                "remove it and start the run again, which resumes from its checkpoints"
             )
         for name in _MATRICES if record.get("metrics") else ():
             record["metrics"]["test"].pop(name, None)
@@ -64,11 +65,7 @@ def read_record(workdir: pathlib.Path) -> dict[str, Any]:
 
 
 def require_current(record: Mapping[str, Any], workdir: pathlib.Path) -> None:
-    """Refuses a run whose checkpoints are of an earlier form.
-
-    Raises:
-      UserError: they are.
-    """
+    """Raises UserError if a run has checkpoints of an earlier form, which cannot be resumed."""
     if record["schema"] < _OF_CHECKPOINTS:
         raise UserError(
             f"the checkpoints in {workdir} were written by an earlier version (schema {record['schema']}, "
@@ -77,16 +74,16 @@ def require_current(record: Mapping[str, Any], workdir: pathlib.Path) -> None:
 
 
 class RunRecord:
-    """The run.json of a workdir: a dict, written whole or not at all at each update.
+    """The run.json of a workdir, a dict; each update writes it whole or not at all.
 
-    Nothing is written before `begin`: a run that cannot start leaves no record, or that of the run before.
+    Nothing is written before `begin`, so a run that cannot start leaves the earlier record, if any.
     """
 
     def __init__(self, path: pathlib.Path, previous: dict[str, Any] | None):
         self._path = path
         self._begun = False
         self.fields: dict[str, Any] = dict(previous or {})
-        self.fields.pop("record_sha256", None)  # of the file, which gets another
+        self.fields.pop("record_sha256", None)  # each write computes it
 
     def begin(
         self,
@@ -97,12 +94,19 @@ class RunRecord:
         parameters: int,
         imports: Sequence[str] = (),
     ) -> list[str]:
-        """Records what is about to be trained from `step` on, on which code, data and machine.
+        """Records the start of a training process: config, code, data and machine.
 
-        data: see `provenance.describe_data`.
-        Returns: a warning for each circumstance that is not that of the process before.
+        Args:
+          config: of the run.
+          data: see `provenance.describe_data`.
+          step: the steps taken so far.
+          parameters: the number of parameters.
+          imports: modules that define the model or the data set.
+
+        Returns:
+          lines that warn, such as of other code or packages than those of the previous process.
         """
-        # Imported here: what only reads records starts without JAX.
+        # Imported here, so that commands that only read records start without JAX.
         from mnist_jax.data.overlap import describe_copies
         from mnist_jax.storage.provenance import describe_code, describe_environment
         from mnist_jax.system import cpu
@@ -138,47 +142,47 @@ class RunRecord:
             **dict.fromkeys(RESULTS),
         )
         changed = [key for key in _CIRCUMSTANCES if step > 0 and earlier and earlier[-1][key] != process[key]]
-        told = [f"the run goes on with other {key} than before; run.json has both" for key in changed]
+        warnings = [f"{key} changed since the previous process; run.json has both" for key in changed]
         if files := ", ".join(code.get("keys_left_out") or ()):
-            told.append(
-                f"uncommitted changes of {files} stay out of the run's patch: they may have keys, are no "
-                "text, or exceed 1 MB"
+            warnings.append(
+                f"the run's patch lacks uncommitted changes of {files}: these files may contain keys, are "
+                "not text, or exceed 1 MB"
             )
-        if line := describe_copies(data):
-            told.append(line)
-        if unknown := code.get("unknown"):
-            told.append(unknown)
-        if line := cpu.notice(config.dtype):
-            told.append(line)
-        return told
+        others = (describe_copies(data), code.get("unknown"), cpu.notice(config.dtype))
+        return warnings + [line for line in others if line]
 
     def end(self, error: BaseException | None = None, reason: str = TRAINED) -> None:
-        """Records the end: finished for a reason, or interrupted or failed by an error."""
+        """Records the end of the process.
+
+        Args:
+          error: what interrupted or failed it; None if it finished.
+          reason: why it finished.
+        """
         if error is None:
             self.update(status="finished", exit_reason=reason, ended=now())
         elif self._begun:
             stopped = isinstance(error, (Interrupted, KeyboardInterrupt))
             reason = circumstance(error) or str(error) or type(error).__name__
-            with contextlib.suppress(OSError):  # a disk that is full ends the run by its own error
+            with contextlib.suppress(OSError):  # a full disk ends the run by its own error
                 self.update(status="interrupted" if stopped else "failed", exit_reason=reason, ended=now())
 
     def update(self, **fields: Any) -> None:
-        """Sets top-level keys and writes the file; numbers that are not finite become null."""
+        """Sets top-level keys and writes the file; non-finite numbers become null."""
         self.fields.update(plain(fields))
         msgspec.convert(self.fields, Record)
-        assert self.fields.keys() <= Record.__annotations__.keys(), "a key that `Record` does not have"
+        assert self.fields.keys() <= Record.__annotations__.keys(), "a key that `Record` lacks"
         write_whole(self._path, sealed(self.fields))
 
 
 def now() -> str:
-    """The time as ISO 8601 in UTC."""
+    """The time in UTC, in the format of ISO 8601."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON has it: arrays and tuples are lists, numbers that are not finite are null.
+    """A value as JSON: arrays and tuples become lists, and non-finite numbers null.
 
-    In a text, bytes that are not UTF-8 are escaped.
+    In strings, bytes that are not UTF-8 are escaped.
     """
     if isinstance(value, str):
         return value.encode(errors="backslashreplace").decode()

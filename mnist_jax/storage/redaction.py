@@ -1,4 +1,4 @@
-"""Keys in changed files, whose patch is kept beside a run and goes to Weights & Biases with it."""
+"""Finds keys and passwords in changed files and printed lines, both of which go to Weights & Biases."""
 
 import contextlib
 import functools
@@ -13,17 +13,17 @@ from mnist_jax.storage.git import Change
 from mnist_jax.system.dotfiles import netrc_passwords, read_env_file
 from mnist_jax.system.errors import UserError
 
-_LONGEST = 20_000  # letters of a line that is searched
-_NAMES = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD|PASSWD)$", re.IGNORECASE)  # of variables that hold keys
+_LONGEST = 20_000  # characters of a line that is searched
+_NAMES = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD|PASSWD)$", re.IGNORECASE)  # of variables with keys
 _NAME = r"(?:key|token|secret|password|passwd)"
 _FORMS = re.compile(
-    # Keys by their own form, which detect-secrets lacks.
+    # Forms of keys that detect-secrets lacks.
     r"\bwandb_v\d+_\w{20}|\bhf_\w{30}|\bAIza[\w-]{35}|\bya29\.[\w-]{20}|\bBearer\s+[\w.~+/=-]{16}"
     r"|\bgithub_pat_\w{20}|\bsk-[\w-]{20}|\b(?:dckr_pat|nvapi|gsk|r8)[_-]\w{20}|\bAGE-SECRET-KEY-"
     r"|-----(?:BEGIN|END) [A-Z ]*PRIVATE KEY"
-    # W&B's older kind, beside a word that says so.
+    # W&B's older kind, after a word that names it.
     r"|(?:wandb|key|token|login)(?:.*|\W*)\b[0-9a-f]{40}\b"
-    # A text that is given to such a name: `NAME: type = "..."`, `["NAME"] = (` and the text on the next line,
+    # A string assigned to such a name: `NAME: type = "..."`, `["NAME"] = (` and the string on the next line,
     # `"NAME": "..."`, `f("NAME", "...")`, `NAME = f("...")`.
     rf"|{_NAME}(?:[\"']\s*,|[\"']?\s*\]?\s*(?::[ \t]*[\w.\[\], |\"']{{1,60}}?[ \t]*)?[=:])\s*[(\s\\]*"
     r"(?:[\w.]{1,40}\(\s*(?:\w+=)?)?[rbuf]{0,2}([\"']{1,3})[^\"'\s]{16,}\1",
@@ -37,8 +37,10 @@ _FILTERS = ("allowlist.is_line_allowlisted", "heuristic.is_lock_file", "heuristi
 
 
 def known_keys() -> set[str]:
-    """Values of variables and of lines of `.env` that are keys by their names, passwords in their addresses,
-    and those of netrc files.
+    """Known keys and passwords.
+
+    They are the values of variables, and of lines of `.env`, that have the name of a key, the passwords in
+    their addresses, and those of netrc files.
     """
     variables = list(os.environ.items())
     with contextlib.suppress(UserError):
@@ -49,11 +51,11 @@ def known_keys() -> set[str]:
 
 
 def redacted(text: str, keys: Collection[str]) -> str:
-    """A text in which `[redacted]` replaces known keys, what has the form of one, and passwords in addresses.
+    """Replaces keys, and user names and passwords in addresses, by `[redacted]`.
 
     Args:
-      text: any text, such as a line that was printed.
-      keys: see `known_keys`.
+      text: any text, such as a printed line.
+      keys: see `known_keys`; other keys are found by their form.
     """
     for key in sorted(keys, key=len, reverse=True):
         text = text.replace(key, "[redacted]")
@@ -61,16 +63,16 @@ def redacted(text: str, keys: Collection[str]) -> str:
 
 
 def unsafe_files(changes: Iterable[Change], keys: Collection[str]) -> set[str]:
-    """The names of changed files that may have a key or password, in the commit or now, or are no text.
+    """The names of changed files that may contain a key or password, in the commit or now, or are not text.
 
-    Keys are found by their forms, and by detect-secrets (https://github.com/Yelp/detect-secrets) in the whole
-    file, with all that it looks for. What cannot be searched may have one.
+    Keys are found by their form, and by all detectors of detect-secrets
+    (https://github.com/Yelp/detect-secrets), in the whole file. A file that cannot be searched is unsafe.
 
     Args:
       changes: the files.
-      keys: such that are known.
+      keys: known keys.
     """
-    # Imported here, since a run of a clean tree needs none of it.
+    # Imported here, since a run of a clean tree does not need it.
     from detect_secrets.settings import default_settings
 
     known = frozenset(key.encode() for key in keys)
@@ -83,10 +85,10 @@ def unsafe_files(changes: Iterable[Change], keys: Collection[str]) -> set[str]:
         }
 
 
-@functools.lru_cache(maxsize=512)  # each member of a population asks again
+@functools.lru_cache(maxsize=512)  # each member of a population searches the same files
 def _may_have_key(name: str, content: bytes, known: frozenset[bytes]) -> bool:
     text = content.decode(errors="replace")
-    whole = re.sub(r"([\"'])\s*\1(?=\S)", "", text)  # text in two parts, `"..." "..."`, is one
+    whole = re.sub(r"([\"'])\s*\1(?=\S)", "", text)  # joins strings in parts, `"..." "..."`
     return bool(
         name.rpartition("/")[2] == ".env"
         or "\0" in text
@@ -100,10 +102,10 @@ def _may_have_key(name: str, content: bytes, known: frozenset[bytes]) -> bool:
 
 
 def _detected(suffix: str, text: str) -> bool:
-    """Whether detect-secrets finds something in a file."""
+    """Whether detect-secrets finds a key."""
     from detect_secrets.core.scan import scan_file
 
-    with tempfile.TemporaryDirectory() as folder:  # it reads files, and goes by their suffix
+    with tempfile.TemporaryDirectory() as folder:  # it reads files, and the suffix matters
         path = pathlib.Path(folder) / f"file{suffix if suffix.isascii() else ''}"
         path.write_bytes(text.encode("ascii", "backslashreplace"))  # readable in every locale
         return any(scan_file(str(path)))

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict, get_args, ge
 
 import msgspec
 
-SCHEMA = 3  # rises when a key changes its meaning or goes away, or checkpoints their form
+SCHEMA = 3  # increases when a key is removed or changes its meaning, and with the form of checkpoints
 
 
 def _key(description: str) -> msgspec.Meta:
@@ -16,78 +16,82 @@ class _Code(TypedDict):
     commit: Annotated[
         str | None,
         _key(
-            "of git; outside of a checkout that of `--git_commit`, `$GIT_COMMIT` or the file `GIT_COMMIT` "
-            "beside main.py, or null"
+            "the git commit; without a checkout that of `--git_commit`, `$GIT_COMMIT` or the file "
+            "`GIT_COMMIT` beside main.py, or null"
         ),
     ]
     dirty: Annotated[
         bool | None,
         _key(
-            "whether files of git's differed from the commit, or there were others that Python can import "
-            "(configs are such) and templates, which `.gitignore` does not name; null where git cannot say"
+            "whether tracked files differed from the commit, or there were untracked templates or files "
+            "that Python can import, such as configs, not named in `.gitignore`; null if unknown"
         ),
     ]
-    patch_sha256: NotRequired[Annotated[str | None, _key("of these changes, kept as code-HASH.patch")]]
-    remote: NotRequired[Annotated[str | None, _key("scheme, host and path alone")]]
+    patch_sha256: NotRequired[Annotated[str | None, _key("of the patch of these changes, code-HASH.patch")]]
+    remote: NotRequired[Annotated[str | None, _key("the address of `origin`: scheme, host and path only")]]
     keys_left_out: NotRequired[
         Annotated[
             list[str] | None,
             _key(
-                "changed files that stay out of the patch: they may have keys or passwords, are no text, or "
-                "larger than 1 MB"
+                "changed files that the patch lacks: they may contain keys or passwords, are not text, or "
+                "are larger than 1 MB"
             ),
         ]
     ]
-    unknown: NotRequired[Annotated[str, _key("what git could not say of this, and why")]]
+    unknown: NotRequired[Annotated[str, _key("which of these values are unknown, and why")]]
 
 
 class _Split(TypedDict):
-    expression: Annotated[str, _key("as in the config, or by the layout of the folder")]
-    examples: Annotated[int, _key("how many")]
-    class_counts: Annotated[list[int], _key("how many of each class")]
+    expression: Annotated[str, _key("from the config, or the layout of the folder")]
+    examples: Annotated[int, _key("number of examples")]
+    class_counts: Annotated[list[int], _key("examples of each class")]
 
 
 class _Rendering(TypedDict):
-    channels: Annotated[int, _key("1 where all images are grey, else 3")]
+    channels: Annotated[int, _key("1 if all images are grey, else 3")]
     integer: Annotated[
         list[float] | None,
         _key(
-            "of images with more than 8 bits: levels from the first number up to the second become 0 to 255, "
-            "others are cut off; null where the training split has none: those of 16 bits"
+            "for images with more than 8 bits: the levels that become 0 and 255; others are clipped; null if "
+            "the training split has no such images: then the range of 16 bits"
         ),
     ]
-    real: Annotated[list[float] | None, _key("the same of floating-point images; null: from 0 to 1")]
+    real: Annotated[list[float] | None, _key("the same for floating-point images; null: 0 and 1")]
     ground: Annotated[
         int,
-        _key("the level under transparent parts: white (255), or what fewer training images vanish on"),
+        _key("the level under transparent parts: white (255), unless another hides fewer training images"),
     ]
-    clipped: Annotated[int, _key("images with levels outside of that range")]
+    clipped: Annotated[int, _key("images with levels outside that range")]
     transparent: Annotated[int, _key("images with transparent parts")]
-    reduced: Annotated[int, _key("images with 16 bits a colour, of which the upper 8 are read")]
-    first_frames: Annotated[int, _key("images with several frames or pages, of which the first is read")]
+    reduced: Annotated[int, _key("images with 16 bits a color, read with the upper 8")]
+    first_frames: Annotated[int, _key("images with several frames or pages; only the first is read")]
 
 
 class _Data(TypedDict):
     name: Annotated[str, _key("with the version, such as `mnist/3.0.1`")]
     version: NotRequired[Annotated[str, _key("of the data set")]]
-    fingerprint: Annotated[str, _key("sha256 of the decoded examples of all splits used")]
+    fingerprint: Annotated[str, _key("sha256 of the decoded examples of all splits")]
     classes: Annotated[list[str], _key("names, by label")]
     image_shape: Annotated[list[int], _key("height, width, channels")]
     splits: Annotated[dict[str, _Split], _key("by role: train, validation, test")]
     rendering: NotRequired[
-        Annotated[_Rendering, _key("of a set of image files: how they became 8-bit pixels, in `predict` too")]
+        Annotated[
+            _Rendering, _key("for image files: how they are converted to 8-bit pixels, also in `predict`")
+        ]
     ]
-    mean: NotRequired[Annotated[list[float], _key("what normalizes pixels; of train where not given")]]
-    std: NotRequired[Annotated[list[float], _key("the same")]]
+    mean: NotRequired[
+        Annotated[list[float], _key("per channel, to normalize pixels; of train unless the config sets it")]
+    ]
+    std: NotRequired[Annotated[list[float], _key("the same, standard deviation")]]
     copies: NotRequired[
-        Annotated[dict[str, int], _key("by role, examples with the pixels of one of an earlier split")]
+        Annotated[dict[str, int], _key("by role, examples with the same pixels as one of an earlier split")]
     ]
     left_out: NotRequired[
         Annotated[
             dict[str, int],
             _key(
-                "files in the folder of images that are not examples, by suffix; `hidden or system` (and "
-                "all in such folders); with `skip_broken`, `broken`"
+                "files in the folder of images that are not examples, by suffix; `hidden or system`, with "
+                "all in such folders; with `skip_broken`, `broken`"
             ),
         ]
     ]
@@ -101,37 +105,37 @@ class _Environment(TypedDict):
     memory_bytes: Annotated[int, _key("of the machine")]
     accelerator: Annotated[
         dict[str, Any],
-        _key("platform, kind and count of the devices, driver, compiler options: what decides the bits"),
+        _key("platform, kind and number of devices, driver, compiler options: all that affects the bits"),
     ]
-    lock_sha256: NotRequired[Annotated[str | None, _key("of requirements.lock; null outside of a checkout")]]
-    packages: Annotated[dict[str, str], _key("every installed package with its version")]
+    lock_sha256: NotRequired[Annotated[str | None, _key("of requirements.lock; null without a checkout")]]
+    packages: Annotated[dict[str, str], _key("all installed packages with their versions")]
 
 
 class _Process(TypedDict):
     started: Annotated[str, _key("ISO 8601, UTC")]
     from_step: Annotated[int, _key("steps taken before")]
     command: NotRequired[Annotated[list[str], _key("the command line")]]
-    code: Annotated[dict[str, Any], _key("as `code` beside")]
+    code: Annotated[dict[str, Any], _key("as `code` of the record")]
     accelerator: Annotated[dict[str, Any], _key("as in `environment`")]
     packages_sha256: Annotated[str, _key("of `environment.packages`")]
     data_fingerprint: NotRequired[Annotated[str, _key("as in `data`")]]
     config_changes: NotRequired[
-        Annotated[dict[str, Any], _key("after `--resume=force`: field, then and now")]
+        Annotated[dict[str, Any], _key("with `--resume=force`: field, earlier value, new value")]
     ]
 
 
 class _Best(TypedDict):
-    step: Annotated[int, _key("of the model that is evaluated")]
-    metric: Annotated[str, _key("on validation, which chose it; ties go to the later step")]
-    member: NotRequired[Annotated[str, _key("of a population, the best alone")]]
+    step: Annotated[int, _key("step of the model that is evaluated")]
+    metric: Annotated[str, _key("validation metric that chose it; ties go to the later step")]
+    member: NotRequired[Annotated[str, _key("in a population, the best member")]]
 
 
 class _Init(TypedDict):
     workdir: Annotated[str, _key("as in the config")]
-    step: Annotated[int, _key("of the model there, its best on validation then")]
-    sha256: Annotated[str, _key("of the arrays taken: equal for equal bits")]
-    taken: Annotated[list[str], _key("names of these, parameters and model state")]
-    new: Annotated[list[str], _key("names of those that start anew, since none of name and shape was there")]
+    step: Annotated[int, _key("step of its best model on validation")]
+    sha256: Annotated[str, _key("of the copied arrays: equal for equal bits")]
+    taken: Annotated[list[str], _key("names of the copied arrays: parameters and model state")]
+    new: Annotated[list[str], _key("names of the others: it has none of that name and shape")]
 
 
 class _Metrics(TypedDict):
@@ -148,9 +152,9 @@ class _Metrics(TypedDict):
             "the same and `micro_` averages, `macro_roc_auc` and `macro_average_precision` (one class "
             "against the rest), `brier`, `calibration_error`, `top_k`, `per_class`, `reliability` (examples, "
             "mean confidence and accuracy of 15 bins), `binary` (TP, FP, FN, TN of two classes), `intervals` "
-            "(95% intervals by name, `recall/3` for class 3: Wilson's for rates, bootstrapped for others), "
-            "`notes` (what is undefined, and why: such values are null and left out of averages); the matrix "
-            "of confusion is in predictions.npz"
+            "(95% intervals by name, `recall/3` for class 3: Wilson for rates, bootstrap for others), "
+            "`notes` (which values are undefined, and why: they are null, and averages ignore them); the "
+            "confusion matrix is in predictions.npz"
         ),
     ]
 
@@ -159,82 +163,82 @@ class _Member(TypedDict):
     member: Annotated[str, _key("the folder's name")]
     status: Annotated[str, _key("`finished` or `failed`")]
     exit_reason: NotRequired[Annotated[str | None, _key("why it ended")]]
-    best: Annotated[dict[str, Any] | None, _key("as of a run")]
+    best: Annotated[dict[str, Any] | None, _key("as `best` of a run")]
     validation: Annotated[dict[str, Any] | None, _key("as `metrics.validation`")]
     test: Annotated[dict[str, Any] | None, _key("the numbers of `metrics.test`")]
 
 
 class _Resources(TypedDict):
-    compile_seconds: Annotated[
-        float, _key("spent on XLA's compilation, or on reading what was compiled before")
-    ]
+    compile_seconds: Annotated[float, _key("time of XLA's compilation, or of reading cached programs")]
     flops_per_step: Annotated[
         float | None,
-        _key("of all models, as XLA counts them; null where it does not tell, or oneDNN has a part"),
+        _key("of all models, counted by XLA; null if it does not count them, or oneDNN computes a part"),
     ]
-    device_peak_bytes: Annotated[int | None, _key("of the fullest device, where the backend tells")]
-    host_peak_bytes: Annotated[int, _key("the most memory the process held")]
+    device_peak_bytes: Annotated[
+        int | None, _key("of the fullest device; null if the backend does not report it")
+    ]
+    host_peak_bytes: Annotated[int, _key("peak memory of the process")]
 
 
 class Record(TypedDict):
-    """The keys of run.json; those of results are null until the run has them."""
+    """The keys of run.json; keys of results are null until the run has them."""
 
     schema: Annotated[int, _key("version of these keys")]
     status: Annotated[
         Literal["running", "finished", "interrupted", "failed"],
-        _key("`running` also of a process that was killed; `interrupted` by a signal"),
+        _key("`running` also after a kill; `interrupted`: by a signal"),
     ]
     exit_reason: NotRequired[Annotated[str | None, _key("why it ended")]]
-    started: Annotated[str, _key("ISO 8601, UTC; when the workdir was first used")]
+    started: Annotated[str, _key("ISO 8601, UTC; first use of the workdir")]
     ended: NotRequired[Annotated[str | None, _key("ISO 8601, UTC")]]
-    resumes: NotRequired[Annotated[int, _key("how often the run was started again")]]
-    processes: Annotated[list[_Process], _key("each that trained; the keys beside are those of the last")]
+    resumes: NotRequired[Annotated[int, _key("how often the run was resumed")]]
+    processes: Annotated[
+        list[_Process], _key("each training process; the keys of the record are those of the last")
+    ]
     command: Annotated[list[str], _key("the command line")]
-    config: Annotated[dict[str, Any], _key("every field, see config.md")]
-    code: Annotated[_Code, _key("what ran")]
-    data: Annotated[_Data, _key("what it was trained and tested on")]
-    environment: Annotated[_Environment, _key("where it ran")]
-    wandb_id: NotRequired[
-        Annotated[str, _key("of the W&B run, where W&B is on; the same when the run resumes")]
-    ]
+    config: Annotated[dict[str, Any], _key("all fields, see config.md")]
+    code: Annotated[_Code, _key("the program that ran")]
+    data: Annotated[_Data, _key("the data set")]
+    environment: Annotated[_Environment, _key("the machine and its software")]
+    wandb_id: NotRequired[Annotated[str, _key("of the W&B run, if W&B is on; a resumed run keeps it")]]
     imports: NotRequired[
-        Annotated[list[str], _key("modules that define the model and the data set, where these are your own")]
+        Annotated[list[str], _key("modules that define the model or the data set, if these are your own")]
     ]
-    wandb_mode: NotRequired[Annotated[str, _key("`online` or `offline`, what `config.wandb.mode` came to")]]
+    wandb_mode: NotRequired[Annotated[str, _key("`online` or `offline`, the result of `config.wandb.mode`")]]
     init: NotRequired[
-        Annotated[_Init, _key("what the first parameters were taken from, with `config.train.init_from`")]
+        Annotated[_Init, _key("the model that the first parameters come from, with `config.train.init_from`")]
     ]
-    parameters: Annotated[int, _key("how many numbers the model has, or all models of a population")]
-    steps: NotRequired[Annotated[int | None, _key("taken")]]
+    parameters: Annotated[int, _key("number of parameters of the model, or of all models of a population")]
+    steps: NotRequired[Annotated[int | None, _key("steps taken")]]
     best: NotRequired[Annotated[_Best | None, _key("the model that is evaluated")]]
     metrics: NotRequired[
-        Annotated[_Metrics | None, _key("of that model; of a population, of the mean of its members")]
+        Annotated[_Metrics | None, _key("of that model; in a population, of the mean of its members")]
     ]
-    diagnosis: NotRequired[
-        Annotated[str | None, _key("what is wrong with a run that learned nothing, and what may help")]
-    ]
-    population: NotRequired[Annotated[list[_Member], _key("of a population alone, its members")]]
+    diagnosis: NotRequired[Annotated[str | None, _key("why a run learned nothing, and a remedy")]]
+    population: NotRequired[Annotated[list[_Member], _key("its members, if it is a population")]]
     params_sha256: NotRequired[
         Annotated[str | None, _key("of the parameters after the last step: equal for equal bits")]
     ]
     history_sha256: NotRequired[Annotated[str | None, _key("of metrics.jsonl at the end")]]
     startup_seconds: NotRequired[
-        Annotated[float | None, _key("from the start of the process to its first step done")]
+        Annotated[float | None, _key("from the start of the process to the end of its first step")]
     ]
     train_seconds: NotRequired[
-        Annotated[float | None, _key("of training, without start-up, compilation, evaluation and saving")]
+        Annotated[
+            float | None, _key("time of training, without start-up, compilation, evaluation and saving")
+        ]
     ]
     images: NotRequired[Annotated[int | None, _key("trained on in `train_seconds`")]]
     images_per_second: NotRequired[Annotated[float | None, _key("`images / train_seconds`")]]
     wall_seconds: NotRequired[
         Annotated[
             float | None,
-            _key("of all processes of the run; of one that was killed up to its last checkpoint"),
+            _key("time of all processes of the run; of a killed one up to its last checkpoint"),
         ]
     ]
     resources: NotRequired[Annotated[_Resources | None, _key("of the last process, at its end")]]
     record_sha256: NotRequired[
-        Annotated[str, _key("of this file up to here: a record that was changed is refused")]
+        Annotated[str, _key("of the file up to this key: a changed record is refused")]
     ]
 
 
@@ -266,7 +270,7 @@ class _Place(TypedDict):
 
 
 class Finished(TypedDict):
-    """What programs read of a finished run, beside `Record`."""
+    """The keys of a finished run that programs rely on."""
 
     config: _Config
     environment: _Place
@@ -286,9 +290,8 @@ def render_keys() -> str:
     lines = [
         "# run.json",
         "",
-        "What was run, on which code, data and machine, and how good it is. Keys of results are null until",
-        "the run has them. The tables are generated from `mnist_jax/storage/schema.py`, which writes and",
-        "checks the file.",
+        "What was run, on which code, data and machine, and the results. Keys of results are null until the",
+        "run has them. The tables are generated from `mnist_jax/storage/schema.py`, which validates it.",
         "",
         *_table(Record),
     ]
@@ -310,7 +313,7 @@ def render_keys() -> str:
 
 
 def _table(struct: type) -> list[str]:
-    """The keys of a TypedDict and what they mean, as a table in Markdown."""
+    """The keys of a TypedDict and their meanings, as a Markdown table."""
     found = ["| key | meaning |", "|---|---|"]
     for name, hint in get_type_hints(struct, include_extras=True).items():
         annotated = get_args(hint)[0] if get_origin(hint) is NotRequired else hint

@@ -1,4 +1,4 @@
-"""The folder of one run: whose it is, whether it may go on there, and that nobody else writes to it."""
+"""The folder of one run: its lock, and whether a run may start or resume there."""
 
 import contextlib
 import errno
@@ -20,18 +20,19 @@ from mnist_jax.system.names import FOLDERS, is_reserved
 from mnist_jax.system.terminal import warn
 
 _LOCK = ".lock"
-_NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP}  # of some network drives
-_SECONDS = 1.0  # that a start tries, because `is_held` has the lock for a moment
-_LINKS_OF_WANDB = ("latest-run", "debug.log", "debug-internal.log")  # which its client replaces
+_NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP}  # on some network drives
+_SECONDS = 1.0  # to get the lock, which `is_held` may have for a moment
+_LINKS_OF_WANDB = ("latest-run", "debug.log", "debug-internal.log")  # W&B's client replaces them
 
 
 @contextlib.contextmanager
 def locked(workdir: pathlib.Path) -> Iterator[None]:
-    """Makes the folder and holds it for this process; the lock ends with the process, however it ends.
+    """Creates the folder and locks it until the process ends, or is killed.
 
-    What a kill left half-written is removed.
+    Removes half-written files of a killed process.
 
-    Raises UserError: it cannot be written, has links where a run writes, or another run is in it.
+    Raises:
+      UserError: the folder cannot be written, has links where a run writes, or another run is using it.
     """
     try:
         workdir.mkdir(parents=True, exist_ok=True)
@@ -43,11 +44,13 @@ def locked(workdir: pathlib.Path) -> Iterator[None]:
             left.unlink()
     except filelock.Timeout as error:
         raise UserError(
-            f"another run is at work in {workdir}; wait for it, or give another --workdir"
+            f"--workdir={workdir} is in use by another run; wait for it, or give another --workdir"
         ) from error
     except OSError as error:
         what = "cannot be locked" if error.errno in _NO_LOCKS else "cannot be written"
-        raise UserError(f"--workdir={workdir} {what}: {error.strerror or error}; give another") from error
+        raise UserError(
+            f"--workdir={workdir} {what}: {error.strerror or error}; give another --workdir"
+        ) from error
     try:
         yield
     finally:
@@ -55,16 +58,17 @@ def locked(workdir: pathlib.Path) -> Iterator[None]:
 
 
 def is_held(workdir: pathlib.Path) -> bool:
-    """Whether a process is at work in a workdir; it never hinders one that is about to start there.
+    """Whether a process is using a workdir; the check does not keep another from starting there.
 
-    Raises OSError: that cannot be found out.
+    Raises:
+      OSError: the lock cannot be read.
     """
     try:
         descriptor = os.open(workdir / _LOCK, os.O_RDONLY | os.O_NONBLOCK)
     except FileNotFoundError:
         return False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)  # which others that ask can have, too
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared with others that check
         return False
     except BlockingIOError:
         return True
@@ -73,24 +77,29 @@ def is_held(workdir: pathlib.Path) -> bool:
 
 
 def _written(workdir: pathlib.Path) -> Iterator[pathlib.Path]:
-    """What is in a workdir where a run writes, or a library for it."""
+    """The existing paths in a workdir that a run, or a library for it, writes to."""
     for path in workdir.iterdir():
         if is_reserved(path.name):
             yield path
     for name in FOLDERS:
         for folder, below, files in os.walk(workdir / name):
             yield from (pathlib.Path(folder, one) for one in (*below, *files) if one not in _LINKS_OF_WANDB)
-            # A log of W&B's has links of the client, which begins a new one in each process.
+            # W&B's logs have links of the client; each process begins a new log.
             below[:] = [one for one in below if not one.startswith("offline-run-")]
 
 
 def previous_run(
     workdir: pathlib.Path, config: ml_collections.FrozenConfigDict, *, force: bool
 ) -> dict[str, Any] | None:
-    """The run.json of a run of the same config in this folder; None in a new folder.
+    """The run.json of an earlier run of the same config in this folder; None if there is none.
 
-    force: goes on with another config where otherwise it would be refused.
-    Raises UserError: the run there had another config, or its run.json cannot be read.
+    Args:
+      workdir: the folder.
+      config: of the new run.
+      force: accept another config.
+
+    Raises:
+      UserError: the earlier run has another config, or its run.json cannot be read.
     """
     if not (workdir / "run.json").exists():
         return None
@@ -101,52 +110,46 @@ def previous_run(
 
 
 def is_finished(record: dict[str, Any], config: ml_collections.FrozenConfigDict) -> bool:
-    """Whether a run.json is of a run of this very config that came to its end."""
+    """Whether a run.json is of a finished run of exactly this config."""
     return record["status"] == "finished" and not differences(record["config"], config.to_dict())
 
 
 def check_not_past(step: int, total_steps: int, workdir: pathlib.Path) -> None:
-    """Refuses to go on where more steps were taken than the config asks for.
-
-    Raises UserError: so many were.
-    """
+    """Raises UserError if the run has taken more steps than the config asks for."""
     if step > total_steps:
-        raise UserError(f"{workdir} is at step {step}, past the {total_steps} that the config asks for")
+        raise UserError(
+            f"the steps of the config must be at least those of the run in {workdir}, {step} (got "
+            f"{total_steps}); raise config.train.epochs or config.train.steps, or give another --workdir"
+        )
 
 
 def check_same_data(record: dict[str, Any], dataset: Dataset, workdir: pathlib.Path) -> None:
-    """Refuses to go on with other data than the run began with.
-
-    Raises UserError: the fingerprints differ.
-    """
+    """Raises UserError if the data set has another fingerprint than that of the run's start."""
     if record and record["data"]["fingerprint"] != dataset.fingerprint:
         raise UserError(
-            f"{workdir} holds a run on other data: {record['data']['name']} with fingerprint "
-            f"{record['data']['fingerprint'][:12]}, now {dataset.name} with {dataset.fingerprint[:12]}; "
-            "give another --workdir or --resume=force"
+            f"the data must be those of the run in {workdir}, {record['data']['name']} with fingerprint "
+            f"{record['data']['fingerprint'][:12]} (got {dataset.name} with {dataset.fingerprint[:12]}); "
+            "give another --workdir, or --resume=force"
         )
 
 
 def check_finished_data(
     record: dict[str, Any], config: ml_collections.FrozenConfigDict, workdir: pathlib.Path
 ) -> None:
-    """Refuses to answer for a folder or table of images with a finished run on what was in it before.
+    """Raises UserError if a folder or table has other images than the finished run was trained on.
 
-    Versions are compared first, then what is decoded, which is cached. Other sets do not change under
-    their version.
-
-    Raises:
-        UserError: The images are no longer those of the run.
+    Versions are compared first, and then the decoded images, which are cached. Other data sets cannot change
+    without another version.
     """
     if config.data.name not in ("folder", "table"):
         return
-    if "left_out" not in record["data"]:  # of a version with other orders
+    if "left_out" not in record["data"]:  # written by a version that ordered files otherwise
         return
     try:
         same = version_of(config.data) == record["data"].get("version")
         same = same and load(config.data).fingerprint == record["data"]["fingerprint"]
     except UserError as error:
-        warn(f"the images of the finished run cannot be compared with those of today: {error}")
+        warn(f"the current images cannot be compared with those of the finished run: {error}")
         return
     if not same:
         raise UserError(

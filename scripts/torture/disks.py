@@ -1,4 +1,4 @@
-"""Disks that fail a run: too small, or silent for seconds; scripts/torture tells what each is."""
+"""Disks that fail a run: too small, or frozen for seconds; see scripts/torture."""
 
 import contextlib
 import os
@@ -29,7 +29,7 @@ def disk(rig: Rig, rng: random.Random, cases: int) -> Iterator[Case]:
             if not orderly or "Traceback" in ended.said:
                 found.append(f"did not end with a line on {size:,} bytes: {ended.status}, {ended.said}")
             subprocess.run(["mount", "-o", "remount,size=4g", mounted], check=True)
-            how = "ended" if ended.status else "went on"
+            how = "ended" if ended.status else "continued"
             yield (
                 f"{'caches' if caches else 'workdir'} on a full disk, {how}",
                 found + rig.wrong(place, rig.run(place)),
@@ -41,7 +41,7 @@ def stalls(rig: Rig, rng: random.Random, cases: int) -> Iterator[Case]:
     _require_root("stalls")
     image, mounted = rig.folder / "disk", rig.folder / "mounted"
     with image.open("wb") as file:
-        file.truncate(1 << 30)  # takes no more than is written
+        file.truncate(1 << 30)  # a sparse file
     subprocess.run(["mkfs.ext4", "-q", image], check=True)
     with _mounted(image, mounted, "-o", "loop,noatime"):
         for number in range(cases):
@@ -57,7 +57,7 @@ def stalls(rig: Rig, rng: random.Random, cases: int) -> Iterator[Case]:
                 try:
                     subprocess.run(["fsfreeze", "--freeze", mounted], check=True)
                     time.sleep(rng.uniform(0.1, 5))
-                finally:  # it hangs for good what is not let go
+                finally:  # else the run hangs forever
                     subprocess.run(["fsfreeze", "--unfreeze", mounted])
             where = "workdir and caches" if caches else "workdir"
             yield f"{where} on a disk that stalls", rig.wrong(place, end(process))
@@ -66,7 +66,9 @@ def stalls(rig: Rig, rng: random.Random, cases: int) -> Iterator[Case]:
 
 def _require_root(part: str) -> None:
     if os.geteuid():
-        raise UserError(f"torture {part} mounts disks, which needs root")
+        raise UserError(
+            f"torture {part} must run as root, to mount disks (got user {os.geteuid()}); use sudo"
+        )
 
 
 @contextlib.contextmanager

@@ -43,7 +43,7 @@ def test_an_image_has_the_same_answer_alone_and_among_others(workdir):
 
 
 def test_a_checkpoint_that_is_not_there_and_a_folder_without_a_run(workdir, tmp_path):
-    with pytest.raises(UserError, match=r"--checkpoint=7 is not in .*, which has: 38, 75"):
+    with pytest.raises(UserError, match=r"--checkpoint must be a step in .* .got 7.; it has: 38, 75"):
         load_classifier(workdir, step=7)
     assert load_classifier(workdir, step=38).step == 38
     with pytest.raises(UserError, match="holds no run"):

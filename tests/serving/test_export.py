@@ -174,5 +174,5 @@ def test_mistakes_are_told_in_a_line(tiny_run, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="^.*file cannot be written: .*; give another$"):
         export_model(tiny_run, tmp_path / "file")
-    with pytest.raises(UserError, match="--checkpoint=7 is not in"):
+    with pytest.raises(UserError, match="--checkpoint must be a step in"):
         export_model(tiny_run, tmp_path, step=7)

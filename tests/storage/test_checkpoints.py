@@ -162,7 +162,7 @@ def test_the_model_of_a_step_is_what_evaluation_uses(state, tiny_config, tmp_pat
         jax.tree.map(np.testing.assert_array_equal, model, expected.model)
         params = store.restore_params(2, state.best)
         jax.tree.map(np.testing.assert_array_equal, params, expected.params)
-        with pytest.raises(UserError, match=r"^--checkpoint=7 is not in .*, which has: 1, 2$"):
+        with pytest.raises(UserError, match=r"^--checkpoint must be a step in .* .got 7.; it has: 1, 2$"):
             model_of(store, state, step=7)
 
 
@@ -170,7 +170,7 @@ def test_before_the_first_validation_there_is_no_best(state, tiny_config, tmp_pa
     with checkpoints(tmp_path, tiny_config) as store:
         store.save(1, at(state, 1, 0), notes=notes_of(tiny_config))
     with checkpoints(tmp_path, tiny_config, read_only=True) as store:
-        with pytest.raises(UserError, match=r"validated yet; name one by --checkpoint=STEP: 1$"):
+        with pytest.raises(UserError, match=r"validated yet; choose one by --checkpoint=STEP: 1$"):
             model_of(store, state)
         assert int(model_of(store, state, step=1)[0].step) == 1
 
@@ -239,8 +239,8 @@ def test_an_array_with_another_bit_is_damage(state, tiny_config, tmp_path, part,
         _, warnings = model_of(store, state)
     assert int(restored.train.step) == 1
     assert warning.endswith(
-        "checkpoints/2 cannot be read (ValueError: its arrays are not as they were written); the one "
-        "before is taken"
+        "checkpoints/2 cannot be read (ValueError: its arrays were changed since they were written); "
+        "using the one before"
     )
     # A reader needs the best alone.
     assert (warnings == [warning]) == (part == "best")
@@ -272,7 +272,7 @@ def test_changed_notes_give_way_to_those_before(state, tiny_config, tmp_path):
         restored, notes, (warning,) = restore_latest(store, state, tiny_config)
     assert int(restored.train.step) == 1
     assert notes["progress"] == {"wall_seconds": 1.5}
-    assert "its notes are not as they were written" in warning
+    assert "its notes were changed since they were written" in warning
 
 
 def test_a_file_in_the_place_of_the_folder_is_told(tiny_config, tmp_path):
@@ -309,7 +309,7 @@ def test_other_arrays_are_refused_by_name(state, tiny_config, tmp_path, capfd):
                 )
             ),
         ):
-            with pytest.raises(UserError, match="^[^\n]+has other parameters or optimizer state[^\n]+$"):
+            with pytest.raises(UserError, match="^[^\n]+must have the parameters and optimizer state[^\n]+$"):
                 restore_latest(store, other, tiny_config, force=True)
     assert capfd.readouterr().err == ""
 

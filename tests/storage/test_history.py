@@ -110,7 +110,7 @@ def test_rows_that_were_changed_or_lost_are_told(tmp_path):
     assert not told  # the rows after step 10 are written anew in any case
     path.write_text(path.read_text().replace("0.4", "0.3"))
     MetricsFile(path, 10, recorded, told.append).close()
-    assert f"{path} has rows up to step 10 that were changed or lost" in told.pop()
+    assert f"{path}: rows up to step 10 were changed or lost" in told.pop()
     path.unlink()
     MetricsFile(path, 10, recorded, told.append).close()
     assert len(told) == 1

@@ -85,7 +85,7 @@ def test_each_process_is_recorded_and_a_change_is_told(record, tmp_path, tiny_co
     monkeypatch.setattr(provenance, "describe_code", lambda _: code)
     third = RunRecord(tmp_path / "run.json", read(tmp_path))
     (warning,) = third.begin(config, provenance.describe_data(data.load(config.data)), step=60, parameters=12)
-    assert "other code than before" in warning
+    assert "code changed since the previous process" in warning
     fields = read(tmp_path)
     assert [process["from_step"] for process in fields["processes"]] == [0, 40, 60]
     assert fields["processes"][0]["code"] == first["code"]
@@ -149,8 +149,8 @@ def test_files_with_keys_stay_out_of_the_patch_and_are_told(checkout, tiny_confi
     workdir = folder / "run"
     told, code = begun(workdir, tiny_config)
     assert told == [
-        'uncommitted changes of caf\u00e9 "1".py, new.py stay out of the run\'s patch: they may have keys, '
-        "are no text, or exceed 1 MB"
+        'the run\'s patch lacks uncommitted changes of caf\u00e9 "1".py, new.py: these files may contain keys, '
+        "are not text, or exceed 1 MB"
     ]
     assert code["keys_left_out"] == ['caf\u00e9 "1".py', "new.py"]
     (patch,) = workdir.glob("code-*.patch")

@@ -61,7 +61,7 @@ def test_a_second_run_is_refused_until_the_first_ends_however_it_ends(tmp_path):
     process = context.Process(target=hold, args=(tmp_path, held, release))
     process.start()
     assert held.wait(60)
-    with pytest.raises(UserError, match="another run is at work"), workdir.locked(tmp_path):
+    with pytest.raises(UserError, match="is in use by another run"), workdir.locked(tmp_path):
         pass
     os.kill(process.pid, signal.SIGKILL)
     process.join()
@@ -215,7 +215,7 @@ def test_a_record_that_was_changed_by_hand_is_refused(tmp_path):
 
 def test_the_record_of_another_version_is_refused(tmp_path):
     write_record(tmp_path, schema=99)
-    with pytest.raises(UserError, match="schema 99"):
+    with pytest.raises(UserError, match="at most 3 .got 99"):
         workdir.previous_run(tmp_path, config_of(), force=False)
 
 
@@ -298,7 +298,8 @@ def test_a_finished_run_answers_where_its_images_are_gone(pictures, capsys):
     root.rename(root.with_name("away"))
     workdir.check_finished_data(record, config, root.parent)
     assert (
-        "cannot be compared with those of today: config.data.dir must be a folder" in capsys.readouterr().err
+        "cannot be compared with those of the finished run: config.data.dir must be a folder"
+        in capsys.readouterr().err
     )
 
 

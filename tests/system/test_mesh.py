@@ -73,7 +73,7 @@ def test_a_run_goes_on_with_another_number_of_devices(tmp_path):
         shutil.copy(tmp_path / "metrics.jsonl", folder)
         done = run_main(*TINY, f"--workdir={folder}")
         assert done.returncode == 0, done.stderr
-        assert "other accelerator than before" in done.stderr
+        assert "accelerator changed since the previous process" in done.stderr
         after = json.loads((folder / "run.json").read_text())
         assert (after["status"], after["steps"]) == ("finished", 75)
         assert [process["from_step"] for process in after["processes"]] == [0, 38]

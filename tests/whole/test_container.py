@@ -160,7 +160,7 @@ def test_a_checkout_of_another_user_is_told(checkout):
     done = commit_of(checkout, GIT_TEST_ASSUME_DIFFERENT_OWNER="1")
     assert (done.returncode, done.stdout) == (1, "")
     assert "dubious ownership" in done.stderr
-    assert "give the commit as GIT_COMMIT" in done.stderr
+    assert "set GIT_COMMIT to the commit" in done.stderr
     commit = git(checkout, "rev-parse", "HEAD")
     given = {
         "GIT_CONFIG_COUNT": "1",
@@ -182,19 +182,19 @@ def test_the_label_of_the_source_has_no_credentials(checkout):
 def test_a_commit_that_is_not_the_checkouts_is_refused(checkout):
     done = commit_of(checkout, GIT_COMMIT="abc123")
     assert done.returncode == 1
-    assert "GIT_COMMIT is abc123, but the checkout is at" in done.stderr
+    assert "GIT_COMMIT must be the commit of the checkout" in done.stderr
 
 
 def test_where_there_is_no_git_the_commit_has_to_be_given(app):
     assert commit_of(app, GIT_COMMIT="abc123-dirty").stdout == "abc123-dirty\n"
     done = commit_of(app)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "git_commit.sh: there is no .git here; give the commit as GIT_COMMIT\n"
+    assert done.stderr == "git_commit.sh: there is no .git here; set GIT_COMMIT to the commit\n"
 
 
 def test_a_worktree_whose_repository_is_not_there_has_to_be_told_its_commit(app):
     (app / ".git").write_text("gitdir: /elsewhere/.git/worktrees/app\n")
-    assert "give the commit as GIT_COMMIT" in commit_of(app).stderr
+    assert "set GIT_COMMIT to the commit" in commit_of(app).stderr
     assert commit_of(app, GIT_COMMIT="abc123").stdout == "abc123\n"
 
 
@@ -249,7 +249,7 @@ def test_a_dotenv_that_others_may_read_is_left_out_with_a_warning(app):
     write_dotenv(app, f"WANDB_API_KEY={KEY}\n", mode=0o644)
     done = enter(app, "env")
     assert done.returncode == 0
-    assert "can be read by every user of the host; left out: chmod 600 .env" in done.stderr
+    assert ".env is ignored: every user of the host can read it; chmod 600 .env" in done.stderr
     assert KEY not in done.stdout + done.stderr
     assert "PYTHON_DOTENV_DISABLED=1" in done.stdout  # main.py would read the file itself
 
@@ -258,7 +258,7 @@ def test_a_folder_in_the_place_of_dotenv_is_told(app):
     (app / ".env").mkdir()
     done = enter(app, "true")
     assert (done.returncode, done.stderr.count("\n")) == (0, 1)
-    assert ".env is a folder" in done.stderr
+    assert "it is a folder" in done.stderr
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root can read every file")
@@ -266,7 +266,7 @@ def test_a_dotenv_that_cannot_be_read_is_told(app):
     write_dotenv(app, f"WANDB_API_KEY={KEY}\n", mode=0)
     done = enter(app, "true")
     assert (done.returncode, done.stderr.count("\n")) == (0, 1)
-    assert "cannot be read by user" in done.stderr
+    assert "cannot read it; give it by --env-file" in done.stderr
 
 
 @pytest.mark.parametrize("kind", ["a regular file", "at most 1 MB"])
@@ -376,7 +376,7 @@ def test_what_keeps_the_gpu_away_is_told_in_a_line(app, driver, answers, told):
     done = enter(app, "env", **unusable)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert told in done.stderr
-    assert "to go on on the CPU, set ALLOW_CPU=1" in done.stderr
+    assert "to use the CPU, set ALLOW_CPU=1" in done.stderr
     allowed = enter(app, "env", **unusable, ALLOW_CPU="1")
     assert allowed.returncode == 0
     assert told in allowed.stderr

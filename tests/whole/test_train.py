@@ -157,10 +157,10 @@ def copy_of(finished, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"model.kernel": 5}, "has other parameters or optimizer state"),
-        ({"optimizer.name": "adam"}, "has other parameters or optimizer state"),
-        ({"train.ema_decay": 0.0}, "has other parameters or optimizer state"),
-        ({"train.epochs": 1}, "is at step 75, past the 38 that the config asks for"),
+        ({"model.kernel": 5}, "must have the parameters and optimizer state"),
+        ({"optimizer.name": "adam"}, "must have the parameters and optimizer state"),
+        ({"train.ema_decay": 0.0}, "must have the parameters and optimizer state"),
+        ({"train.epochs": 1}, "the steps of the config must be at least those of the run"),
         ({"data.test": "trian"}, "no such split"),
     ],
 )
@@ -299,7 +299,7 @@ def test_a_damaged_checkpoint_costs_one_line_and_no_bit(finished, tmp_path):
     assert (done.returncode, done.stderr.count("\n")) == (0, 1), done.stderr
     line = done.stderr.strip()
     assert "checkpoints/75 cannot be read" in line
-    assert line.endswith("the one before is taken")
+    assert line.endswith("using the one before")
     assert read(workdir)["params_sha256"] == read(finished[0])["params_sha256"]
     assert read(workdir)["metrics"] == read(finished[0])["metrics"]
 

@@ -404,7 +404,7 @@ def test_the_clients_own_settings_say_where_a_run_goes(tmp_path, backend):
     for mode, process in started.items():
         out, err = process.communicate(timeout=300)
         assert process.returncode == 0, err
-        assert "user name and password in W&B's setting base_url are left out" in err
+        assert "W&B's setting base_url: user name and password are ignored" in err
         assert_no_key(tmp_path / mode, subprocess.CompletedProcess(process.args, 0, out, err))
     assert record_of(tmp_path / "auto")["wandb_mode"] == "offline"
     record = record_of(tmp_path / "online")

@@ -1,4 +1,4 @@
-"""Weights & Biases, written and uploaded by a process of its own, for which training never waits.
+"""Weights & Biases: a separate process writes and uploads the log, and training never waits for it.
 
 Door: `process.WandbProcess`.
 """

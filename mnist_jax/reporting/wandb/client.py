@@ -1,9 +1,9 @@
-"""The program that prints, as JSON, what W&B's own client takes from environment, settings and key files.
+"""A program that prints, as JSON, what W&B's own client reads in environment, settings and key files.
 
     python -m mnist_jax.reporting.wandb.client
 
-Keys of the object: `mode`, `chosen` (whether somebody set the mode), `base_url` (of the server), `has_key`
-(for it), and `problem` (why the client cannot say some of it, without any value).
+Keys of the object: `mode`; `chosen`, whether the mode was set; `base_url`, the server; `has_key`, whether
+there is a key for it; `problem`, why some keys are missing, without any values of settings.
 """
 
 import json
@@ -19,7 +19,7 @@ from mnist_jax.storage.git import without_credentials
 
 
 def client_settings() -> dict[str, Any]:
-    """The object that is printed; it lacks keys where there is a problem."""
+    """The object that is printed."""
     answer: dict[str, Any] = {"problem": None}
     try:
         settings = wandb_setup.singleton().settings
@@ -32,19 +32,19 @@ def client_settings() -> dict[str, Any]:
         answer["problem"] = f"its client refuses the setting {name}: {why}"
     except AuthenticationError as error:
         answer["problem"] = without_addresses(str(error).rstrip("."))
-    except Exception as error:  # the client reads files of all kinds
+    except Exception as error:  # of any kind, from the files that the client reads
         answer["problem"] = f"its client cannot read its settings ({type(error).__name__})"
     return answer
 
 
 def has_credentials(base_url: str) -> bool:
-    """Whether the client finds a key for a server, without asking anyone."""
+    """Whether the client finds a key for a server; no prompt, no request."""
     found = wbauth.authenticate_session(host=base_url, source="", prompt=False, update_session=False)
     return found is not None
 
 
 def without_addresses(text: str) -> str:
-    """A message without the addresses in it, which may have passwords."""
+    """A message whose addresses are replaced, since they may have passwords."""
     return re.sub(r"\S*://\S*", "(an address)", text)
 
 

@@ -1,4 +1,4 @@
-"""Finished runs of a W&B project as folders that can be compared, by W&B's public API."""
+"""Downloads finished runs of a W&B project, by W&B's public API."""
 
 import pathlib
 from collections.abc import Callable
@@ -12,16 +12,24 @@ from mnist_jax.system.errors import UserError
 
 
 def download_runs(project: str, into: pathlib.Path, warn: Callable[[str], None]) -> list[pathlib.Path]:
-    """The folders, below `into`, of the finished runs of a project, "entity/project".
+    """Downloads the finished runs of a project, each to a folder that can be compared.
 
-    warn: told of each run that lacks a file, such as one of another program.
-    Raises UserError: no key, no such project, or the server cannot be reached.
+    Args:
+      project: "entity/project".
+      into: the folder for these folders.
+      warn: prints a line, about each run without the files that are needed, such as one of another program.
+
+    Returns:
+      the folders.
+
+    Raises:
+      UserError: there is no key, no such project, or the server cannot be reached.
     """
     environment = wandb_environment()
     client = ask_client(environment)
-    if client.problem or not client.has_key:  # the client would ask for one
-        hint = "add a WANDB_API_KEY to the environment or to .env, or one to ~/.netrc"
-        raise UserError(f"--wandb needs a key of W&B: {client.problem or hint}")
+    if client.problem or not client.has_key:  # the client would prompt for one
+        hint = "set WANDB_API_KEY in the environment or in .env, or run `wandb login`"
+        raise UserError(f"--wandb needs an API key of W&B: {client.problem or hint}")
     try:
         api = wandb.Api(
             overrides={"base_url": without_credentials(client.base_url)},
@@ -34,11 +42,11 @@ def download_runs(project: str, into: pathlib.Path, warn: Callable[[str], None])
             folder = into / run.id / run.name.replace("/", "_")
             present = {file.name: file for file in run.files(NEEDED_TO_COMPARE)}
             if missing := [name for name in NEEDED_TO_COMPARE if name not in present]:
-                warn(f"left out: {run.name} of {project} has no {missing[0]}")
+                warn(f"{run.name} of {project} is ignored: it has no {missing[0]}")
                 continue
             for file in present.values():
                 file.download(root=str(folder), replace=True)
             folders.append(folder)
         return folders
-    except Exception as error:  # the client, and what it stands on, raise errors of their own
+    except Exception as error:  # the client and its libraries raise many types
         raise UserError(f"--wandb={project} cannot be read: {type(error).__name__}: {error}") from error

@@ -1,4 +1,4 @@
-"""Whether a run goes to W&B's server, as W&B's own client decides it."""
+"""Whether W&B logs a run online, offline or not at all, as W&B's own client decides it."""
 
 import json
 import os
@@ -19,14 +19,14 @@ from mnist_jax.system.installation import child_environment
 
 _SECONDS = 30.0  # for the client to read its settings
 _ADDRESSES = ("WANDB_BASE_URL", "WANDB_APP_URL")
-# Lines of the client about files that it cannot read and passes over.
+# Lines of the client about files that it cannot read and ignores.
 _UNREAD = re.compile(r"^wandb: (ERROR|WARNING (Error reading|Failed to read))", re.MULTILINE)
 _OFF = ("offline", "dryrun", "disabled")
 _NO_KEY = "there is no WANDB_API_KEY in the environment or in .env, and none in ~/.netrc"
 
 
 class ClientSettings(NamedTuple):
-    """What W&B's client takes from environment, settings and key files; see `client`."""
+    """What W&B's client reads in environment, settings and key files; see `client`."""
 
     mode: str = ""
     chosen: bool = False
@@ -35,21 +35,19 @@ class ClientSettings(NamedTuple):
     problem: str | None = None
 
 
-# The questions under way, and the answers, by what of the environment they depend on.
+# Pending questions and answers, by the variables that they depend on.
 _questions: dict[frozenset[tuple[str, str]], subprocess.Popen[str]] = {}
 _answers: dict[frozenset[tuple[str, str]], ClientSettings] = {}
-
-
-_ahead = False  # whether the last question was asked before the run began
+_ahead = False  # whether the pending question was asked before the run began
 
 
 def start_asking(config: Mapping[str, Any], *, ahead: bool = False) -> None:
-    """Asks W&B's client anew where its answer decides the mode, and does not wait for it.
+    """Asks W&B's client for its settings, if these decide the mode, and does not wait for the answer.
 
     Args:
       config: `config.wandb`.
-      ahead: True before JAX is imported, which takes longer than the answer; the call of the run itself keeps
-        that question.
+      ahead: whether the run itself is still to ask; it then keeps this question. The command line asks before
+        it imports JAX, which takes longer than the answer.
 
     Raises:
       UserError: see `wandb_environment`.
@@ -59,7 +57,7 @@ def start_asking(config: Mapping[str, Any], *, ahead: bool = False) -> None:
     if kept or not distributed.is_first():
         return
     _answers.clear()
-    while _questions:  # of a run that failed before it needed the answer
+    while _questions:  # of a run that failed before it read the answer
         _, process = _questions.popitem()
         process.kill()
         process.communicate()
@@ -69,11 +67,11 @@ def start_asking(config: Mapping[str, Any], *, ahead: bool = False) -> None:
 
 
 def check_mode(config: ml_collections.FrozenConfigDict, warn: Callable[[str], None]) -> None:
-    """Reports what of W&B's settings does not count.
+    """Warns about settings of W&B that are ignored or cannot be used.
 
     Args:
       config: `config.wandb`.
-      warn: takes a line.
+      warn: prints a line.
 
     Raises:
       UserError: see `effective_mode` and `wandb_environment`.
@@ -86,19 +84,19 @@ def check_mode(config: ml_collections.FrozenConfigDict, warn: Callable[[str], No
     if client.problem and client.mode not in _OFF:
         notes.append(f"W&B: {client.problem}; the run is logged {mode}")
     if without_credentials(client.base_url) != client.base_url:
-        notes.append("user name and password in W&B's setting base_url are left out: W&B takes a key alone")
+        notes.append("W&B's setting base_url: user name and password are ignored; W&B uses a key")
     for note in notes:
         warn(note)
 
 
 def effective_mode(config: ml_collections.FrozenConfigDict, environment: Mapping[str, str]) -> str:
-    """What `config.wandb.mode` comes to: "online", "offline" or "disabled".
+    """The mode that `config.wandb.mode` results in: "online", "offline" or "disabled".
 
-    Of several processes that train together, the first alone logs. "auto" is what W&B's client does by
-    itself, but offline where it finds no key or cannot read its settings.
+    Only the first of several processes logs. "auto" is the mode of W&B's client, but "offline" if the client
+    finds no key or cannot read its settings.
 
     Raises:
-      UserError: "online", also where the client's settings say so, but there is no key that can be used.
+      UserError: the config or the client's settings ask for "online", and there is no usable key.
     """
     mode: str = config.mode if distributed.is_first() else "disabled"
     if mode in ("offline", "disabled"):
@@ -110,20 +108,23 @@ def effective_mode(config: ml_collections.FrozenConfigDict, environment: Mapping
         if client.problem or client.mode in _OFF or not (client.has_key or client.chosen):
             return "offline"
     if client.problem or not client.has_key:
-        where = "config.wandb.mode" if mode == "online" else "the mode of W&B's own settings"
+        where = "config.wandb.mode" if mode == "online" else "the mode in W&B's settings"
         raise UserError(
-            f"{where} is 'online', but {client.problem or _NO_KEY}; mend that, or give "
-            "--config.wandb.mode=offline"
+            f"{where} must be 'offline' or 'disabled' without a usable key (got 'online'): "
+            f"{client.problem or _NO_KEY}; fix that, or give --config.wandb.mode=offline"
         )
     return "online"
 
 
 def wandb_environment(folder: pathlib.Path | None = None) -> dict[str, str]:
-    """The environment, with what it lacks of the WANDB_ variables in `.env`, of `folder` or this one.
+    """The environment and, where it does not set them, the WANDB_ variables of a file `.env`.
 
-    Variables of W&B that are empty count as not set. Addresses have no user name and password, which W&B's
-    client does not need, and prints where it fails. $PYTHON_DOTENV_DISABLED, a switch of the library, leaves
-    the file out: the container's entrypoint, which reads it itself, sets that.
+    Empty WANDB_ variables count as not set. User names and passwords are removed from addresses: W&B's client
+    does not need them, and prints them in its errors. With $PYTHON_DOTENV_DISABLED the file is ignored; the
+    container's entrypoint reads it and sets that.
+
+    Args:
+      folder: of the file; None for the current one.
 
     Raises:
       UserError: the file cannot be read.
@@ -132,7 +133,7 @@ def wandb_environment(folder: pathlib.Path | None = None) -> dict[str, str]:
 
 
 def ask_client(environment: Mapping[str, str]) -> ClientSettings:
-    """What W&B's client takes from its settings in an environment; it is asked once, see `start_asking`."""
+    """What W&B's client reads in its settings in an environment; asked once, see `start_asking`."""
     key = _key(environment)
     if key not in _answers:
         _answers[key] = _answer(_questions.pop(key) if key in _questions else _ask(environment))
@@ -140,7 +141,7 @@ def ask_client(environment: Mapping[str, str]) -> ClientSettings:
 
 
 def _read_environment(folder: pathlib.Path) -> tuple[dict[str, str], list[str]]:
-    """See `wandb_environment`, and a line for each kind of thing that is left out."""
+    """See `wandb_environment`; and a line for each kind of setting that is ignored."""
     switched_off = os.environ.get("PYTHON_DOTENV_DISABLED", "").casefold() in ("1", "true", "t", "yes", "y")
     file = EnvFile({}, []) if switched_off else read_env_file(folder / ".env")
     given = {name: value for name, value in file.values.items() if name.startswith("WANDB_") and value}
@@ -149,9 +150,9 @@ def _read_environment(folder: pathlib.Path) -> tuple[dict[str, str], list[str]]:
     notes = []
     if file.unread:
         lines = ", ".join(map(str, file.unread[:10])) + ", ..." * (len(file.unread) > 10)
-        notes.append(f"{folder / '.env'}: what is not NAME=VALUE is left out, from line {lines}")
+        notes.append(f"{folder / '.env'}: lines that are not NAME=VALUE are ignored: {lines}")
     if names := [name for name, value in plain.items() if given[name] != value]:
-        notes.append(f"user name and password in {', '.join(names)} are left out: W&B takes a key alone")
+        notes.append(f"{', '.join(names)}: user name and password are ignored; W&B uses a key")
     return {**given, **plain}, notes
 
 
@@ -182,9 +183,9 @@ def _answer(process: subprocess.Popen[str]) -> ClientSettings:
         client = ClientSettings(**json.loads(printed.splitlines()[-1]))
     except subprocess.TimeoutExpired:
         process.kill()
-        return ClientSettings(problem=f"its client does not read its settings within {_SECONDS:.0f} s")
+        return ClientSettings(problem=f"its client takes more than {_SECONDS:.0f} s to read its settings")
     except (IndexError, ValueError, TypeError):
-        return ClientSettings(problem=f"its client cannot be asked (status {process.returncode})")
+        return ClientSettings(problem=f"its client fails (status {process.returncode})")
     if client.problem is None and _UNREAD.search(said):
         return client._replace(
             problem="its client cannot read its settings or netrc file (see `wandb status`)"

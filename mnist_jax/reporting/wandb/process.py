@@ -49,7 +49,7 @@ class WandbProcess:
         self._environment = wandb_environment()
         self.mode = effective_mode(config, self._environment)
         self._process: subprocess.Popen[str] | None = None
-        self._told: dict[str, str] = {}
+        self._reports: dict[str, str] = {}
         self._warned = False
         self._news = threading.Condition()
 
@@ -86,21 +86,21 @@ class WandbProcess:
         with contextlib.suppress(OSError):
             self._process.stdin.close()
         self._wait_for("logged", seconds=_SECONDS_TO_WRITE if finished else _SECONDS_TO_STOP)
-        told = self._told
+        reports = self._reports
         if finished and self.mode == "online":
             with contextlib.suppress(Interrupted):  # the run is done: a signal only ends the wait
                 self._wait_for("uploaded", "failed", "silent", seconds=self._config.wait)
-        if "uploaded" in told:
-            return told.get("url", "uploaded")
+        if "uploaded" in reports:
+            return reports.get("url", "uploaded")
         logs = unsynced(self._workdir / "wandb")
-        if "segment" in told and (own := self._workdir / "wandb" / told["segment"]) not in logs:
+        if "segment" in reports and (own := self._workdir / "wandb" / reports["segment"]) not in logs:
             logs.append(own)  # the client also marks what it failed to upload
         if not logs:
             return "no log; the run's own record in the workdir is complete"
         command = shlex.join(["wandb", "sync", *map(str, logs)])
-        if self.mode == "offline" or told.keys() & {"failed", "silent"}:
+        if self.mode == "offline" or reports.keys() & {"failed", "silent"}:
             return command
-        return f"{told.get('url', 'the run')} is being uploaded; if the upload is cut off: {command}"
+        return f"{reports.get('url', 'the run')} is being uploaded; if the upload is cut off: {command}"
 
     def _popen(self) -> subprocess.Popen[str]:
         folder = make_folder(self._workdir.resolve() / "wandb")
@@ -143,7 +143,7 @@ class WandbProcess:
 
     def _wait_for(self, *words: str, seconds: float) -> None:
         with self._news:
-            self._news.wait_for(lambda: self._told.keys() & {*words, "ended"}, seconds)
+            self._news.wait_for(lambda: self._reports.keys() & {*words, "ended"}, seconds)
 
     def _listen(self) -> None:
         """Reads the lines of the process: a word and a text."""
@@ -161,9 +161,9 @@ class WandbProcess:
 
     def _take(self, word: str, rest: str) -> None:
         with self._news:
-            self._told[word] = rest
+            self._reports[word] = rest
             if word == "url":  # the server answers, if late
-                self._told.pop("silent", None)
+                self._reports.pop("silent", None)
             self._news.notify_all()
 
     def _warn(self, problem: str) -> None:

@@ -1,4 +1,4 @@
-"""Uploads the log that `wandb_writer` writes, as it grows, by the client's own `wandb beta sync`."""
+"""Uploads the log that `writer` writes, as it grows, by the client's own `wandb beta sync`."""
 
 import pathlib
 import re
@@ -15,14 +15,19 @@ _SECONDS_TO_ANSWER = 10.0
 
 
 class Upload:
-    """What earlier processes of the run left behind first, then the log of this one, until it ends.
+    """Uploads the logs of earlier processes of the run, and then that of this one until it ends.
 
-    A log that was uploaded has a file `.synced` beside it. Another upload from this workdir, still at work
-    for a process that was killed, is waited for.
+    An uploaded log has a file `.synced` beside it. If another upload from this workdir is running, left by a
+    process that was killed, this one waits for it.
     """
 
     def __init__(self, segment: pathlib.Path, tell: Callable[[str, str], None]):
-        """segment: the folder of this process's log. tell: takes a word and a text, see `poll`."""
+        """Uploads nothing yet.
+
+        Args:
+          segment: the folder of this process's log.
+          tell: called with a word and a text, see `poll`.
+        """
         self._segment, self._tell = segment, tell
         self._left = [*unsynced(segment.parent, but=segment), segment]
         self._current = segment
@@ -35,10 +40,13 @@ class Upload:
         self._refused = False  # of the current log
 
     def poll(self) -> bool:
-        """Goes on with what is to do; whether that is done.
+        """Continues the uploads, without waiting.
 
-        Tells "url URL" when the server has the run, "silent" when it does not answer, "failed WHY" when it
-        refuses.
+        Calls `tell` with "url URL" when the server has the run, with "silent" when it does not answer, and
+        with "failed WHY" when an upload fails.
+
+        Returns:
+          whether all is uploaded.
         """
         if self._process is None and not (self._left and self._start()):
             return not self._left
@@ -52,7 +60,7 @@ class Upload:
         return self._process is None and not self._left
 
     def stop(self) -> None:
-        """Ends the upload where it is."""
+        """Stops the upload."""
         self._left = []
         if self._process is not None:
             self._process.kill()
@@ -65,10 +73,10 @@ class Upload:
         except filelock.Timeout:
             return False
         self._current = self._left.pop(0)
-        if _synced(self._current):  # by the upload that was waited for
+        if _synced(self._current):  # by the upload that this one waited for
             return False
-        self._read = self._log.stat().st_size if self._log.exists() else 0  # after what others were told
-        # Only of the log that is being written: it would wait for the end of one that was cut off.
+        self._read = self._log.stat().st_size if self._log.exists() else 0  # after the output of others
+        # Only for the log that is being written: for one that was cut off it would wait forever.
         live = ["--live"] if self._current == self._segment else []
         self._refused = False
         try:
@@ -85,13 +93,13 @@ class Upload:
         return self._process is not None
 
     def _listen(self) -> None:
-        """Reads what the client printed."""
+        """Reads the client's output."""
         with self._log.open("rb") as file:
             file.seek(self._read)
             printed = file.read()
         printed = printed[: printed.rfind(b"\n") + 1]
         self._read += len(printed)
-        if printed and self._started is None:  # from here on it tries, however long its start took
+        if printed and self._started is None:  # it tries from here on, after its own start
             self._started = time.monotonic()
         for line in printed.decode(errors="replace").splitlines():
             if found := re.search(r"View run .* at (\S+)$", line):
@@ -108,7 +116,7 @@ class Upload:
 
     def _check_outcome(self, status: int) -> None:
         if self._refused:
-            for mark in self._current.glob("*.synced"):  # the client makes it also where it failed
+            for mark in self._current.glob("*.synced"):  # the client makes it also after a failure
                 mark.unlink()
         elif status != 0 or not _synced(self._current):
             self._fail(f"its process ended with status {status}")
@@ -119,7 +127,7 @@ class Upload:
 
 
 def unsynced(folder: pathlib.Path, *, but: pathlib.Path | None = None) -> list[pathlib.Path]:
-    """The logs in a folder that were not uploaded, the oldest first."""
+    """The logs in a folder that are not uploaded, the oldest first; but: one that does not count."""
     logs = sorted(folder.glob("offline-run-*"))
     return [log for log in logs if log != but and any(log.glob("*.wandb")) and not _synced(log)]
 

@@ -43,7 +43,7 @@ def test_finished_runs_of_a_project_are_compared(backend, tiny_run, tmp_path):
     add(backend, tiny_run, "id4", "still running", ended=())
     done = compare("me/project", tmp_path, **backend.environment())
     assert done.returncode == 0, done.stderr
-    assert done.stderr == "left out: of another program of me/project has no run.json\n"
+    assert done.stderr == "of another program of me/project is ignored: it has no run.json\n"
     (setting,) = json.loads(done.stdout)["settings"]
     assert (setting["name"], setting["n"]) == ("baseline", 2)
     accuracy = json.loads((tiny_run / "run.json").read_text())["metrics"]["test"]["accuracy"]
@@ -55,7 +55,7 @@ def test_finished_runs_of_a_project_are_compared(backend, tiny_run, tmp_path):
 def test_without_a_key_nothing_is_asked(tmp_path):
     done = compare("me/project", tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("mnist-jax compare: --wandb needs a key of W&B: add a WANDB_API_KEY")
+    assert done.stderr.startswith("mnist-jax compare: --wandb needs an API key of W&B: set WANDB_API_KEY")
 
 
 def test_a_server_that_refuses_is_told_in_a_line_without_the_key(backend, tmp_path):

@@ -144,11 +144,11 @@ def test_the_config_overrides_and_what_is_empty_is_not_set(asked, environment, e
 
 
 @pytest.mark.parametrize(
-    ("asked", "where"), [("online", "config.wandb.mode"), ("auto", "the mode of W&B's own")]
+    ("asked", "where"), [("online", "config.wandb.mode"), ("auto", "the mode in W&B's settings")]
 )
 def test_online_without_a_key_is_refused(asked, where, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "online")
-    with pytest.raises(UserError, match=rf"^{where}.* is 'online', but there is no WANDB_API_KEY"):
+    with pytest.raises(UserError, match=rf"^{where}.* \(got 'online'\): there is no WANDB_API_KEY"):
         effective_mode(config(asked), wandb_environment())
 
 
@@ -204,7 +204,7 @@ def test_files_that_are_no_utf8_or_never_end_are_not_waited_for(home, monkeypatc
     (home / ".netrc").unlink()
     os.mkfifo(home / ".netrc")
     module._answers.clear()
-    assert ask_client(wandb_environment()).problem == "its client does not read its settings within 5 s"
+    assert ask_client(wandb_environment()).problem == "its client takes more than 5 s to read its settings"
 
 
 def test_it_is_asked_once_for_a_training_and_anew_for_the_next(home, monkeypatch):
@@ -215,10 +215,13 @@ def test_it_is_asked_once_for_a_training_and_anew_for_the_next(home, monkeypatch
         start_asking(config())
         check_mode(config(), print)
         assert effective_mode(config(), wandb_environment()) == "offline"
-    assert next(asked) == 2
+    start_asking(config(), ahead=True)  # by the command line, which the next call is not to repeat
+    start_asking(config())
+    check_mode(config(), print)
+    assert next(asked) == 3
     start_asking(config("offline"))
     check_mode(config("offline"), print)
-    assert next(asked) == 3
+    assert next(asked) == 4
 
 
 def test_dotenv_adds_what_the_environment_lacks_and_nothing_else(tmp_path, monkeypatch):
@@ -243,7 +246,7 @@ def test_lines_that_do_not_count_and_passwords_in_addresses_are_reported_without
     told: list[str] = []
     check_mode(config("offline"), told.append)
     assert told == [
-        ".env: what is not NAME=VALUE is left out, from line 1, 2",
-        "user name and password in WANDB_BASE_URL are left out: W&B takes a key alone",
+        ".env: lines that are not NAME=VALUE are ignored: 1, 2",
+        "WANDB_BASE_URL: user name and password are ignored; W&B uses a key",
     ]
     home_env.unlink()
