@@ -149,8 +149,8 @@ def test_files_with_keys_stay_out_of_the_patch_and_are_told(checkout, tiny_confi
     workdir = folder / "run"
     told, code = begun(workdir, tiny_config)
     assert told == [
-        'the run\'s patch lacks uncommitted changes of caf\u00e9 "1".py, new.py: these files may contain keys, '
-        "are not text, or exceed 1 MB"
+        'the run\'s patch lacks uncommitted changes of caf\u00e9 "1".py, new.py: these files may contain '
+        "keys, are not text, or exceed 1 MB"
     ]
     assert code["keys_left_out"] == ['caf\u00e9 "1".py', "new.py"]
     (patch,) = workdir.glob("code-*.patch")

@@ -309,7 +309,7 @@ def test_other_data_is_refused(finished, tiny_config, tmp_path, monkeypatch):
     record = read(tmp_path)
     record["data"]["fingerprint"] = "0" * 64
     (tmp_path / "run.json").write_text(json.dumps({**record, "status": "interrupted"}))
-    with pytest.raises(UserError, match="other data: digits/1.0.0 with fingerprint 000000000000"):
+    with pytest.raises(UserError, match="digits/1.0.0 with fingerprint 000000000000 .got"):
         train_and_evaluate(tiny_config, tmp_path)
 
 
