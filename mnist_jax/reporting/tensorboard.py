@@ -3,6 +3,7 @@
     tensorboard --logdir WORKDIR
 
 `SummaryWriter` is not used: its thread ends at a full disk, and then its queue blocks the training.
+Modules that only this one needs are imported when something is logged.
 """
 
 import os
@@ -20,7 +21,6 @@ from mnist_jax.config.fields import FIELDS, flatten
 from mnist_jax.data.cache import Arrays
 from mnist_jax.metrics.predictions import Predictions
 from mnist_jax.reporting.galleries import worst_mistakes
-from mnist_jax.reporting.sheets import confusion_sheet, picture_sheet
 from mnist_jax.storage.history import Row
 from mnist_jax.system.errors import one_line
 from mnist_jax.system.files import make_folder, open_to_append
@@ -122,6 +122,8 @@ class EventFile:
         self, step: int, predictions: Predictions, examples: Arrays, names: Sequence[str]
     ) -> None:
         from tensorboardX import summary
+
+        from mnist_jax.reporting.sheets import confusion_sheet, picture_sheet
 
         wrong = worst_mistakes(predictions, _GALLERY)
         pictures = {"test/confusion": confusion_sheet(predictions.confusion, names)}

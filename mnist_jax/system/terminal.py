@@ -95,7 +95,9 @@ def _note(text: str) -> None:
 def _as_text(objects: tuple[Any, ...]) -> str:
     if all(isinstance(one, str) for one in objects):
         return " ".join(objects)
-    plain = RichConsole(file=io.StringIO(), width=100, highlight=False, markup=False, emoji=False)
+    plain = RichConsole(
+        file=io.StringIO(), width=100, highlight=False, markup=False, emoji=False, soft_wrap=True
+    )
     with plain.capture() as captured:
         plain.print(*objects)
     return captured.get()
