@@ -20,6 +20,7 @@ from mnist_jax.metrics.predictions import Predictions, ensemble, save_prediction
 from mnist_jax.models import module_of_model
 from mnist_jax.reporting.console import Console
 from mnist_jax.reporting.diagnosis import diagnose
+from mnist_jax.reporting.header import header
 from mnist_jax.reporting.report import Report
 from mnist_jax.reporting.wandb.process import WandbProcess, new_run_id
 from mnist_jax.storage.checkpoints import Checkpoints
@@ -75,7 +76,8 @@ class Run:
         self.wandb_place: str | None = None
         self._reason = TRAINED
         self._dataset, self._trainer, self._checkpoints = dataset, trainer, checkpoints
-        self._console = Console(trainer.plan) if checkpoints else None
+        models = len(members_in(config)) if is_population(config) else 1
+        self._console = Console(trainer.plan, models * config.train.batch_size) if checkpoints else None
         self._history = MetricsFile(folder / "metrics.jsonl", step, notes.get("history_sha256"), warn)
         self._report = Report(folder, record, dataset, self.say)
         self._wandb = WandbProcess(folder, config.wandb, self.say)
@@ -404,7 +406,7 @@ def open_run(
     step: int,
     force: bool,
 ) -> Run:
-    """The run of a config after `step` steps; its record begins.
+    """The run of a config after `step` steps; its record begins, and its header is printed.
 
     Args:
       config: validated.
@@ -427,9 +429,14 @@ def open_run(
     for warning in record.begin(config, data, step=step, parameters=trainer.parameters, imports=imports):
         warn(warning)
     given = (config, own, dataset, trainer, record, notes)
-    if not members:
-        return Run(*given, step=step, checkpoints=checkpoints)
-    return Ensemble(*given, step=step, checkpoints=checkpoints, workdir=workdir, members=members)
+    run = (
+        Ensemble(*given, step=step, checkpoints=checkpoints, workdir=workdir, members=members)
+        if members
+        else Run(*given, step=step, checkpoints=checkpoints)
+    )
+    for line in header(config, record.fields, trainer.plan, workdir, step=step, wandb_mode=run._wandb.mode):
+        run.say(line)
+    return run
 
 
 def _own_modules(config: ml_collections.FrozenConfigDict) -> list[str]:

@@ -16,15 +16,10 @@ from mnist_jax.system.output import printable
 
 
 class Terminal(RichConsole):
-    """Standard output. What it does not take, since it is full or its reader is gone, is dropped.
-
-    Where it is no terminal, tables are as wide as they have to be.
-    """
+    """Standard output. What it does not take, since it is full or its reader is gone, is dropped."""
 
     def __init__(self) -> None:
         super().__init__(highlight=False, markup=False, emoji=False, soft_wrap=True)
-        if not self.is_terminal and "COLUMNS" not in os.environ:
-            self.width = 10_000
 
     def print(self, *objects: Any, **options: Any) -> None:
         with contextlib.suppress(OSError, UnicodeError):
