@@ -21,8 +21,9 @@ def add_flags(parser: Parser) -> None:
         type=one_of("train", "evaluate"),
         default="train",
         metavar="train|evaluate",
-        help="evaluate: a checkpoint of the workdir, on test; default: %(default)s",
+        help="evaluate: evaluate a checkpoint of the workdir on test; default: %(default)s",
     )
+    parser.excuse("--config", "--mode=evaluate")
     parser.add_checkpoint()
 
 

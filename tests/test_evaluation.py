@@ -32,18 +32,18 @@ def test_the_best_checkpoint_gives_the_numbers_of_training(workdir):
 
 
 def test_a_checkpoint_by_its_step(workdir, tiny_config):
-    first = evaluate_checkpoint(tiny_config, workdir, step=38)
-    last = evaluate_checkpoint(tiny_config, workdir, step=75)
+    first = evaluate_checkpoint(workdir, tiny_config, step=38)
+    last = evaluate_checkpoint(workdir, tiny_config, step=75)
     assert first["metrics"]["loss"] != last["metrics"]["loss"]
     with pytest.raises(UserError, match=r"--checkpoint=40 is not in .*which has: 38, 75"):
-        evaluate_checkpoint(tiny_config, workdir, step=40)
+        evaluate_checkpoint(workdir, tiny_config, step=40)
 
 
 def test_an_evaluation_is_whole_or_not_there(workdir, tiny_config, file_limit):
     before = set(workdir.iterdir())
     file_limit(8192)
     with pytest.raises(UserError, match=r"^\S+/evaluation-\d+\.json cannot be written: File too large$"):
-        evaluate_checkpoint(tiny_config, workdir)
+        evaluate_checkpoint(workdir, tiny_config)
     assert set(workdir.iterdir()) == before
 
 
@@ -65,16 +65,16 @@ def test_no_file_is_written_through_a_link_beside_it(workdir, tiny_config, tmp_p
 def test_a_save_under_way_is_left_alone(workdir, tiny_config):
     under_way = workdir / "checkpoints" / "76.orbax-checkpoint-tmp"
     shutil.copytree(workdir / "checkpoints" / "75", under_way)
-    evaluate_checkpoint(tiny_config, workdir)
+    evaluate_checkpoint(workdir, tiny_config)
     assert under_way.exists()
 
 
 def test_what_cannot_be_evaluated_is_told(workdir, tiny_config, tmp_path):
-    with pytest.raises(UserError, match="holds no run to evaluate"):
-        evaluate_checkpoint(tiny_config, tmp_path / "elsewhere")
+    with pytest.raises(UserError, match="elsewhere must be the workdir of a run"):
+        evaluate_checkpoint(tmp_path / "elsewhere", tiny_config)
     shutil.rmtree(workdir / "checkpoints")
     with pytest.raises(UserError, match="no checkpoint in"):
-        evaluate_checkpoint(tiny_config, workdir)
+        evaluate_checkpoint(workdir, tiny_config)
     tiny_config.seed = 5
     with pytest.raises(UserError, match="another config"):
-        evaluate_checkpoint(tiny_config, workdir)
+        evaluate_checkpoint(workdir, tiny_config)

@@ -47,6 +47,8 @@ def main(argv: list[str] | None = None) -> int:
     """
     if argv is None:
         argv = sys.argv[sys.argv.index("mnist_jax") + 1 if sys.argv[0] == "-m" else 1 :]
+    if argv[:1] == ["help"] and argv[1:2] and argv[1] in COMMANDS:
+        argv = [argv[1], "--help", *argv[2:]]
     if not argv or argv[0] in ("-h", "--help", "help"):
         return exits.status_of(NAME, _print_help)
     if argv[0] == "--version":

@@ -34,10 +34,13 @@ def add_flags(parser: Parser) -> None:
 
 
 def run(options: Options) -> None:
+    from mnist_jax.system.errors import UserError
     from mnist_jax.system.output import require_output
     from mnist_jax.system.terminal import warn
 
     require_output()
+    if not options.workdirs and not options.wandb:
+        raise UserError("WORKDIR is missing; for example runs/report/*")
     if not options.wandb:
         show(options, options.workdirs)
         return

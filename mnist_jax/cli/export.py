@@ -17,9 +17,11 @@ def add_flags(parser: Parser) -> None:
 
 def run(options: Options) -> None:
     from mnist_jax.serving.export import export_model
+    from mnist_jax.storage.record import read_record
     from mnist_jax.system.files import make_folder
     from mnist_jax.system.terminal import tell
 
+    read_record(options.workdir)  # so that a folder without a run gets no export/
     into = options.into or make_folder(options.workdir / "export")
     for file in export_model(options.workdir, into, step=options.checkpoint):
         tell(f"{file}  {file.stat().st_size:,} bytes")

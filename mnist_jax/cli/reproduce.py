@@ -16,7 +16,7 @@ from mnist_jax.cli.parsing import Options, Parser, number, path
 def add_flags(parser: Parser) -> None:
     from mnist_jax.config.fields import DATA_FOLDERS
 
-    parser.add_argument("workdir", type=path, help="the folder of the run to reproduce")
+    parser.add_argument("workdir", type=path, metavar="WORKDIR", help="the folder of the run to reproduce")
     parser.add_argument("--into", type=path, help="the new run's folder; default: WORKDIR-reproduced")
     parser.add_argument(
         "--tolerance", type=number, default=0.002, help="on each test metric; default: %(default)s"

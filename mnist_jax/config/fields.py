@@ -265,15 +265,70 @@ def default_config() -> ml_collections.ConfigDict:
     return config.lock()
 
 
+# Words of other programs -> the field here; a name without a dot is that of a field in any group.
+_SYNONYMS = {
+    "arch": "model.name",
+    "beta1": "b1",
+    "beta2": "b2",
+    "bf16": "dtype",
+    "dataset": "data.name",
+    "device": "mesh.data",
+    "devices": "mesh.data",
+    "early_stopping": "patience",
+    "folder": "dir",
+    "gpus": "mesh.data",
+    "hidden": "dense",
+    "layers": "depth",
+    "lr_schedule": "schedule.name",
+    "path": "dir",
+    "precision": "dtype",
+    "scheduler": "schedule.name",
+    "type": "name",
+}
+_NEAR = 0.6  # difflib's own cutoff
+
+
+def nearest_field(name: str, cutoff: float = _NEAR) -> str | None:
+    """The field that a name most likely means, such as "optimizer.learning_rate" for "lr".
+
+    Args:
+        name: without "config.".
+        cutoff: how alike they must be, from 0 to 1, where 1 is another field's very name.
+    """
+    best = max(FIELDS, key=lambda field: _likeness(name, field))  # of equals the first
+    return best if _likeness(name, best) >= cutoff else None
+
+
 def unknown_field(name: str) -> str:
     """One line about a field that does not exist, with the most similar field that does."""
-    by_last_part = {known.rsplit(".", 1)[-1]: known for known in FIELDS}
-    last_part = name.rsplit(".", 1)[-1]
-    near = difflib.get_close_matches(name, FIELDS, n=1) or [
-        by_last_part[part] for part in difflib.get_close_matches(last_part, by_last_part, n=1)
-    ]
-    hint = f"did you mean config.{near[0]}?" if near else "configs/default.py lists every field"
+    if name in GROUPS:
+        fields = [field.partition(".")[2] for field in FIELDS if field.startswith(f"{name}.")]
+        return f"config.{name} must be followed by a field of this group: {', '.join(fields)}"
+    near = nearest_field(name)
+    groups = difflib.get_close_matches(name, GROUPS, n=1, cutoff=0.75)
+    if groups and not nearest_field(name, 0.9):
+        return f"config.{name} does not exist; did you mean config.{groups[0]}, a group of fields?"
+    hint = f"did you mean config.{near}?" if near else "--help config lists every field"
     return f"config.{name} does not exist; {hint}"
+
+
+def _likeness(asked: str, field: str) -> float:
+    """How likely a name means a field: by the last parts, among equals by the groups."""
+    asked_group, _, word = asked.rpartition(".")
+    group, _, own = field.rpartition(".")
+    word = word.replace("-", "_")
+    if _SYNONYMS.get(word) in (own, field):
+        word = own
+    parts, own_parts = set(word.split("_")), set(own.split("_"))
+    likeness = difflib.SequenceMatcher(None, word, own).ratio()
+    if word == own:
+        likeness = 1.0
+    elif word == "".join(part[0] for part in own.split("_")) and len(word) > 1:
+        likeness = 0.95
+    elif common := len(parts & own_parts):
+        likeness = max(likeness, 0.6 + 0.3 * common / len(parts | own_parts))
+    same_group = bool(asked_group) and difflib.SequenceMatcher(None, asked_group, group).ratio() >= 0.5
+    return likeness + 0.1 * same_group
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

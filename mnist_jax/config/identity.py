@@ -7,6 +7,7 @@ from typing import Any
 from mnist_jax.config.fields import FIELDS, IN_EVERY_RECORD, flatten
 from mnist_jax.system.errors import UserError
 
+_SHOWN = 4  # fields that differ, in an error
 _INCIDENTAL = frozenset(name for name, field in FIELDS.items() if not field.identifies)
 
 
@@ -73,17 +74,21 @@ def require_same(old: Mapping[str, Any], new: Mapping[str, Any], where: object) 
     Raises:
         UserError: one line with the fields that differ.
     """
-    changes = [
-        f"config.{name} was {_shortened(was)}, now {_shortened(now)}"
-        for name, (was, now) in differences(old, new).items()
+    changes = differences(old, new)
+    if not changes:
+        return
+    telling = sorted(changes, key=lambda name: not name.endswith("name"))  # which set, model, optimizer
+    shown = [
+        f"config.{name} was {_shortened(changes[name][0])}, now {_shortened(changes[name][1])}"
+        for name in telling[:_SHOWN]
     ]
-    if changes:
-        raise UserError(
-            f"{where} holds a run of another config ({', '.join(changes)}); "
-            "use another --workdir or --resume=force"
-        )
+    if more := len(changes) - len(shown):
+        shown.append(f"and {more} more field{'s' if more > 1 else ''}")
+    raise UserError(
+        f"{where} holds a run of another config ({', '.join(shown)}); use another --workdir or --resume=force"
+    )
 
 
 def _shortened(value: Any) -> str:
     text = repr(value)
-    return text if len(text) <= 200 else f"{text[:200]}..."
+    return text if len(text) <= 60 else f"{text[:60]}..."

@@ -86,13 +86,15 @@ def load_file(path: str, function: str) -> Any:
         UserError: the file does not exist, raises an exception, or lacks the function.
     """
     if not pathlib.Path(path).is_file():
-        raise UserError(f"--sweep={path}: there is no such file; those here are in configs/sweeps/")
+        raise UserError(f"--sweep={path} must be a file; those of this program are in configs/sweeps/")
     try:
-        return runpy.run_path(path)[function]
-    except KeyError:
-        raise UserError(f"--sweep={path}: it has no function {function}()") from None
+        found = runpy.run_path(path)
     except Exception as error:  # it is code, so it can raise anything
         raise UserError(f"--sweep={path}: {one_line(error)}") from error
+    if function in found:
+        return found[function]
+    hint = "; for its suggest(trial) add --search=optuna" if "suggest" in found else ""
+    raise UserError(f"--sweep={path} must have a function {function}(){hint}")
 
 
 def called(function: Callable[..., Any], *arguments: Any) -> Any:

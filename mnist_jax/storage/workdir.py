@@ -29,10 +29,13 @@ _LINKS_OF_WANDB = ("latest-run", "debug.log", "debug-internal.log")  # which its
 def locked(workdir: pathlib.Path) -> Iterator[None]:
     """Makes the folder and holds it for this process; the lock ends with the process, however it ends.
 
-    What a kill left half-written is removed.
+    What a kill left half-written is removed. So are the lock and the folders made for it where nothing else
+    was written, as by a command that is refused.
 
     Raises UserError: it cannot be written, has links where a run writes, or another run is in it.
     """
+    absent = [folder for folder in (workdir, *workdir.parents) if not folder.exists()]
+    unlocked = not (workdir / _LOCK).exists()
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         for path in _written(workdir):
@@ -45,13 +48,27 @@ def locked(workdir: pathlib.Path) -> Iterator[None]:
         raise UserError(
             f"another run is at work in {workdir}; wait for it, or give another --workdir"
         ) from error
+    except FileExistsError as error:
+        raise UserError(f"--workdir={workdir} must be a folder (got a file); give another") from error
     except OSError as error:
         what = "cannot be locked" if error.errno in _NO_LOCKS else "cannot be written"
         raise UserError(f"--workdir={workdir} {what}: {error.strerror or error}; give another") from error
     try:
         yield
     finally:
+        if unlocked:
+            _remove_if_empty(workdir / "checkpoints")
+            if os.listdir(workdir) == [_LOCK]:
+                (workdir / _LOCK).unlink()
         lock.release()
+        _remove_if_empty(*absent)
+
+
+def _remove_if_empty(*folders: pathlib.Path) -> None:
+    """Removes folders up to the first that has something in it."""
+    with contextlib.suppress(OSError):
+        for folder in folders:
+            folder.rmdir()
 
 
 def is_held(workdir: pathlib.Path) -> bool:

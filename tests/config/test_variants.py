@@ -94,7 +94,7 @@ def test_folds_are_a_dimension_of_their_own():
             {"a": {"train.epochs": 0}},
             "member a: config.train.epochs must be an integer from 1 to 2147483647 (got 0)",
         ),
-        ({"a": {"train": 3}}, "member a: config.train does not exist"),
+        ({"a": {"train": 3}}, "member a: config.train must be followed by a field"),
         ({"a": None}, "member a: its changes are None, not a dict"),
         ({"a": {}, "b": {"seed": 0}}, "a and b are the same run"),
         ({"a": {}, "b": {"wandb.name": "b"}}, "a and b are the same run"),
@@ -109,9 +109,9 @@ def test_a_sweep_that_cannot_be_is_refused_before_anything_runs(sweep, expected)
 @pytest.mark.parametrize(
     ("program", "expected"),
     [
-        (None, "there is no such file"),
+        (None, "must be a file; those of this program are in"),
         ("def get_sweep(:", "SyntaxError"),
-        ("x = 1", "it has no function get_sweep()"),
+        ("x = 1", "must have a function get_sweep()"),
         ("import no_such_module", "No module named 'no_such_module'"),
     ],
 )

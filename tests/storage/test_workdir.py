@@ -55,6 +55,16 @@ def hold(folder, held, release):
         release.wait()
 
 
+def test_where_nothing_was_written_nothing_is_left(tmp_path):
+    folder = tmp_path / "runs" / "a"
+    with workdir.locked(folder):
+        (folder / "checkpoints").mkdir()
+    assert list(tmp_path.iterdir()) == []
+    with workdir.locked(folder):
+        (folder / "run.json").touch()
+    assert sorted(os.listdir(folder)) == [".lock", "run.json"]
+
+
 def test_a_second_run_is_refused_until_the_first_ends_however_it_ends(tmp_path):
     context = multiprocessing.get_context("spawn")
     held, release = context.Event(), context.Event()
@@ -97,6 +107,7 @@ def test_asking_whether_a_run_is_there_takes_and_makes_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
     with workdir.locked(tmp_path):
         assert workdir.is_held(tmp_path)
+        (tmp_path / "run.json").touch()
     with (tmp_path / ".lock").open() as other:  # one that asks at the same time
         fcntl.flock(other, fcntl.LOCK_SH)
         assert not workdir.is_held(tmp_path)
