@@ -38,13 +38,13 @@ def add_flags(parser: Parser) -> None:
         type=integer(1),
         default=1,
         metavar="N",
-        help="how many members run side by side, each with its share of the cores; default: %(default)s",
+        help="number of members to train at once, each with its share of the cores; default: %(default)s",
     )
-    parser.add_argument("--member", help="run this member alone: its name, or its index from 0")
+    parser.add_argument("--member", help="train this member alone: its name, or its index from 0")
     parser.add_argument(
         "--vmap",
         action="store_true",
-        help="train members that differ in numbers alone together, as populations",
+        help="train members that differ only in numbers together, as populations",
     )
     parser.add_argument(
         "--search",
@@ -53,10 +53,10 @@ def add_flags(parser: Parser) -> None:
         help="search the space of the file's suggest(trial)",
     )
     parser.add_argument(
-        "--trials", type=integer(1), default=20, metavar="N", help="of a search, in all; default: %(default)s"
+        "--trials", type=integer(1), default=20, metavar="N", help="trials of a search; default: %(default)s"
     )
     parser.add_argument(
-        "--list", action="store_true", help="print the members and their changes, and run nothing"
+        "--list", action="store_true", help="print the members and their changes, and train nothing"
     )
 
 
@@ -69,7 +69,9 @@ def run(options: Options) -> int:
     file = str(find(options.sweep, "--sweep", "sweeps"))
     if options.search:
         if options.list or options.vmap or options.member is not None:
-            raise UserError("--search chooses the members itself; leave out --list, --member and --vmap")
+            raise UserError(
+                "--search must be given without --list, --member and --vmap; it chooses the members"
+            )
         return search(options, file)
     members = members_of(options.config, called(load_file(file, "get_sweep")))
     if options.vmap:
@@ -83,7 +85,10 @@ def run(options: Options) -> int:
         for member in members:
             tell(f"{member.name}: {shlex.join(flags_of(member.overrides))}")
         return 0
-    return 0 if run_sweep(members, options.workdir, base_flags(options), options.jobs) else 1
+    if not run_sweep(members, options.workdir, base_flags(options), options.jobs):
+        return 1
+    tell_how_to_compare(options)
+    return 0
 
 
 def search(options: Options, file: str) -> int:
@@ -93,14 +98,21 @@ def search(options: Options, file: str) -> int:
     try:
         from mnist_jax.studies.search import run_search
     except ImportError as error:
-        raise UserError(f"--search=optuna needs Optuna ({error}); pip install optuna") from error
+        raise UserError(f"--search=optuna must have Optuna ({error}); pip install optuna") from error
     suggest, shared = load_file(file, "suggest"), base_flags(options)
     best = run_search(
         options.config, suggest, options.workdir, shared, jobs=options.jobs, trials=options.trials
     )
     score = f"validation {options.config.checkpoint.metric} {best.value:.4f}"
-    tell(f"best  {options.workdir / best.name}  {score}")
+    tell(f"best     {options.workdir / best.name}  {score}")
+    tell_how_to_compare(options)
     return 0
+
+
+def tell_how_to_compare(options: Options) -> None:
+    from mnist_jax.system.terminal import tell
+
+    tell(f"compare  mnist-jax compare {shlex.quote(str(options.workdir))}/*")
 
 
 def base_flags(options: Options) -> list[str]:
@@ -117,4 +129,6 @@ def chosen(members: "Sequence[Member]", asked: str) -> "Member":
     for index, member in enumerate(members):
         if asked in (member.name, str(index)):
             return member
-    raise UserError(f"--member={asked} is not in the sweep, which has {len(members)}: --list shows them")
+    raise UserError(
+        f"--member={asked} must be a member of the sweep; --list prints its {len(members)} members"
+    )
