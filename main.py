@@ -3,6 +3,7 @@
     python main.py --config=configs/digits.py --workdir=runs/digits
 
 The same command again resumes a stopped run.
+`python -m mnist_jax` lists further commands: predict, compare, export, demo and others.
 Exit status: 0 done; 1 another process of the job was lost; 2 an error in the command, config, data or
 workdir; 130, 143 or 129 stopped by Ctrl-C, SIGTERM or a closed terminal, with the step in flight saved.
 """

@@ -35,8 +35,8 @@ class Config(NamedTuple):
 
     Attributes:
         name: Its name or file, as given.
-        fields: All its fields, changed as the command line says.
-        changes: What the command line changes, by dotted name.
+        fields: All its fields, with the changes of the command line.
+        changes: The fields that the command line changes, by dotted name.
     """
 
     name: str
@@ -48,10 +48,10 @@ def get_config(name: str = "default") -> ml_collections.ConfigDict:
     """A config to change and to train.
 
     Args:
-        name: Of a config that comes with the program, such as "digits", or the path of a Python file.
+        name: The name of a config of this program, such as "digits", or the path of a Python file.
 
     Raises:
-        UserError: There is none.
+        UserError: There is no such config.
     """
     return read([f"--config={name}"])[0].fields
 
@@ -63,10 +63,10 @@ def read(argv: list[str]) -> tuple[Config, list[str]]:
         argv: Flags and arguments, with `--config` among them.
 
     Returns:
-        The config, and the flags and arguments that are not of it.
+        The config, and the remaining flags and arguments.
 
     Raises:
-        UserError: No such config or field, a file that cannot be run, or a value that a field cannot have.
+        UserError: The config or a field does not exist, the file cannot be run, or a value breaks a rule.
     """
     name = _name(argv)
     path, _, parameter = name.partition(":")
@@ -97,12 +97,12 @@ def find(name: str, flag: str, folder: str = "") -> pathlib.Path:
     """The file of a config or sweep.
 
     Args:
-        name: A name, such as `digits`, of those that come with the program; or a path.
-        flag: That gives it, for errors.
-        folder: Of the configs' folder; "" for the configs themselves.
+        name: The name of one of this program, such as `digits`, or a path.
+        flag: The flag that gives it, for errors.
+        folder: A subfolder of configs/; "" for configs/ itself.
 
     Raises:
-        UserError: There is none.
+        UserError: There is no such file.
     """
     packaged = installation.configs_folder() / folder
     if re.fullmatch(r"\w+", name) and (file := packaged / f"{name}.py").is_file():
@@ -122,10 +122,10 @@ def find(name: str, flag: str, folder: str = "") -> pathlib.Path:
 
 
 def _make_configs_importable() -> None:
-    """`from configs import default` works where the program is installed as in a checkout."""
+    """Makes `from configs import default` work in an installed package as in a checkout."""
     if installation.configs_folder().parent == installation.PACKAGE:
         sys.modules.setdefault("configs", importlib.import_module("mnist_jax.configs"))
-    elif sys.path[:1] != [str(installation.ROOT)]:  # first: a folder of the user's may have that name
+    elif sys.path[:1] != [str(installation.ROOT)]:  # first: the user may have a folder of that name
         sys.path.insert(0, str(installation.ROOT))
 
 
@@ -136,7 +136,7 @@ def _config_error(error: Exception, name: str, file: str) -> str:
 
 
 def _code_error(text: str, told: str, name: str, file: str, number: int | None) -> str:
-    """The same, from the exception's text; `told` is how it is reported where nothing is known about it."""
+    """The same from the exception's text; `told` is the report of an unknown exception."""
     where = f"--config={name}" + (f", line {number}" if number else "")
     source = linecache.getline(file, number) if number else ""
     if text.endswith("has no attribute 'get_config'"):
@@ -173,7 +173,7 @@ def _check_fields(argv: list[str]) -> None:
 
 
 def _bad_value(message: str, name: str, file: str) -> str:
-    """One line from what the flag parser says about a value."""
+    """One line from the flag parser's message about a value."""
     if match := re.match(r"flag --config\.([\w.]+)=(.*?): ", message, re.DOTALL):
         spaces = f"; write --config.{match[1]}=VALUE without spaces" if match[2] in ("", "=") else ""
         return bad_value(match[1], match[2]) + spaces
@@ -186,7 +186,7 @@ def _bad_value(message: str, name: str, file: str) -> str:
 
 
 def _name(argv: list[str]) -> str:
-    """The last one given, which is the one that counts."""
+    """The config's name; the last one counts."""
     found = ""
     for argument, following in zip(argv, [*argv[1:], ""], strict=True):
         if match := _FLAG.match(argument):
@@ -195,7 +195,7 @@ def _name(argv: list[str]) -> str:
 
 
 def _with_file(argv: list[str], file: str) -> list[str]:
-    """The same with the one `--config` that counts, as `--config=FILE`, where the first was."""
+    """The arguments with a single `--config=FILE`, at the position of the first."""
     changed: list[str] = []
     given = iter(argv)
     for argument in given:

@@ -12,7 +12,7 @@ def add_flags(parser: Parser, *, config_required: bool = True) -> None:
         "--workdir",
         type=path,
         required=True,
-        help="the folder of the run: its record, history and checkpoints",
+        help="folder of the run: its record, history and checkpoints",
     )
     parser.add_argument(
         "--coordinator",

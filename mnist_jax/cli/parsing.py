@@ -1,4 +1,4 @@
-"""The flags of a command, with one style of help and of errors for all commands."""
+"""The flags of a command, with the same style of help and errors for all commands."""
 
 import argparse
 import difflib
@@ -34,7 +34,7 @@ _SYNONYMS = {
 
 
 class _Formatter(argparse.HelpFormatter):
-    """Fills paragraphs, the exit statuses as one of their own, and keeps examples, which are indented."""
+    """Fills paragraphs, with the exit statuses as one of their own; keeps indented examples as they are."""
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         fill = functools.partial(textwrap.fill, width=width, break_on_hyphens=False)
@@ -49,7 +49,7 @@ class Parser(argparse.ArgumentParser):
         """Makes the parser.
 
         Args:
-            name: How the user calls the program.
+            name: The program as the user calls it.
             description: The first part of its help.
         """
         super().__init__(
@@ -88,7 +88,7 @@ class Parser(argparse.ArgumentParser):
 
     def add_run(self) -> None:
         """Adds `--workdir` and `--checkpoint`, which name a trained model."""
-        self.add_argument("--workdir", type=path, required=True, help="the folder of the run")
+        self.add_argument("--workdir", type=path, required=True, help="folder of the run")
         self.add_checkpoint()
 
     def add_checkpoint(self) -> None:
@@ -107,16 +107,16 @@ class Parser(argparse.ArgumentParser):
     def parse(self, argv: list[str], options: Options) -> None:
         """Fills `options` from the command line.
 
-        `--help` prints the help and exits; `--help config.train` that of the fields of a group.
+        `--help` prints the help and exits; `--help config.train` prints the fields of a group.
 
         Raises:
-            UserError: A flag is missing, does not exist or has an impossible value.
+            UserError: A flag is missing, does not exist or has an invalid value.
         """
         if {"-h", "--help", "-help"} & set(argv):
             require_output()
             print(self._help(next((argument for argument in argv if argument[:1] != "-"), "")), flush=True)
             sys.exit(0)
-        takes_files = any(action.nargs in ("*", "+") for action in self._actions)  # as a shell gives them
+        takes_files = any(action.nargs in ("*", "+") for action in self._actions)  # names of any bytes
         for argument in argv:
             if not (takes_files and argument[:1] != "-") and not is_utf8(argument):
                 raise UserError(f"{argument!r} must be UTF-8; rename it, or write it in UTF-8")
@@ -131,7 +131,7 @@ class Parser(argparse.ArgumentParser):
             self._refuse(unknown[0])
 
     def error(self, message: str) -> NoReturn:
-        """Raises UserError with what argparse says of a flag."""
+        """Raises UserError with argparse's message about a flag."""
         if match := re.match(r"the following arguments are required: (\S+?)(,|$)", message):
             raise UserError(f"{match[1]} is missing; {self.prog} --help shows an example")
         if match := re.match(r"argument (\S+): expected (one|at least one) argument", message):
@@ -151,7 +151,9 @@ class Parser(argparse.ArgumentParser):
         width = shutil.get_terminal_size().columns
         if re.match(r"config(\.|$)", asked):
             return help_text(asked.removeprefix("config").removeprefix("."), width)
-        about = "config fields, each a flag (--help config.train has more of train):"
+        about = (
+            "config fields, each a flag --config.GROUP.FIELD (--help config.train explains those of train):"
+        )
         return f"{self.format_help()}\n{textwrap.fill(about, width)}\n{list_fields(width)}"
 
     def _check_flags(self, argv: list[str]) -> None:
@@ -247,7 +249,7 @@ def _read_config(argv: list[str], options: Options) -> list[str]:
 
 
 def _import_own(argv: list[str]) -> None:
-    """Imports what `--import` names, before a config is read that may need it."""
+    """Imports the modules of `--import` before the config is read, which may need them."""
     for argument in argv:
         if match := re.fullmatch("--?import=(.+)", argument):
             from mnist_jax.system.imports import import_own
@@ -264,7 +266,7 @@ def path(text: str) -> pathlib.Path:
 
 
 def is_utf8(text: str) -> bool:
-    """Whether a text from the command line or the file system was UTF-8."""
+    """Whether a text from the command line or the file system is UTF-8."""
     try:
         text.encode()
     except UnicodeEncodeError:

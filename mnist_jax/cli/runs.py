@@ -109,7 +109,7 @@ def width_of(table: Mapping[str, Sequence[str]]) -> int:
 
 
 def differences_of(runs: Sequence[Any]) -> list[list[str]]:
-    """What tells each run from most runs of its data set: a note, then the fields that matter most first."""
+    """How each run differs from most runs of its data set: a note, then fields by importance."""
     from mnist_jax.studies.listing import short_names, varying
 
     found = []
@@ -151,7 +151,7 @@ def written(value: object) -> str:
 
 
 def age(started: str | None) -> str:
-    """How long ago, in the unit that fits."""
+    """The time since `started`, in the largest fitting unit."""
     if started is None:
         return ""
     try:

@@ -2,10 +2,10 @@
 
     mnist-jax sweep --config=mnist --sweep=report --workdir=runs/report
 
-With --search=optuna --trials=30 the file has a space instead, suggest(trial), and Optuna chooses the members.
+With --search=optuna --trials=30 the file has suggest(trial), a search space, and Optuna chooses the members.
 The same command again resumes the sweep.
-Exit status: 0 all members are finished; 1 some failed; 2 an error in the command or the sweep; 130, 143 or
-129 stopped by a signal, with the steps in flight saved.
+Exit status: 0 all members are finished; 1 some members failed; 2 an error in the command or the sweep; 130,
+143 or 129 stopped by a signal, with the steps in flight saved.
 """
 
 import shlex
@@ -31,7 +31,7 @@ def add_flags(parser: Parser) -> None:
         "--workdir",
         type=path,
         required=True,
-        help="the folder of the sweep, with one for each member",
+        help="folder of the sweep, with a subfolder for each member",
     )
     parser.add_argument(
         "--jobs",
@@ -87,7 +87,7 @@ def run(options: Options) -> int:
         return 0
     if not run_sweep(members, options.workdir, base_flags(options), options.jobs):
         return 1
-    tell_how_to_compare(options)
+    print_compare_command(options)
     return 0
 
 
@@ -105,18 +105,18 @@ def search(options: Options, file: str) -> int:
     )
     score = f"validation {options.config.checkpoint.metric} {best.value:.4f}"
     tell(f"best     {options.workdir / best.name}  {score}")
-    tell_how_to_compare(options)
+    print_compare_command(options)
     return 0
 
 
-def tell_how_to_compare(options: Options) -> None:
+def print_compare_command(options: Options) -> None:
     from mnist_jax.system.terminal import tell
 
     tell(f"compare  mnist-jax compare {shlex.quote(str(options.workdir))}/*")
 
 
 def base_flags(options: Options) -> list[str]:
-    """The flags of `train` that all members share; in W&B they are a group."""
+    """The flags of `train` that all members share; in W&B the members are a group."""
     from mnist_jax.config.variants import flags_of
 
     shared = {"wandb.group": options.workdir.name, **options.config_changes}
@@ -125,7 +125,7 @@ def base_flags(options: Options) -> list[str]:
 
 
 def chosen(members: "Sequence[Member]", asked: str) -> "Member":
-    """The member that `--member` means."""
+    """The member with the name or index of `--member`."""
     for index, member in enumerate(members):
         if asked in (member.name, str(index)):
             return member

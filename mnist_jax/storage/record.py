@@ -48,7 +48,7 @@ def read_record(workdir: pathlib.Path) -> dict[str, Any]:
         if seal_broken(content):
             raise UserError(
                 f"{path} was changed since it was written, by a failing disk or by hand; restore it, or "
-                "remove it and start the run again, which goes on from its checkpoints"
+                "remove it and start the run again, which resumes from its checkpoints"
             )
         for name in _MATRICES if record.get("metrics") else ():
             record["metrics"]["test"].pop(name, None)

@@ -19,12 +19,13 @@ class SweepProgress:
         self._running: dict[str, Task] = {}
         self._started = clock()
         self._bar = Progress(
-            TextColumn("{task.description}", markup=False),
+            TextColumn("{task.description:24.24}", markup=False),
             BarColumn(bar_width=None),
             TextColumn("{task.percentage:>3.0f}%"),
-            TextColumn("{task.fields[left]}"),
+            TextColumn("{task.fields[left]:>14}"),
             console=self._out,
             transient=True,
+            expand=True,
             disable=not self._out.is_terminal,
         )
         self._task = self._bar.add_task("starting", total=total, left="")

@@ -56,7 +56,7 @@ def test_the_help_of_a_group_of_fields(capsys):
     ("arguments", "told"),
     [
         (["trian"], "mnist-jax: 'trian' is not a command; did you mean train?\n"),
-        (["--nothing"], "mnist-jax: '--nothing' is not a command; mnist-jax --help lists them\n"),
+        (["--nothing"], "mnist-jax: '--nothing' is not a command; mnist-jax --help lists the commands\n"),
         (["runs", "--jsn"], "mnist-jax runs: --jsn is not a flag; did you mean --json?\n"),
         (["runs", "--status=old"], "mnist-jax runs: --status must be one of running, finished, "),
         (

@@ -147,7 +147,7 @@ def test_a_stopped_container_saves_and_the_next_one_goes_on_to_the_same_bits(sou
         engine("stop", container, check=True)
         status = engine("wait", container, check=True).stdout.strip()
         assert status == "143", told(container)
-        assert "is saved: the same command goes on there" in told(container)
+        assert "is saved: the same command resumes there" in told(container)
     finally:
         engine("rm", "--force", container)
     stopped = run_json(volumes, "stopped")
