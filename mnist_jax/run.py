@@ -187,7 +187,7 @@ class Run:
         """Ends the run when its checkpoint is on disk; raises Interrupted."""
         assert self._checkpoints
         self._checkpoints.wait()
-        interrupts.check(f"step {step} is saved: the same command goes on there")
+        interrupts.check(f"step {step} is saved: the same command resumes there")
 
     def finish(self, state: States, tested: Sequence[Predictions], progress: Mapping[str, Any]) -> None:
         """Records the results.
@@ -349,8 +349,8 @@ class Ensemble(Run):
         step = int(members[0].train.step)
         for index in trained:
             self._finish_member(self._members[index], members[index], tested[index], progress)
-        said = self._trainer.predict(self._dataset.validation, state.best)
-        validation = evaluate(ensemble([said[index] for index in trained])).scalars()
+        predictions = self._trainer.predict(self._dataset.validation, state.best)
+        validation = evaluate(ensemble([predictions[index] for index in trained])).scalars()
         chosen = max((self._members[index] for index in trained), key=lambda member: member.score)
         self._finish(
             ensemble([tested[index] for index in trained]),

@@ -135,8 +135,8 @@ def _config_error(error: Exception, name: str, file: str) -> str:
     return _code_error(str(error), one_line(error), name, file, numbers[-1] if numbers else None)
 
 
-def _code_error(text: str, told: str, name: str, file: str, number: int | None) -> str:
-    """The same from the exception's text; `told` is the report of an unknown exception."""
+def _code_error(text: str, otherwise: str, name: str, file: str, number: int | None) -> str:
+    """The same from the exception's text; `otherwise` reports an exception that is not known here."""
     where = f"--config={name}" + (f", line {number}" if number else "")
     source = linecache.getline(file, number) if number else ""
     if text.endswith("has no attribute 'get_config'"):
@@ -147,7 +147,7 @@ def _code_error(text: str, told: str, name: str, file: str, number: int | None) 
         field = _field_in(source, match[1])
         if field in FIELDS:
             return f"{where}: {bad_value(field, match[2] if match[3] == 'str' else _Verbatim(match[2]))}"
-    return f"{where}: {told}"
+    return f"{where}: {otherwise}"
 
 
 class _Verbatim(str):

@@ -31,7 +31,8 @@ def status_of(
     def report(error: BaseException, line: str | None = None) -> None:
         if verbose():
             traceback.print_exception(error)
-        print(f"{name}: {output.printable(line or one_line(error))}", file=sys.stderr)
+        text = f"{name}: {output.printable(line or one_line(error))}"
+        print(output.filled(text, sys.stderr), file=sys.stderr)
 
     output.protect()
     try:

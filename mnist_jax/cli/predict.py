@@ -101,7 +101,7 @@ def named_files(
 def answers(
     classifier: Any, files: Iterator[tuple[str, Any]], top: int, broken: list[str]
 ) -> Iterator[Answer]:
-    """What is on each image, in order; one that cannot be read is told, noted in `broken` and passed over."""
+    """Yields the prediction for each image, in order; unreadable ones are reported and added to `broken`."""
     import numpy as np
 
     from mnist_jax.serving.classifier import BATCH

@@ -5,8 +5,10 @@ import io
 import os
 import re
 import select
+import shutil
 import sys
-from typing import Any
+import textwrap
+from typing import Any, TextIO
 
 # Control characters, such as those of escape sequences; line separators; marks of text direction; and the
 # surrogates that Python uses for bytes of a name that are not UTF-8.
@@ -20,6 +22,14 @@ class OutputLost(Exception):
 def printable(text: str) -> str:
     """A text as one line without side effects: control characters are escaped, such as \\x1b."""
     return _UNSAFE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
+def filled(text: str, stream: TextIO) -> str:
+    """A sentence in lines of the width of a terminal, broken at spaces; elsewhere one line."""
+    if not stream.isatty():
+        return text
+    width = shutil.get_terminal_size().columns
+    return textwrap.fill(text, width, break_long_words=False, break_on_hyphens=False)
 
 
 def protect() -> None:

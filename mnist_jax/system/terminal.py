@@ -12,7 +12,7 @@ from rich.console import Console as RichConsole
 from rich.table import Table
 
 from mnist_jax.system import distributed
-from mnist_jax.system.output import printable
+from mnist_jax.system.output import filled, printable
 
 
 class Terminal(RichConsole):
@@ -49,7 +49,7 @@ def warn(text: str) -> None:
     """Prints a warning on standard error; of several processes only the first does."""
     if distributed.is_first():
         with contextlib.suppress(OSError, UnicodeError):
-            print(printable(text), file=sys.stderr)
+            print(filled(printable(text), sys.stderr), file=sys.stderr)
 
 
 def quiet_libraries() -> None:
