@@ -151,8 +151,10 @@ def print_result(record: Mapping[str, Any], workdir: pathlib.Path, wandb_place: 
 def _print_members(members: Sequence[Mapping[str, Any]], best: Mapping[str, Any]) -> None:
     """Prints the members of a population as a table, each at its best step by validation."""
     table = TextTable("members")
-    for name in ("member", f"validation {best['metric']}", "test accuracy", "test macro F1", "best step"):
-        table.add_column(name, justify="left" if name == "member" else "right", overflow="fold")
+    longest = max(len(member["member"]) for member in members)
+    table.add_column("member", overflow="fold", min_width=min(longest, 31))
+    for name in (f"validation\n{best['metric']}", "test\naccuracy", "test\nmacro F1", "best\nstep"):
+        table.add_column(name, justify="right")
     for member in members:
         if member["status"] == "finished":
             numbers = (

@@ -5,7 +5,7 @@ import pytest
 
 from configs import default
 from mnist_jax.config.validation import validate
-from mnist_jax.reporting.console import Console, decimal, print_result
+from mnist_jax.reporting.console import Console, _print_members, decimal, print_result
 from mnist_jax.training.plan import make_plan
 
 
@@ -100,3 +100,14 @@ def test_the_result_is_a_table_and_where_things_are(capsys, tmp_path):
         "https://wandb.example/run",
     ):
         assert text in out
+
+
+def test_the_members_of_a_population_fit_80_columns(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    scores = {"accuracy": 0.9, "macro_f1": 0.9, "loss": 2e-6}
+    member = {"status": "finished", "validation": scores, "test": scores, "best": {"step": 12345}}
+    names = ["learning_rate=0.05,momentum=0.9,seed=10", "b"]
+    _print_members([{**member, "member": name} for name in names], {"metric": "loss", "member": "b"})
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= 80
+    assert "2.0e-06" in out
