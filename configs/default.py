@@ -79,18 +79,14 @@ def get_config() -> ml_collections.ConfigDict:
     config.optimizer.eps = 1e-8  # adam, adamw, adadelta, lamb, muon: added to denominators
     config.optimizer.rho = 0.9  # adadelta: decay rate
     config.optimizer.newton_schulz = 5  # muon: iterations that orthogonalize an update
-    config.optimizer.weight_decay = (
-        0.0  # decay of kernels, not of biases and norms; must be 0 with adam: use adamw
-    )
+    config.optimizer.weight_decay = 0.0  # decay of kernels, not of biases and norms; 0 with adam: use adamw
     config.optimizer.skip_nonfinite = 0  # non-finite updates in a row to skip; 0: the first ends the run
     config.optimizer.clip_norm = 0.0  # maximum gradient norm; 0.0: no clipping
 
     # Learning rate over the run.
     config.schedule = ml_collections.ConfigDict()
     config.schedule.name = "one_cycle"  # constant | cosine | one_cycle | step | linear: shape after warmup
-    config.schedule.unit = (
-        "run"  # run | epochs | steps: unit of warmup and boundaries; run: fractions of the run
-    )
+    config.schedule.unit = "run"  # run | epochs | steps: unit of warmup and boundaries; run: fractions of it
     config.schedule.warmup = 0.2  # length of the rise from 0 to the peak: linear, for one_cycle a cosine
     config.schedule.end_factor = 0.0  # cosine, one_cycle, linear: last learning rate / peak
     config.schedule.boundaries = (0.5,)  # step: when the learning rate is multiplied by factor
@@ -104,9 +100,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.train.min_steps = 0  # minimum length in steps of a run whose length is in epochs
     config.train.init_from = ""  # workdir of the model whose parameters to start from; "": none
     config.train.freeze = ""  # pattern of the parameters that do not change, such as "^conv"; "": none
-    config.train.accumulate = (
-        1  # steps per update, which takes their mean gradient; the schedule counts updates
-    )
+    config.train.accumulate = 1  # steps per update, of their mean gradient; schedules count updates
     config.train.patience = 0  # evaluations without improvement after which the run ends; 0: never
     config.train.class_weights = ()  # weight of each class in the loss; (): 1
     config.train.balance = "none"  # none | loss | sampling: weigh classes by rarity, or draw equally often
@@ -144,15 +138,11 @@ def get_config() -> ml_collections.ConfigDict:
     config.checkpoint = ml_collections.ConfigDict()
     config.checkpoint.metric = "accuracy"  # accuracy | loss | macro_f1: validation metric that picks the best
     config.checkpoint.keep = 2  # latest checkpoints to keep
-    config.checkpoint.every_steps = (
-        0  # steps between checkpoints in addition to those of evaluations; 0: none
-    )
+    config.checkpoint.every_steps = 0  # steps between checkpoints beside those of evaluations; 0: none
 
     # Weights & Biases.
     config.wandb = ml_collections.ConfigDict()
-    config.wandb.mode = (
-        "auto"  # auto | online | offline | disabled: auto: W&B's own setting, or offline without a key
-    )
+    config.wandb.mode = "auto"  # auto | online | offline | disabled: auto: W&B's setting; no key: offline
     config.wandb.project = ""  # project; "": W&B's own setting, or mnist_digit_classification
     config.wandb.entity = ""  # user or team; "": W&B's own setting
     config.wandb.group = ""  # group of runs
