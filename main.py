@@ -3,6 +3,7 @@
     python main.py --config=configs/digits.py --workdir=runs/digits
 
 The same command again resumes a stopped run.
+`python -m mnist_jax` lists further commands: predict, compare, export, demo and others.
 Exit status: 0 done; 1 another process of the job was lost; 2 an error in the command, config, data or
 workdir; 130, 143 or 129 stopped by Ctrl-C, SIGTERM or a closed terminal, with the step in flight saved.
 """
@@ -21,8 +22,9 @@ def add_flags(parser: Parser) -> None:
         type=one_of("train", "evaluate"),
         default="train",
         metavar="train|evaluate",
-        help="evaluate: a checkpoint of the workdir, on test; default: %(default)s",
+        help="evaluate: evaluate a checkpoint of the workdir on test; default: %(default)s",
     )
+    parser.excuse("--config", "--mode=evaluate")
     parser.add_checkpoint()
 
 

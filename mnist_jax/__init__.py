@@ -1,4 +1,4 @@
-"""A JAX/Flax training pipeline for small image classifiers whose runs can be trusted and repeated.
+"""A JAX/Flax training pipeline for small image classifiers, with runs that can be trusted and repeated.
 
     import mnist_jax
 
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 __version__ = "0.2.0"
 __all__ = ["UserError", "evaluate", "get_config", "load", "register_data", "register_model", "train"]
 
-# Imported at the first use, so that `import mnist_jax` is fast.
-_PLACES = {
+# Imported on first use, so that `import mnist_jax` is fast.
+_ATTRIBUTES = {
     "UserError": "system.errors.UserError",
     "evaluate": "evaluation.evaluate_checkpoint",
     "get_config": "cli.config_flag.get_config",
@@ -40,9 +40,9 @@ _PLACES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _PLACES:
+    if name not in _ATTRIBUTES:
         raise AttributeError(f"module 'mnist_jax' has no attribute {name!r}")
-    module, _, attribute = _PLACES[name].rpartition(".")
+    module, _, attribute = _ATTRIBUTES[name].rpartition(".")
     return getattr(importlib.import_module(f"mnist_jax.{module}"), attribute)
 
 

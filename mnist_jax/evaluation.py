@@ -1,4 +1,4 @@
-"""Evaluates a checkpoint of a finished or running workdir again: the same numbers as training gave."""
+"""Evaluates a checkpoint of a finished or running workdir: the best gives the same numbers as training."""
 
 import json
 import pathlib
@@ -8,7 +8,7 @@ import ml_collections
 
 from mnist_jax import data
 from mnist_jax.config.population import require_one_model
-from mnist_jax.config.validation import validate
+from mnist_jax.config.validation import from_record, validate
 from mnist_jax.data.normalization import normalized
 from mnist_jax.metrics.detailed import evaluate_in_detail
 from mnist_jax.metrics.predictions import save_predictions
@@ -16,7 +16,7 @@ from mnist_jax.models import require_model
 from mnist_jax.reporting.console import print_scores
 from mnist_jax.reporting.report import Results, write_report
 from mnist_jax.storage.checkpoints import Checkpoints
-from mnist_jax.storage.record import plain, require_current
+from mnist_jax.storage.record import plain, read_record, require_current
 from mnist_jax.storage.workdir import check_same_data, previous_run
 from mnist_jax.system import devices, distributed
 from mnist_jax.system.errors import UserError
@@ -27,23 +27,34 @@ from mnist_jax.training.predictor import make_predictor, model_template
 
 
 def evaluate_checkpoint(
-    config: ml_collections.ConfigDict, workdir: str | pathlib.Path, *, step: int | None = None
+    workdir: str | pathlib.Path, config: ml_collections.ConfigDict | None = None, *, step: int | None = None
 ) -> dict[str, Any]:
     """Evaluates a checkpoint on the test split, prints the metrics and writes evaluation-STEP.json and .npz.
 
-    step: of the checkpoint; None for the best so far. A run may be at work in the workdir meanwhile.
-    Returns: the content of the file, with `step`, `split` and `metrics`, which are as in run.json.
-    Raises UserError: no run of this config there, no such checkpoint, other data.
+    The run can still be training.
+
+    Args:
+      workdir: of the run.
+      config: of the run; None for the one in its run.json.
+      step: of the checkpoint; None for the best so far.
+
+    Returns:
+      the content of the file, with `step`, `split` and `metrics`, which are as in run.json.
+
+    Raises:
+      UserError: the workdir has no run of this config or no such checkpoint, or the data changed.
     """
-    config, workdir = validate(config), user_path(workdir)
+    workdir = user_path(workdir)
+    if not (workdir / "run.json").exists():
+        raise UserError(f"{workdir} must be the workdir of a run (got no run.json in it); train first")
+    config = validate(_recorded_config(workdir) if config is None else config)
     record = previous_run(workdir, config, force=False)
-    if record is None:
-        raise UserError(f"{workdir} holds no run to evaluate; train first")
+    assert record
     require_one_model(config, workdir)
     require_current(record, workdir)
     require_model(config.model.name, record.get("imports", ()))
     if distributed.count() > 1:
-        raise UserError("a checkpoint is evaluated by one process; leave out --coordinator")
+        raise UserError("a checkpoint must be evaluated by one process; leave out --coordinator")
     devices.prepare_host()
     dataset = data.load(config.data)
     check_same_data(record, dataset, workdir)
@@ -67,5 +78,19 @@ def evaluate_checkpoint(
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
     print_scores(f"{dataset.name} {dataset.expressions['test']}, checkpoint {step}", found["metrics"])
-    tell(f"written to {path}, {path.with_suffix('.npz').name} and {path.with_suffix('.html').name}")
+    for suffix in (".html", ".json", ".npz"):
+        tell(f"{suffix[1:]:5} {path.with_suffix(suffix)}")
     return found
+
+
+def _recorded_config(workdir: pathlib.Path) -> ml_collections.ConfigDict:
+    """The config in a run.json, on one device; folders that this machine does not have are the default ones.
+
+    So a record from another machine never makes a folder here.
+    """
+    config = from_record(read_record(workdir)["config"])
+    config.mesh.data = 1
+    for name in ("data_dir", "manual_dir", "cache_dir"):
+        if config.data[name] and not user_path(config.data[name]).is_dir():
+            config.data[name] = ""
+    return config

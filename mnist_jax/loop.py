@@ -39,9 +39,9 @@ from mnist_jax.training.transfer import Taken, fitting
 def train_and_evaluate(
     config: ml_collections.ConfigDict, workdir: str | pathlib.Path, *, resume: str = "auto"
 ) -> dict[str, Any]:
-    """Trains one model or a population, and records in a folder what was run and how good it is.
+    """Trains one model or a population, evaluates the best on test, and records the run in a folder.
 
-    Called again with the same workdir, it resumes the run, to the same bits.
+    Called again with the same workdir, it resumes the run and gives the same bits.
 
     Args:
       config: as `configs/default.py` gives it, changed.
@@ -52,7 +52,7 @@ def train_and_evaluate(
       the content of run.json.
 
     Raises:
-      UserError: one line that says what to do.
+      UserError: one line with the error and its remedy.
       Interrupted: after a signal; the step in flight is saved.
     """
     config, workdir, force = validate(config), user_path(workdir), resume == "force"
@@ -65,7 +65,7 @@ def train_and_evaluate(
         record, wandb_place = RunRecord(own / "run.json", previous), None
         if previous and is_finished(previous, config):
             check_finished_data(previous, config, workdir)
-            tell(f"{workdir} holds the finished run of this config; for another, give another --workdir")
+            tell(f"{workdir} holds the finished run of this config; for a new run give another --workdir")
         else:
             if previous:
                 require_current(previous, workdir)
@@ -90,16 +90,16 @@ def _train(
       config: of the run.
       configs: of each model.
       workdir: of the run.
-      own: where this process writes all but checkpoints.
+      own: the folder that this process writes to, except for checkpoints.
       record: of the run.
-      interrupts: what asks to stop.
+      interrupts: the signals that ask to stop.
       force: see `train_and_evaluate`.
 
     Returns:
-      where the W&B run is.
+      the location of the W&B run.
     """
     devices.prepare_host()
-    check_mode(config.wandb, warn)  # a missing key is an error before the work begins
+    check_mode(config.wandb, warn)  # a missing key is an error before training
     dataset = data.load(config.data)
     if not force:
         check_same_data(record.fields, dataset, workdir)
@@ -121,7 +121,7 @@ def _train(
             models=len(configs),
             skipped=config.optimizer.skip_nonfinite,
         )
-        with run, distributed.told_of_losses():
+        with run, distributed.losses_reported():
             interrupts.check()
             interrupts.deferred = True
             batches = iter(()) if run.stopped_early(start) else trainer.batches(start)
@@ -134,8 +134,8 @@ def _train(
                     continue
                 run.log(meter.fetch(pause=True), meter.diverged)
                 if step in plan.evaluations:
-                    said = trainer.predict(dataset.validation, [one.model for one in state.train])
-                    state = trainer.keep_best(state, run.validated(step, said))
+                    predictions = trainer.predict(dataset.validation, [one.model for one in state.train])
+                    state = trainer.keep_best(state, run.validated(step, predictions))
                 run.save(step, state, meter.progress)
                 if stop is not None:
                     run.stop(step, interrupts)
@@ -151,17 +151,17 @@ def _train(
 
 
 def _taken(config: ml_collections.FrozenConfigDict, trainer: Trainer, record: RunRecord) -> Taken | None:
-    """What a new run takes from the model of `config.train.init_from`; notes it for the record.
+    """The arrays that a new run takes from the model of `config.train.init_from`; noted in the record.
 
     Raises:
-      UserError: there is no such model, none of its arrays fit, or there are several processes.
+      UserError: there is no such model, none of its arrays fits, or there are several processes.
     """
     if not config.train.init_from:
         return None
     if distributed.count() > 1:
         raise UserError(
-            "config.train.init_from must be empty with several processes; start the run with one, stop it "
-            "after a checkpoint, and resume it with all"
+            "config.train.init_from must be empty with several processes; start the run with one process, "
+            "stop it after a checkpoint, and resume it with all"
         )
     try:
         trained = load_trained(user_path(config.train.init_from))
@@ -171,7 +171,7 @@ def _taken(config: ml_collections.FrozenConfigDict, trainer: Trainer, record: Ru
     if not taken.arrays:
         raise UserError(
             "config.train.init_from must be the workdir of a model with arrays of the same names and shapes "
-            f"(got {config.train.init_from}, of which none fits); give that of a similar model"
+            f"(got {config.train.init_from}); give that of a similar model"
         )
     names = sorted(taken.arrays)
     record.fields["init"] = {

@@ -1,4 +1,4 @@
-"""A run, of one model or of a population, as its folder has it: record, history, checkpoints, report, W&B."""
+"""A run of one model or of a population, and its folder: record, history, checkpoints, report, W&B."""
 
 import contextlib
 import os
@@ -20,6 +20,7 @@ from mnist_jax.metrics.predictions import Predictions, ensemble, save_prediction
 from mnist_jax.models import module_of_model
 from mnist_jax.reporting.console import Console
 from mnist_jax.reporting.diagnosis import diagnose
+from mnist_jax.reporting.header import header
 from mnist_jax.reporting.report import Report
 from mnist_jax.reporting.tensorboard import EventFile
 from mnist_jax.reporting.wandb.process import WandbProcess, new_run_id
@@ -39,10 +40,13 @@ from mnist_jax.training.trainer import Trainer
 
 
 class Run:
-    """The run of one model; a context manager, left when its numbers are complete or it failed.
+    """The run of one model; a context manager, which ends when the results are complete or the run failed.
 
-    name: of its folder. best: step and validation metrics of the best model so far, None before the first
-    validation. diverged: why training it makes no sense, if so. wandb_place: once left, where its W&B run is.
+    Attributes:
+      name: of its folder.
+      best: step and validation metrics of the best model so far; None before the first validation.
+      diverged: the reason why it cannot be trained further, if there is one.
+      wandb_place: the location of its W&B run, set at the end.
     """
 
     def __init__(
@@ -57,17 +61,17 @@ class Run:
         step: int,
         checkpoints: Checkpoints | None,
     ):
-        """Opens the run where its checkpoint left it.
+        """Opens the run at the state of its checkpoint.
 
         Args:
           config: validated.
-          folder: where this process writes all but checkpoints.
-          dataset: that of the config.
-          trainer: of this model, or of all of a population.
-          record: of the folder; its `begin` was called.
-          notes: those that the checkpoint has of this run; {} for a new one.
+          folder: the folder that this process writes to, except for checkpoints.
+          dataset: of the config.
+          trainer: of this model, or of all models of a population.
+          record: of the folder, begun.
+          notes: of this run in the checkpoint; {} for a new run.
           step: the steps taken so far.
-          checkpoints: of the run; None for a member of a population, which is shown when it is done.
+          checkpoints: of the run; None for a member of a population, which prints nothing until it ends.
         """
         self.config, self.folder, self.record = config, folder, record
         self.name = folder.name
@@ -76,13 +80,14 @@ class Run:
         self.wandb_place: str | None = None
         self._reason = TRAINED
         self._dataset, self._trainer, self._checkpoints = dataset, trainer, checkpoints
-        self._console = Console(trainer.plan) if checkpoints else None
+        models = len(members_in(config)) if is_population(config) else 1
+        self._console = Console(trainer.plan, models * config.train.batch_size) if checkpoints else None
         self._history = MetricsFile(folder / "metrics.jsonl", step, notes.get("history_sha256"), warn)
         self._report = Report(folder, record, dataset, self.say)
         self._wandb = WandbProcess(folder, config.wandb, self.say)
         events = folder / "tensorboard" if checkpoints else folder.parent / "tensorboard" / folder.name
         self._events = EventFile(events, config, self.say, step=step)
-        self._validated: tuple[int, Predictions] | None = None  # since the last save
+        self._validated: tuple[int, Predictions] | None = None  # since the last checkpoint
         if self._wandb.mode != "disabled":
             fresh = new_run_id(os.environ) if checkpoints else secrets.token_hex(4)
             record.update(wandb_id=record.fields.get("wandb_id") or fresh, wandb_mode=self._wandb.mode)
@@ -107,12 +112,12 @@ class Run:
 
     @property
     def notes(self) -> dict[str, Any]:
-        """What a checkpoint keeps of it."""
+        """The notes on it for a checkpoint."""
         return {"best": self.best, "diverged": self.diverged, "history_sha256": self._history.sha256}
 
     @property
     def score(self) -> float:
-        """The metric that chooses, of the best step; higher is better."""
+        """The choosing metric at the best step; higher is better."""
         if self.best is None:
             return -np.inf
         metric = self.config.checkpoint.metric
@@ -123,39 +128,43 @@ class Run:
         (self._console.say if self._console else tell)(text)
 
     def log(self, rows: Sequence[Row], diverged: Mapping[int, str]) -> None:
-        """Takes the row of each model, if there are any.
+        """Writes the training metrics to the history, and shows them.
 
         Args:
-          rows: see `Meter.fetch`.
-          diverged: by index, the models whose loss is not finite: why.
+          rows: of each model, or none; see `Meter.fetch`.
+          diverged: index -> reason, for models whose loss is not finite.
 
         Raises:
-          UserError: no model is left to train.
+          UserError: no model can be trained further.
         """
         if diverged:
             raise UserError(diverged[0])
         for row in rows:
             self._write(row)
 
-    def validated(self, step: int, said: Sequence[Predictions]) -> list[bool]:
-        """Takes what the models say of the validation split after a step.
+    def validated(self, step: int, predictions: Sequence[Predictions]) -> list[bool]:
+        """Evaluates predictions on the validation split after a step.
+
+        Args:
+          step: the steps taken.
+          predictions: of each model.
 
         Returns:
-          of each whether it is its best so far; ties go to the later step.
+          for each model, whether it is its best so far; ties go to the later step.
 
         Raises:
-          UserError: no model is left to train.
+          UserError: no model can be trained further.
         """
-        better = self._judge(step, said[0])
+        better = self._judge(step, predictions[0])
         if self.diverged:
             raise UserError(self.diverged)
-        self._validated = step, said[0]
+        self._validated = step, predictions[0]
         return [better]
 
     def stopped_early(self, step: int) -> str | None:
-        """Why the run ends after `step`, before its last; None where it does not.
+        """The reason to end the run after `step`, before its last; None without one.
 
-        It follows from the best step and the plan, so that a run that resumes ends at the same step.
+        It depends only on the best step and the plan, so a resumed run ends at the same step.
         """
         patience, plan = self.config.train.patience, self._trainer.plan
         if not patience or self.best is None or step >= plan.total_steps:
@@ -168,7 +177,7 @@ class Run:
         )
 
     def save(self, step: int, state: States, progress: Mapping[str, Any]) -> None:
-        """Starts to save a checkpoint, records how far the run is, and shows its last validation."""
+        """Starts to save a checkpoint, records the progress, and adds the last validation to the report."""
         assert self._checkpoints
         notes = {"config": self.config.to_dict(), "progress": progress, **self.notes}
         self._checkpoints.save(step, self._trainer.packed(state), notes=notes)
@@ -181,14 +190,14 @@ class Run:
         """Ends the run when its checkpoint is on disk; raises Interrupted."""
         assert self._checkpoints
         self._checkpoints.wait()
-        interrupts.check(f"step {step} is saved: the same command goes on there")
+        interrupts.check(f"step {step} is saved: the same command resumes there")
 
     def finish(self, state: States, tested: Sequence[Predictions], progress: Mapping[str, Any]) -> None:
         """Records the results.
 
         Args:
           state: the last.
-          tested: what the best models say of the test split.
+          tested: the predictions of the best models on the test split.
           progress: see `Meter.progress`.
         """
         assert self.best
@@ -211,7 +220,7 @@ class Run:
         self._events.log(row)
         if self._console:
             self._console.log(row)
-            self._wandb.start(transcript=True)  # after the first step: not to compete with the start-up
+            self._wandb.start(transcript=True)  # after the first step, so as not to slow the start
 
     def _judge(self, step: int, predictions: Predictions) -> bool:
         scores = evaluate(predictions).scalars()
@@ -229,7 +238,7 @@ class Run:
     def _finish(
         self, tested: Predictions, step: int, chosen: int, validation: Mapping[str, Any], **fields: Any
     ) -> None:
-        """Records what the model of the step `chosen` says of test; fields: further keys of run.json."""
+        """Records the test predictions of the model of step `chosen`; fields: further keys of run.json."""
         details = evaluate_in_detail(tested)
         save_predictions(self.folder / "predictions.npz", tested, chosen, self._dataset.class_names)
         scores = details.evaluation.scalars()
@@ -254,7 +263,7 @@ class Run:
         self._events.close()
         self._report.close()
         if self._console is None:
-            # The agent of a W&B sweep knows of one run alone, that of the ensemble.
+            # The agent of a W&B sweep has a single run, that of the ensemble.
             if not finished or "WANDB_SWEEP_ID" in os.environ:
                 return
             self._wandb.start(transcript=False)
@@ -266,10 +275,10 @@ class Run:
 
 
 class Ensemble(Run):
-    """The run of a population: that of the mean of its members' probabilities.
+    """The run of a population: the ensemble, which averages the probabilities of its members.
 
-    Each member has a folder below, which becomes what a run of it alone would have left. One whose loss is
-    not finite fails alone.
+    Each member has a subfolder with the same files as a run of it alone. A member whose loss is not finite
+    fails alone.
     """
 
     def __init__(
@@ -286,9 +295,11 @@ class Ensemble(Run):
         workdir: pathlib.Path,
         members: Sequence[tuple[Member, dict[str, Any] | None]],
     ):
-        """See `Run`.
+        """Opens the run; for the other arguments see `Run`.
 
-        workdir: where all processes write checkpoints. members: each with the record in its folder, if any.
+        Args:
+          workdir: the folder that all processes write checkpoints to.
+          members: each with the record in its folder, if there is one.
         """
         super().__init__(config, folder, dataset, trainer, record, notes, step=step, checkpoints=checkpoints)
         self._workdir, self._step, self._asked = workdir, step, members
@@ -316,7 +327,7 @@ class Ensemble(Run):
 
     @property
     def notes(self) -> dict[str, Any]:
-        """What a checkpoint keeps of it and of its members."""
+        """The notes on it and its members for a checkpoint."""
         return {**super().notes, "members": [member.notes for member in self._members]}
 
     def log(self, rows: Sequence[Row], diverged: Mapping[int, str]) -> None:
@@ -329,10 +340,10 @@ class Ensemble(Run):
                 self._members[index]._write(rows[index])
             self._write(_mean([rows[index] for index in trained], len(self._members)))
 
-    def validated(self, step: int, said: Sequence[Predictions]) -> list[bool]:
+    def validated(self, step: int, predictions: Sequence[Predictions]) -> list[bool]:
         """See `Run.validated`."""
-        better = [member._judge(step, one) for member, one in zip(self._members, said, strict=True)]
-        together = ensemble([said[index] for index in self._trained()])
+        better = [member._judge(step, one) for member, one in zip(self._members, predictions, strict=True)]
+        together = ensemble([predictions[index] for index in self._trained()])
         scores = evaluate(together).scalars()
         self._write({"split": "validation", "step": step, "epoch": self._trainer.plan.epoch(step), **scores})
         self._validated = step, together
@@ -344,8 +355,8 @@ class Ensemble(Run):
         step = int(members[0].train.step)
         for index in trained:
             self._finish_member(self._members[index], members[index], tested[index], progress)
-        said = self._trainer.predict(self._dataset.validation, state.best)
-        validation = evaluate(ensemble([said[index] for index in trained])).scalars()
+        predictions = self._trainer.predict(self._dataset.validation, state.best)
+        validation = evaluate(ensemble([predictions[index] for index in trained])).scalars()
         chosen = max((self._members[index] for index in trained), key=lambda member: member.score)
         self._finish(
             ensemble([tested[index] for index in trained]),
@@ -410,16 +421,16 @@ def open_run(
     step: int,
     force: bool,
 ) -> Run:
-    """The run of a config after `step` steps; its record begins.
+    """Opens the run of a config after `step` steps, begins its record, and prints its header.
 
     Args:
       config: validated.
       workdir: of the run.
-      own: where this process writes all but checkpoints; the workdir, for the first process.
+      own: the folder that this process writes to, except for checkpoints; the workdir, for the first process.
       dataset, trainer, record, checkpoints: of the run.
-      notes: of the checkpoint that it resumes from; {} for a new one.
+      notes: of the checkpoint that it resumes from; {} for a new run.
       step: the steps taken so far.
-      force: takes over what other runs left in the folders of members.
+      force: resume other runs in the folders of members.
 
     Raises:
       UserError: the folder of a member holds another run.
@@ -433,26 +444,31 @@ def open_run(
     for warning in record.begin(config, data, step=step, parameters=trainer.parameters, imports=imports):
         warn(warning)
     given = (config, own, dataset, trainer, record, notes)
-    if not members:
-        return Run(*given, step=step, checkpoints=checkpoints)
-    return Ensemble(*given, step=step, checkpoints=checkpoints, workdir=workdir, members=members)
+    run = (
+        Ensemble(*given, step=step, checkpoints=checkpoints, workdir=workdir, members=members)
+        if members
+        else Run(*given, step=step, checkpoints=checkpoints)
+    )
+    for line in header(config, record.fields, trainer.plan, workdir, step=step, wandb_mode=run._wandb.mode):
+        run.say(line)
+    return run
 
 
 def _own_modules(config: ml_collections.FrozenConfigDict) -> list[str]:
-    """The modules that define the model and the data set, where these are the user's own."""
+    """The user's own modules that define the model and the data set."""
     modules = {module_of_model(config.model.name), module_of_data(config.data.name)}
     return sorted(module for module in modules if module)
 
 
 def _named(member: Member, workdir: pathlib.Path) -> Member:
-    """The member under its name in W&B."""
+    """The member with its name and group in W&B."""
     config = ml_collections.ConfigDict(member.config.to_dict())
     config.wandb.group, config.wandb.name = config.wandb.group or workdir.name, member.name
     return member._replace(config=ml_collections.FrozenConfigDict(config))
 
 
 def _mean(rows: Sequence[Row], models: int) -> Row:
-    """The rows of members averaged; the speed is that of all models."""
+    """The mean of the members' rows; the speed is that of all models."""
     speed = rows[0]["images_per_second"]
     means = {
         key: float(np.mean([row[key] for row in rows])) if isinstance(value, float) else value
@@ -462,14 +478,14 @@ def _mean(rows: Sequence[Row], models: int) -> Row:
 
 
 def _share(progress: Mapping[str, Any], models: int) -> dict[str, Any]:
-    """The progress of one of the models: the time of all, its own images."""
+    """The progress of one model: the time of all models, and its own images."""
     speed = progress["images_per_second"]
     own = {"images": progress["images"] // models, "images_per_second": speed and speed / models}
     return {**progress, **own}
 
 
 def _summary(member: Run) -> dict[str, Any]:
-    """What the record of a population has of a member."""
+    """A member's entry in the record of a population."""
     metrics = member.record.fields.get("metrics") or {}
     test = {name: value for name, value in metrics.get("test", {}).items() if isinstance(value, int | float)}
     return {

@@ -1,4 +1,4 @@
-"""The table of commands, and the program that runs one of them."""
+"""The table of commands, and the program that runs a command."""
 
 import difflib
 import importlib
@@ -29,7 +29,13 @@ NAME = "mnist-jax"
 
 
 class Command(NamedTuple):
-    """A command: its help, what adds its flags, and what runs it and returns the exit status, 0 if None."""
+    """A command.
+
+    Attributes:
+        help: its description.
+        add_flags: adds its flags to a parser.
+        run: runs it and returns the exit status; None for 0.
+    """
 
     help: str | None
     add_flags: Callable[[parsing.Parser], None]
@@ -40,13 +46,15 @@ def main(argv: list[str] | None = None) -> int:
     """Runs `mnist-jax COMMAND FLAGS`.
 
     Args:
-        argv: The command and its flags; of this process if None.
+        argv: The command and its flags; None for those of this process.
 
     Returns:
         The exit status.
     """
     if argv is None:
         argv = sys.argv[sys.argv.index("mnist_jax") + 1 if sys.argv[0] == "-m" else 1 :]
+    if argv[:1] == ["help"] and argv[1:2] and argv[1] in COMMANDS:
+        argv = [argv[1], "--help", *argv[2:]]
     if not argv or argv[0] in ("-h", "--help", "help"):
         return exits.status_of(NAME, _print_help)
     if argv[0] == "--version":
@@ -62,8 +70,8 @@ def execute(name: str, command: Command, argv: list[str]) -> int:
     """Parses the flags of a command and runs it.
 
     Args:
-        name: How the user calls it, for its errors.
-        command: What it is.
+        name: As the user calls it, for errors.
+        command: The command.
         argv: Its flags and arguments.
 
     Returns:
@@ -82,12 +90,12 @@ def execute(name: str, command: Command, argv: list[str]) -> int:
 
 
 def _set_verbosity(level: int) -> None:
-    """Lets libraries print what they log, from level 1 on."""
+    """Lets libraries print their logs at level 1 and above."""
     from absl import flags, logging
 
     from mnist_jax.system.terminal import quiet_libraries
 
-    flags.FLAGS.mark_as_parsed()  # of libraries, which then read their defaults
+    flags.FLAGS.mark_as_parsed()  # libraries then read their defaults
     if level < 1:
         quiet_libraries()
     else:
@@ -112,5 +120,5 @@ def _print_version() -> None:
 
 def _refuse(name: str) -> None:
     near = difflib.get_close_matches(name, COMMANDS, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"{NAME} --help lists them"
+    hint = f"did you mean {near[0]}?" if near else f"{NAME} --help lists the commands"
     raise UserError(f"{name!r} is not a command; {hint}")

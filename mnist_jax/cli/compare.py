@@ -2,10 +2,10 @@
 
     mnist-jax compare runs/report/*
 
-Runs whose configs differ in the seed or the fold alone are one setting. Settings are sorted by a test metric,
-and every two of them tested: Welch's test over seeds and folds, McNemar's on the predictions of the same
-examples, a paired bootstrap, with Holm's correction over all pairs. compare.html has it all on a page. With
---wandb=ENTITY/PROJECT the finished runs of a W&B project are compared, alone or beside those of folders.
+Runs whose configs differ only in the seed or the fold are one setting. Settings are sorted by a test metric,
+and each pair is tested: Welch's test over seeds and folds, McNemar's test on the predictions of the same
+examples, and a paired bootstrap, with Holm's correction over all pairs. compare.html shows the results on a
+page. --wandb=ENTITY/PROJECT compares the finished runs of a W&B project, alone or with those of folders.
 Exit status: 0 done; 1 standard output cannot be written; 2 an error in the command, or the runs cannot be
 compared.
 """
@@ -25,19 +25,24 @@ if TYPE_CHECKING:
 
 def add_flags(parser: Parser) -> None:
     parser.add_argument("workdirs", nargs="*", type=path, metavar="WORKDIR", help="a run")
-    parser.add_argument("--wandb", metavar="ENTITY/PROJECT", help="a W&B project, whose runs are read")
-    parser.add_argument("--metric", default="accuracy", help="of metrics.test in run.json; default: accuracy")
+    parser.add_argument("--wandb", metavar="ENTITY/PROJECT", help="W&B project whose runs to compare")
     parser.add_argument(
-        "--into", type=path, help="the page; default: compare.html in the folder that has the runs"
+        "--metric", default="accuracy", help="a metric of metrics.test in run.json; default: accuracy"
     )
-    parser.add_argument("--json", action="store_true", help="print all of it as JSON, for programs")
+    parser.add_argument(
+        "--into", type=path, help="file to write the page to; default: compare.html in the folder of the runs"
+    )
+    parser.add_argument("--json", action="store_true", help="print the comparison as JSON")
 
 
 def run(options: Options) -> None:
+    from mnist_jax.system.errors import UserError
     from mnist_jax.system.output import require_output
     from mnist_jax.system.terminal import warn
 
     require_output()
+    if not options.workdirs and not options.wandb:
+        raise UserError("WORKDIR is missing; for example runs/report/*")
     if not options.wandb:
         show(options, options.workdirs)
         return
@@ -58,7 +63,7 @@ def show(options: Options, workdirs: list[pathlib.Path]) -> None:
 
     comparison = compare(load_runs(workdirs, warn), options.metric)
     for what, values in comparison.circumstances.items():
-        warn(f"not only the config differs: {what} ({', '.join(values)})")
+        warn(f"the runs differ in more than the config: {what} ({', '.join(values)})")
     parents = [workdir.absolute().parent for workdir in options.workdirs]
     page = options.into or pathlib.Path(os.path.commonpath(parents) if parents else "") / "compare.html"
     try:
@@ -113,8 +118,8 @@ def table(title: str, rows: list[list[str]]) -> "TextTable":
     from mnist_jax.system.terminal import TextTable
 
     made = TextTable(title, title_justify="left")
-    for place, name in enumerate(rows[0]):
-        made.add_column(name, justify="right" if place else "left", overflow="fold")
+    for index, name in enumerate(rows[0]):
+        made.add_column(name, justify="right" if index else "left", overflow="fold")
     for row in rows[1:]:
         made.add_row(*row)
     return made

@@ -2,7 +2,8 @@
 
     mnist-jax demo --workdir=runs/mnist
 
-Ctrl-C ends it. Exit status: 0 ended; 2 an error in the command.
+Ctrl-C ends it.
+Exit status: 0 ended; 2 an error in the command.
 """
 
 import signal
@@ -15,9 +16,11 @@ def add_flags(parser: Parser) -> None:
     parser.add_argument(
         "--host",
         default="127.0.0.1",
-        help="the address to listen on; default: %(default)s, this machine alone",
+        help="address to listen on; default: %(default)s, only this machine",
     )
-    parser.add_argument("--port", type=integer(0), default=8000, help="0: any free one; default: %(default)s")
+    parser.add_argument(
+        "--port", type=integer(0), default=8000, help="port; 0: any free port; default: %(default)s"
+    )
 
 
 def run(options: Options) -> None:

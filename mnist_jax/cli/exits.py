@@ -19,19 +19,20 @@ def status_of(
     """Runs a program and returns its exit status.
 
     Args:
-        name: Of the program, before its errors.
-        program: Returns its status, 0 if None.
-        verbose: Whether an error is printed with its traceback.
+        name: The program's name, printed before its errors.
+        program: Returns its status; None for 0.
+        verbose: Whether to print the traceback of an error.
 
     Returns:
-        The program's own status; 1 where its output is its result and is lost, 2 after a user's error. A run
-        that was stopped, that lost another process, or that ran out of disk or memory ends the process here.
+        The program's own status; 1 if its output is its result and was lost; 2 after a user's error. If a run
+        was stopped, lost another process, or ran out of disk or memory, the process ends here.
     """
 
     def report(error: BaseException, line: str | None = None) -> None:
         if verbose():
             traceback.print_exception(error)
-        print(f"{name}: {output.printable(line or one_line(error))}", file=sys.stderr)
+        text = f"{name}: {output.printable(line or one_line(error))}"
+        print(output.filled(text, sys.stderr), file=sys.stderr)
 
     output.protect()
     try:
@@ -40,7 +41,7 @@ def status_of(
         sys.stdout.flush()
         return status
     except output.OutputLost as error:
-        if not isinstance(error.__cause__, BrokenPipeError):  # whose reader has seen enough, `head` say
+        if not isinstance(error.__cause__, BrokenPipeError):  # the reader closed it, as `head` does
             report(error, str(error))
         return 1
     except PeerLost as error:
@@ -66,17 +67,17 @@ def status_of(
 
 @contextlib.contextmanager
 def _stopped_by_ctrl_c(name: str) -> Iterator[None]:
-    """Ends the process at once, where nothing but `Interrupts` or a server handles SIGINT.
+    """Ends the process at once on SIGINT, unless `Interrupts` or a server handles it.
 
-    Not by an exception: libraries lose it, or crash, where it is raised in what C++ calls.
+    Not by an exception, which libraries lose, or on which they crash, if C++ called the Python code.
     """
 
     def stop(signum: int, frame: FrameType | None) -> NoReturn:
-        with contextlib.suppress(RuntimeError):  # in the midst of another print
+        with contextlib.suppress(RuntimeError):  # the signal interrupted another print
             print(f"{name}: stopped by SIGINT", file=sys.stderr)
         _leave(128 + signum)
 
-    usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # it may be ignored
+    usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # not ignored
     if usual:
         signal.signal(signal.SIGINT, stop)
     try:
@@ -87,12 +88,12 @@ def _stopped_by_ctrl_c(name: str) -> Iterator[None]:
 
 
 def _leave(status: int) -> NoReturn:
-    """Ends the process at once, for a run that ended anywhere, with all that matters saved.
+    """Ends the process at once; everything that matters is saved.
 
-    The interpreter's own end would take JAX apart under threads that still compile, and can crash there; of
-    several processes it would wait for one that is gone.
+    The interpreter's own shutdown would tear down JAX while threads still compile, which can crash, and in a
+    job of several processes it would wait for a lost one.
     """
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(RuntimeError):  # a signal came in the midst of a print
+        with contextlib.suppress(RuntimeError):  # a signal interrupted a print
             stream.flush()
     os._exit(status)

@@ -2,7 +2,7 @@
 
     mnist-jax explore --config=mnist --workdir=runs/mnist --into=mnist.html
 
---workdir: a finished run on that set, for the labels that its model doubts.
+With --workdir, a finished run on that set, the page also shows the labels that its model doubts.
 Exit status: 0 done; 2 an error in the command.
 """
 
@@ -14,8 +14,10 @@ from mnist_jax.system.errors import UserError
 
 def add_flags(parser: Parser) -> None:
     parser.add_config()
-    parser.add_argument("--into", type=path, help="the page to write; default: NAME.html, by the set's name")
-    parser.add_argument("--workdir", type=path, help="a finished run on the set")
+    parser.add_argument(
+        "--into", type=path, help="file to write the page to; default: NAME.html, after the data set"
+    )
+    parser.add_argument("--workdir", type=path, help="folder of a finished run on the data set")
 
 
 def run(options: Options) -> None:
@@ -33,12 +35,14 @@ def run(options: Options) -> None:
     dataset, predictions = data.load(config.data), None
     into = options.into or pathlib.Path(f"{dataset.name.replace('/', '-')}.html")
     if not into.parent.is_dir():
-        raise UserError(f"--into={into}: there is no folder {into.parent}")
+        raise UserError(f"--into={into} must be in a folder that exists (got {into.parent}); make it first")
     if workdir := options.workdir:
         check_same_data(read_record(workdir), dataset, workdir)
         _, predictions = load_predictions(workdir / "predictions.npz")
         if not np.array_equal(predictions.labels, dataset.test.labels):
-            raise UserError(f"{workdir} was tested on another split than config.data.test")
+            raise UserError(
+                f"--workdir={workdir} must be a run with the test split of config.data.test (got another)"
+            )
     try:
         write_data_page(into, dataset, config, predictions)
     except OSError as error:

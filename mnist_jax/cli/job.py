@@ -5,31 +5,31 @@ import os
 from mnist_jax.cli.parsing import Options, Parser, integer, path
 
 
-def add_flags(parser: Parser) -> None:
+def add_flags(parser: Parser, *, config_required: bool = True) -> None:
     """Adds the config, the workdir, and how processes find each other."""
-    parser.add_config()
+    parser.add_config(required=config_required)
     parser.add_argument(
         "--workdir",
         type=path,
         required=True,
-        help="the folder of the run: its record, history and checkpoints",
+        help="folder of the run: its record, history and checkpoints",
     )
     parser.add_argument(
         "--coordinator",
         metavar="HOST:PORT",
-        help="of process 0 of a job of several; default: what a launcher sets",
+        help="address of process 0, in a job of several processes; default: from the launcher",
     )
     parser.add_argument(
-        "--num_processes", type=integer(1), metavar="N", help="how many processes the job has"
+        "--num_processes", type=integer(1), metavar="N", help="number of processes of the job"
     )
-    parser.add_argument("--process_id", type=integer(0), metavar="N", help="which of them this is, from 0")
+    parser.add_argument("--process_id", type=integer(0), metavar="N", help="index of this process, from 0")
     parser.add_argument(
-        "--git_commit", metavar="HASH", help="of this code, where there is no git checkout of it"
+        "--git_commit", metavar="HASH", help="commit of this code, if it is not a git checkout"
     )
 
 
 def join(options: Options) -> None:
-    """Takes the commit, and joins the other processes of the job."""
+    """Passes the commit on to the record, and joins the other processes of the job."""
     if options.git_commit:
         os.environ["GIT_COMMIT"] = options.git_commit
     from mnist_jax.system import distributed

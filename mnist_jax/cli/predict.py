@@ -4,11 +4,11 @@
     cat digit.png | mnist-jax predict --workdir=runs/mnist -
     find . -name '*.png' | mnist-jax predict --workdir=runs/mnist --json -
 
-IMAGE is a file, a folder with all below it, a pattern, or -: standard input has an image, or a name per line.
-PNG, JPEG, TIFF, WebP and all other still images that Pillow reads, of any size; digits dark on light or light
-on dark, drawn, scanned or photographed.
-Exit status: 0 done; 1 an image could not be read, and the others were, or standard output cannot be written;
-2 an error in the command.
+IMAGE is a file, a folder, a pattern, or - for standard input, which has an image or a name per line. A folder
+includes its subfolders. It reads PNG, JPEG, TIFF, WebP and all other still images that Pillow reads, of any
+size; digits can be dark on light or light on dark, drawn, scanned or photographed.
+Exit status: 0 done; 1 some images could not be read, or standard output cannot be written; 2 an error in the
+command.
 """
 
 import collections
@@ -26,12 +26,18 @@ from mnist_jax.cli.parsing import Options, Parser, integer
 from mnist_jax.system.errors import UserError
 from mnist_jax.system.output import printable, require_output
 
-_FORMULA = re.compile(r"[=+\-@\uff1d\uff0b\uff0d\uff20]")  # how a cell begins that a spreadsheet computes
+_FORMULA = re.compile(r"[=+\-@\uff1d\uff0b\uff0d\uff20]")  # the first character of a formula in a spreadsheet
 _NUMBER = re.compile(r"[+-]?[\d.]+(e[+-]?\d+)?", re.IGNORECASE)
 
 
 class Answer(NamedTuple):
-    """file: as named. ink: "dark" or "light" of a digit. top: (class, probability), likeliest first."""
+    """A prediction.
+
+    Attributes:
+        file: the image as named.
+        ink: "dark" or "light" for a digit, else None.
+        top: (class, probability), the most likely first.
+    """
 
     file: str
     ink: str | None
@@ -42,11 +48,17 @@ def add_flags(parser: Parser) -> None:
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="file, folder, pattern, or -")
     parser.add_run()
     parser.add_argument(
-        "--top", type=integer(1), default=3, metavar="N", help="how many classes; default: %(default)s"
+        "--top",
+        type=integer(1),
+        default=3,
+        metavar="N",
+        help="number of classes to show; default: %(default)s",
     )
     form = parser.add_mutually_exclusive_group()
     for name, show in (("--csv", show_csv), ("--json", show_json)):
-        form.add_argument(name, dest="show", action="store_const", const=show, help="on standard output")
+        form.add_argument(
+            name, dest="show", action="store_const", const=show, help=f"print {name[2:].upper()}"
+        )
     parser.set_defaults(show=show_table)
 
 
@@ -56,7 +68,7 @@ def run(options: Options) -> int:
 
     require_output()
     left_out: collections.Counter[str] = collections.Counter()
-    files = iter(list(named_files(options.images, left_out)))  # a mistake shows before the model is loaded
+    files = iter(list(named_files(options.images, left_out)))  # errors come before the model is loaded
     if left_out:
         print(printable(f"mnist-jax predict: files left out: {describe_left_out(left_out)}"), file=sys.stderr)
     classifier = load_classifier(options.workdir, step=options.checkpoint)
@@ -68,7 +80,7 @@ def run(options: Options) -> int:
 def named_files(
     names: list[str], left_out: collections.Counter[str]
 ) -> Iterator[tuple[str, str | io.BytesIO]]:
-    """Name and content, or path, of each image; `left_out` receives what is none, see `finding.find`."""
+    """Yields the name and the content or path of each image; `left_out` counts other files, by suffix."""
     from mnist_jax.data.finding import find
     from mnist_jax.data.opening import is_image
 
@@ -89,7 +101,7 @@ def named_files(
 def answers(
     classifier: Any, files: Iterator[tuple[str, Any]], top: int, broken: list[str]
 ) -> Iterator[Answer]:
-    """What is on each image, in order; one that cannot be read is told, noted in `broken` and passed over."""
+    """Yields the prediction for each image, in order; unreadable ones are reported and added to `broken`."""
     import numpy as np
 
     from mnist_jax.serving.classifier import BATCH
@@ -137,7 +149,7 @@ def show_csv(found: Iterator[Answer]) -> None:
 
 
 def text_cell(text: str) -> str:
-    """A cell of CSV that a spreadsheet shows and does not compute: an apostrophe goes before a formula.
+    """A CSV cell that a spreadsheet does not compute: an apostrophe precedes a formula.
 
     https://owasp.org/www-community/attacks/CSV_Injection
     """
@@ -146,7 +158,7 @@ def text_cell(text: str) -> str:
 
 
 def file_cell(name: str) -> str:
-    """The same of a file, which another program may open: `=a.png` is ./=a.png."""
+    """The same for a file name, which another program can still open: `=a.png` is ./=a.png."""
     return f"./{printable(name)}" if _FORMULA.match(name) else printable(name)
 
 

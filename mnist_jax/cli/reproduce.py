@@ -2,9 +2,9 @@
 
     mnist-jax reproduce runs/digits
 
-Shows what of code, packages and machine differs from run.json, trains the same config in a new folder, and
-says whether parameters and metrics are bit-identical, equal within a tolerance, or different.
-The record of a run does not choose folders on this machine: where it names some for its data, give them too.
+Prints how code, packages and machine differ from run.json, trains the same config in a new folder, and
+reports whether parameters and metrics are bit-identical, equal within a tolerance, or different.
+A run.json does not choose folders on this machine: if it names folders for its data, give them as flags.
 Exit status: 0 bit-identical or within the tolerance; 1 different; 2 an error in the command or the run.
 """
 
@@ -16,10 +16,13 @@ from mnist_jax.cli.parsing import Options, Parser, number, path
 def add_flags(parser: Parser) -> None:
     from mnist_jax.config.fields import DATA_FOLDERS
 
-    parser.add_argument("workdir", type=path, help="the folder of the run to reproduce")
-    parser.add_argument("--into", type=path, help="the new run's folder; default: WORKDIR-reproduced")
+    parser.add_argument("workdir", type=path, metavar="WORKDIR", help="folder of the run to reproduce")
+    parser.add_argument("--into", type=path, help="folder of the new run; default: WORKDIR-reproduced")
     parser.add_argument(
-        "--tolerance", type=number, default=0.002, help="on each test metric; default: %(default)s"
+        "--tolerance",
+        type=number,
+        default=0.002,
+        help="allowed difference of a test metric; default: %(default)s",
     )
     for field in DATA_FOLDERS:
         parser.add_argument(f"--{field}", metavar="FOLDER", help=f"config.data.{field} on this machine")
@@ -43,7 +46,7 @@ def run(options: Options) -> int:
     for name, (then, now) in outcome.metrics.items():
         print(f"test {name}: was {then}, now {now}")
     gap = "cannot be compared" if outcome.parameters is None else f"differ by up to {outcome.parameters:.2g}"
-    print(f"the parameters {gap} (in units of the largest of their array)")
+    print(f"parameters {gap} (relative to the largest of their array)")
     within = outcome.largest <= options.tolerance
     verdict = "equal within the tolerance" if within else "different"
     print(f"{verdict}: test metrics differ by up to {outcome.largest:.2g}, tolerance {options.tolerance:g}")
@@ -52,11 +55,11 @@ def run(options: Options) -> int:
 
 def show_differences(differences: list[Any]) -> None:
     if not differences:
-        print("code, packages and machine are those of the run")
+        print("code, packages and machine are the same as in run.json")
         return
     from mnist_jax.system.terminal import Terminal, TextTable
 
-    table = TextTable("what differs from the run")
+    table = TextTable("differences from run.json")
     for column in ("what", "then", "now"):
         table.add_column(column, overflow="fold")
     for difference in differences:

@@ -2,10 +2,10 @@
 
     mnist-jax sweep --config=mnist --sweep=report --workdir=runs/report
 
-With --search=optuna --trials=30 the file has a space instead, suggest(trial), and Optuna chooses the members.
+With --search=optuna --trials=30 the file has suggest(trial), a search space, and Optuna chooses the members.
 The same command again resumes the sweep.
-Exit status: 0 all members are finished; 1 some failed; 2 an error in the command or the sweep; 130, 143 or
-129 stopped by a signal, with the steps in flight saved.
+Exit status: 0 all members are finished; 1 some members failed; 2 an error in the command or the sweep; 130,
+143 or 129 stopped by a signal, with the steps in flight saved.
 """
 
 import shlex
@@ -31,20 +31,20 @@ def add_flags(parser: Parser) -> None:
         "--workdir",
         type=path,
         required=True,
-        help="the folder of the sweep, with one for each member",
+        help="folder of the sweep, with a subfolder for each member",
     )
     parser.add_argument(
         "--jobs",
         type=integer(1),
         default=1,
         metavar="N",
-        help="how many members run side by side, each with its share of the cores; default: %(default)s",
+        help="number of members to train at once, each with its share of the cores; default: %(default)s",
     )
-    parser.add_argument("--member", help="run this member alone: its name, or its index from 0")
+    parser.add_argument("--member", help="train this member alone: its name, or its index from 0")
     parser.add_argument(
         "--vmap",
         action="store_true",
-        help="train members that differ in numbers alone together, as populations",
+        help="train members that differ only in numbers together, as populations",
     )
     parser.add_argument(
         "--search",
@@ -53,10 +53,10 @@ def add_flags(parser: Parser) -> None:
         help="search the space of the file's suggest(trial)",
     )
     parser.add_argument(
-        "--trials", type=integer(1), default=20, metavar="N", help="of a search, in all; default: %(default)s"
+        "--trials", type=integer(1), default=20, metavar="N", help="trials of a search; default: %(default)s"
     )
     parser.add_argument(
-        "--list", action="store_true", help="print the members and their changes, and run nothing"
+        "--list", action="store_true", help="print the members and their changes, and train nothing"
     )
 
 
@@ -69,7 +69,9 @@ def run(options: Options) -> int:
     file = str(find(options.sweep, "--sweep", "sweeps"))
     if options.search:
         if options.list or options.vmap or options.member is not None:
-            raise UserError("--search chooses the members itself; leave out --list, --member and --vmap")
+            raise UserError(
+                "--search must be given without --list, --member and --vmap; it chooses the members"
+            )
         return search(options, file)
     members = members_of(options.config, called(load_file(file, "get_sweep")))
     if options.vmap:
@@ -83,7 +85,10 @@ def run(options: Options) -> int:
         for member in members:
             tell(f"{member.name}: {shlex.join(flags_of(member.overrides))}")
         return 0
-    return 0 if run_sweep(members, options.workdir, base_flags(options), options.jobs) else 1
+    if not run_sweep(members, options.workdir, base_flags(options), options.jobs):
+        return 1
+    print_compare_command(options)
+    return 0
 
 
 def search(options: Options, file: str) -> int:
@@ -93,18 +98,25 @@ def search(options: Options, file: str) -> int:
     try:
         from mnist_jax.studies.search import run_search
     except ImportError as error:
-        raise UserError(f"--search=optuna needs Optuna ({error}); pip install optuna") from error
+        raise UserError(f"--search=optuna must have Optuna ({error}); pip install optuna") from error
     suggest, shared = load_file(file, "suggest"), base_flags(options)
     best = run_search(
         options.config, suggest, options.workdir, shared, jobs=options.jobs, trials=options.trials
     )
     score = f"validation {options.config.checkpoint.metric} {best.value:.4f}"
-    tell(f"best  {options.workdir / best.name}  {score}")
+    tell(f"best     {options.workdir / best.name}  {score}")
+    print_compare_command(options)
     return 0
 
 
+def print_compare_command(options: Options) -> None:
+    from mnist_jax.system.terminal import tell
+
+    tell(f"compare  mnist-jax compare {shlex.quote(str(options.workdir))}/*")
+
+
 def base_flags(options: Options) -> list[str]:
-    """The flags of `train` that all members share; in W&B they are a group."""
+    """The flags of `train` that all members share; in W&B the members are a group."""
     from mnist_jax.config.variants import flags_of
 
     shared = {"wandb.group": options.workdir.name, **options.config_changes}
@@ -113,8 +125,10 @@ def base_flags(options: Options) -> list[str]:
 
 
 def chosen(members: "Sequence[Member]", asked: str) -> "Member":
-    """The member that `--member` means."""
+    """The member with the name or index of `--member`."""
     for index, member in enumerate(members):
         if asked in (member.name, str(index)):
             return member
-    raise UserError(f"--member={asked} is not in the sweep, which has {len(members)}: --list shows them")
+    raise UserError(
+        f"--member={asked} must be a member of the sweep; --list prints its {len(members)} members"
+    )

@@ -18,11 +18,18 @@ def add_flags(parser: Parser) -> None:
         type=one_of("auto", "force"),
         default="auto",
         metavar="auto|force",
-        help="force: also with another config or other data than before; default: %(default)s",
+        help="force: resume although the config or the data changed; default: %(default)s",
     )
+    parser.add_argument(
+        "--summary", action="store_true", help="print the layers of the model and train nothing"
+    )
+    parser.excuse("--workdir", "--summary")
 
 
 def run(options: Options) -> None:
+    if options.summary:
+        print_summary(options)
+        return
     job.join(options)
     from mnist_jax.reporting.wandb.mode import start_asking
 
@@ -30,3 +37,19 @@ def run(options: Options) -> None:
     from mnist_jax.loop import train_and_evaluate
 
     train_and_evaluate(options.config, options.workdir, resume=options.resume)
+
+
+def print_summary(options: Options) -> None:
+    """Prints the table of layers for the images of the data set."""
+    from mnist_jax import data
+    from mnist_jax.config.validation import validate
+    from mnist_jax.data.normalization import normalized
+    from mnist_jax.models import require_model
+    from mnist_jax.reporting.layers import layers, print_layers
+
+    config = validate(options.config)
+    require_model(config.model.name)
+    dataset = data.load(config.data)
+    config = normalized(config, dataset.mean, dataset.std)
+    title = f"{config.model.name} for {dataset.name}"
+    print_layers(layers(config, dataset.image_shape, len(dataset.class_names)), title)

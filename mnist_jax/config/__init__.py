@@ -1,6 +1,6 @@
-"""What a run can be configured with: the table of fields, their validation, and variants of one config.
+"""The config of a run: the table of fields, their validation, and variants of one config.
 
-Doors: `fields.FIELDS`, the table, and `validation.validate`. `identity` decides if two configs are of one
-run, `reference` renders the table, `variants` makes the members of sweeps, `population` those of a
-population.
+Doors: `fields.FIELDS`, the table, and `validation.validate`. `identity` decides whether two configs describe
+the same run, `reference` renders the table, `variants` makes the members of sweeps, and `population` those of
+a population.
 """

@@ -1,6 +1,6 @@
 """The table of config fields: the default, the rule and the help of each.
 
-To add a field: 1. add its entry to `FIELDS`; `earlier` is the value that older runs had in effect;
+To add a field: 1. add its entry to `FIELDS`; `earlier` is the value that describes older runs;
 2. read it as `config.GROUP.NAME` in the code that it controls;
 3. run `make docs`, which writes configs/default.py and docs/config.md.
 """
@@ -33,11 +33,11 @@ class Field(NamedTuple):
 
     Attributes:
         default: its value in configs/default.py.
-        rule: what its value must be.
-        help: what it does, in one line.
-        identifies: whether another value makes another run. False for paths, and for what changes rounding
-            alone: a run may be resumed with other values of these.
-        earlier: its value in records that are older than the field; IN_EVERY_RECORD where there are none.
+        rule: the rule for its value.
+        help: its effect, in one line.
+        identifies: whether another value makes another run. False for paths and for fields that only change
+            rounding: a run can be resumed with other values of these.
+        earlier: its value in records that are older than the field; IN_EVERY_RECORD if there are none.
     """
 
     default: Any
@@ -50,14 +50,14 @@ class Field(NamedTuple):
 GROUPS: Mapping[str, str] = {
     "": "general",
     "data": "data set, splits and normalization",
-    "augment": "random changes of training images, drawn anew at each step",
+    "augment": "random changes of training images, drawn again at each step",
     "model": "network",
     "optimizer": "optimizer",
     "schedule": "learning rate over the run",
     "train": "training",
     "mesh": "devices",
-    "population": "many models in one run: member k takes the k-th value of each tuple that is not empty; "
-    "with seeds, there is one such member per seed",
+    "population": "many models in one run: member k has the k-th value of each non-empty tuple; with seeds, "
+    "there is one such member per seed",
     "evaluation": "evaluation on the validation and test splits",
     "checkpoint": "checkpoints",
     "wandb": "Weights & Biases",
@@ -84,9 +84,9 @@ FIELDS: Mapping[str, Field] = {
     "data.validation": Field("train[-5000:]", text(), "chooses the checkpoint"),
     "data.test": Field("test", text(), "read once, at the end"),
     "data.folds": Field(0, integer(0),
-        "cross-validation: parts of the train and validation examples; 0: none", earlier=0),
+        "cross-validation: number of folds of train and validation; 0: none", earlier=0),
     "data.fold": Field(0, integer(0), "the fold that validates; the others train", earlier=0),
-    "data.fold_seed": Field(0, integer(0), "seed of which examples are in which fold", earlier=0),
+    "data.fold_seed": Field(0, integer(0), "seed of the assignment of examples to folds", earlier=0),
     "data.data_dir": Field("", text(),
         'prepared and downloaded sets; "": $TFDS_DATA_DIR or ~/tensorflow_datasets', identifies=False),
     "data.manual_dir": Field("", text(),
@@ -115,25 +115,25 @@ FIELDS: Mapping[str, Field] = {
         "maximum shift along each axis in whole pixels; reflection fills the border"),
     "augment.flip": Field(False, boolean(), "mirror left to right with probability 1/2"),
     "augment.resized_crop": Field(0.0, fraction(include_one=True),
-        "smallest share of the area to cut out and enlarge; 0.0: none",
+        "smallest fraction of the area to cut out and enlarge; 0.0: none",
         earlier=0.0),
     "augment.brightness": Field(0.0, fraction(include_one=True),
         "maximum relative change of brightness", earlier=0.0),
     "augment.contrast": Field(0.0, fraction(include_one=True),
         "maximum relative change of contrast", earlier=0.0),
     "augment.saturation": Field(0.0, fraction(include_one=True),
-        "maximum relative change of saturation; grey images stay", earlier=0.0),
+        "maximum relative change of saturation; grey images do not change", earlier=0.0),
     "augment.trivial": Field(False, boolean(),
         "TrivialAugment: one random change of shape or colour an image"),
     "augment.cutout": Field(0, integer(0),
         "side in pixels of a black square at a random position; 0: none"),
     "augment.mixup": Field(0.0, from_zero(),
-        "alpha of Beta, for the share of another image blended in; 0.0: none", earlier=0.0),
+        "alpha of Beta, for the weight of another image blended in; 0.0: none", earlier=0.0),
     "augment.cutmix": Field(0.0, from_zero(),
         "alpha of Beta, for the area of a box of another image; 0.0: none", earlier=0.0),
 
     "model.name": Field("cnn", text(required=True),
-        "network: cnn, airbench, mlp, resnet, or one of your own"),
+        "network: cnn, airbench, mlp, resnet, or a model of your own"),
     "model.kwargs": Field("", text(),
         'own models: keyword arguments, such as "width=64"', earlier=""),
     "model.widths": Field((32, 64), each(integer(1)),
@@ -165,15 +165,15 @@ FIELDS: Mapping[str, Field] = {
     "optimizer.newton_schulz": Field(5, integer(1),
         "muon: iterations that orthogonalize an update", earlier=5),
     "optimizer.weight_decay": Field(0.0, from_zero(),
-        "of kernels, not of biases and norms; must be 0 with adam: use adamw"),
+        "decay of kernels, not of biases and norms; 0 with adam: use adamw"),
     "optimizer.skip_nonfinite": Field(0, integer(0),
-        "non-finite updates to skip in a row; 0: the first ends the run", earlier=0),
+        "non-finite updates in a row to skip; 0: the first ends the run", earlier=0),
     "optimizer.clip_norm": Field(0.0, from_zero(), "maximum gradient norm; 0.0: no clipping"),
 
     "schedule.name": Field("one_cycle", choice("constant", "cosine", "one_cycle", "step", "linear"),
         "shape after warmup"),
     "schedule.unit": Field("run", choice("run", "epochs", "steps"),
-        "unit of warmup and boundaries; run: shares of it"),
+        "unit of warmup and boundaries; run: fractions of it"),
     "schedule.warmup": Field(0.2, from_zero(),
         "length of the rise from 0 to the peak: linear, for one_cycle a cosine"),
     "schedule.end_factor": Field(0.0, fraction(include_one=True),
@@ -185,29 +185,30 @@ FIELDS: Mapping[str, Field] = {
     "train.batch_size": Field(128, integer(1), "examples per step"),
     "train.epochs": Field(10, integer(1), "passes over the training split"),
     "train.steps": Field(0, integer(0), "length of the run in steps; 0: by epochs"),
-    "train.min_steps": Field(0, integer(0), "least length of a run by epochs, in steps", earlier=0),
+    "train.min_steps": Field(0, integer(0),
+        "minimum length in steps of a run whose length is in epochs", earlier=0),
     "train.init_from": Field("", text(),
-        'workdir of the model whose parameters it starts from; "": none', earlier=""),
+        'workdir of the model whose parameters to start from; "": none', earlier=""),
     "train.freeze": Field("", pattern(),
-        'names of parameters that do not change, such as "^conv"; "": none', earlier=""),
+        'pattern of the parameters that do not change, such as "^conv"; "": none', earlier=""),
     "train.accumulate": Field(1, integer(1),
-        "steps whose mean gradient makes one update; rates follow the updates", earlier=1),
+        "steps per update, of their mean gradient; schedules count updates", earlier=1),
     "train.patience": Field(0, integer(0),
-        "evaluations without a better one after which the run ends; 0: none", earlier=0),
+        "evaluations without improvement after which the run ends; 0: never", earlier=0),
     "train.class_weights": Field((), each(above_zero(), empty=True),
         "weight of each class in the loss; (): 1", earlier=()),
     "train.balance": Field("none", choice("none", "loss", "sampling"),
         "weigh classes by rarity, or draw equally often",
         earlier="none"),
-    "train.label_smoothing": Field(0.0, fraction(), "label mass that is spread over all classes"),
+    "train.label_smoothing": Field(0.0, fraction(), "label mass to spread over all classes"),
     "train.ema_decay": Field(0.0, fraction(),
-        "decay of the moving average of parameters that is evaluated; 0.0: none"),
+        "decay of the moving average of parameters, which is evaluated; 0.0: none"),
     "train.steps_per_call": Field(0, integer(0),
         "maximum steps per dispatch to the device; 0: 1 on CPU, 50 elsewhere"),
     "train.log_every_steps": Field(100, integer(1), "steps over which training metrics are averaged"),
 
     "mesh.data": Field(0, integer(0),
-        "devices that share each batch; 0: all, of all processes", identifies=False, earlier=0),
+        "devices that share each batch; 0: all devices of all processes", identifies=False, earlier=0),
     "mesh.shard_params": Field(False, boolean(),
         "shard parameters and optimizer state over the devices", identifies=False, earlier=False),
 
@@ -233,7 +234,7 @@ FIELDS: Mapping[str, Field] = {
     "evaluation.flip": Field(False, boolean(), "average probabilities with those of the mirror image"),
     "evaluation.every_steps": Field(0, integer(0), "steps between validations; 0: one per epoch"),
     "evaluation.min_steps": Field(0, integer(0),
-        "least distance of validations at the ends of epochs, in steps", earlier=0),
+        "minimum number of steps between validations at the ends of epochs", earlier=0),
 
     "checkpoint.metric": Field("accuracy", choice("accuracy", "loss", "macro_f1"),
         "validation metric that picks the best"),
@@ -242,10 +243,10 @@ FIELDS: Mapping[str, Field] = {
         "steps between checkpoints beside those of evaluations; 0: none"),
 
     "wandb.mode": Field("auto", choice("auto", "online", "offline", "disabled"),
-        "auto: as W&B is set; no key: offline", identifies=False),
+        "auto: W&B's setting; no key: offline", identifies=False),
     "wandb.project": Field("", text(),
-        'project; "": as W&B is set, else mnist_digit_classification', identifies=False),
-    "wandb.entity": Field("", text(), 'user or team; "": as W&B is set', identifies=False),
+        'project; "": W&B\'s own setting, or mnist_digit_classification', identifies=False),
+    "wandb.entity": Field("", text(), 'user or team; "": W&B\'s own setting', identifies=False),
     "wandb.group": Field("", text(), "group of runs", identifies=False),
     "wandb.name": Field("", text(), 'name of the run; "": chosen by W&B', identifies=False),
     "wandb.notes": Field("", text(), "description of the run", identifies=False),
@@ -257,7 +258,7 @@ FIELDS: Mapping[str, Field] = {
 
 
 def default_config() -> ml_collections.ConfigDict:
-    """Every field with its default; locked, so that fields cannot be added."""
+    """Every field with its default; locked, so that no field can be added."""
     config = ml_collections.ConfigDict()
     for name, field in FIELDS.items():
         group, _, key = name.rpartition(".")
@@ -267,15 +268,70 @@ def default_config() -> ml_collections.ConfigDict:
     return config.lock()
 
 
+# Words of other programs -> the field here; without a dot, a field of any group.
+_SYNONYMS = {
+    "arch": "model.name",
+    "beta1": "b1",
+    "beta2": "b2",
+    "bf16": "dtype",
+    "dataset": "data.name",
+    "device": "mesh.data",
+    "devices": "mesh.data",
+    "early_stopping": "patience",
+    "folder": "dir",
+    "gpus": "mesh.data",
+    "hidden": "dense",
+    "layers": "depth",
+    "lr_schedule": "schedule.name",
+    "path": "dir",
+    "precision": "dtype",
+    "scheduler": "schedule.name",
+    "type": "name",
+}
+_NEAR = 0.6  # difflib's own cutoff
+
+
+def nearest_field(name: str, cutoff: float = _NEAR) -> str | None:
+    """The field that a name most likely means, such as "optimizer.learning_rate" for "lr".
+
+    Args:
+        name: without "config.".
+        cutoff: how alike they must be, from 0 to 1, where 1 is another field's very name.
+    """
+    best = max(FIELDS, key=lambda field: _likeness(name, field))  # of equals the first
+    return best if _likeness(name, best) >= cutoff else None
+
+
 def unknown_field(name: str) -> str:
     """One line about a field that does not exist, with the most similar field that does."""
-    by_last_part = {known.rsplit(".", 1)[-1]: known for known in FIELDS}
-    last_part = name.rsplit(".", 1)[-1]
-    near = difflib.get_close_matches(name, FIELDS, n=1) or [
-        by_last_part[part] for part in difflib.get_close_matches(last_part, by_last_part, n=1)
-    ]
-    hint = f"did you mean config.{near[0]}?" if near else "configs/default.py lists every field"
+    if name in GROUPS:
+        fields = [field.partition(".")[2] for field in FIELDS if field.startswith(f"{name}.")]
+        return f"config.{name} must be followed by a field of this group: {', '.join(fields)}"
+    near = nearest_field(name)
+    groups = difflib.get_close_matches(name, GROUPS, n=1, cutoff=0.75)
+    if groups and not nearest_field(name, 0.9):
+        return f"config.{name} does not exist; did you mean config.{groups[0]}, a group of fields?"
+    hint = f"did you mean config.{near}?" if near else "--help config lists every field"
     return f"config.{name} does not exist; {hint}"
+
+
+def _likeness(asked: str, field: str) -> float:
+    """How likely a name means a field: by the last parts, among equals by the groups."""
+    asked_group, _, word = asked.rpartition(".")
+    group, _, own = field.rpartition(".")
+    word = word.replace("-", "_")
+    if _SYNONYMS.get(word) in (own, field):
+        word = own
+    parts, own_parts = set(word.split("_")), set(own.split("_"))
+    likeness = difflib.SequenceMatcher(None, word, own).ratio()
+    if word == own:
+        likeness = 1.0
+    elif word == "".join(part[0] for part in own.split("_")) and len(word) > 1:
+        likeness = 0.95
+    elif common := len(parts & own_parts):
+        likeness = max(likeness, 0.6 + 0.3 * common / len(parts | own_parts))
+    same_group = bool(asked_group) and difflib.SequenceMatcher(None, asked_group, group).ratio() >= 0.5
+    return likeness + 0.1 * same_group
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -9,7 +9,7 @@ from mnist_jax.config.fields import flatten
 from mnist_jax.config.variants import Member, changed, members_of, named
 from mnist_jax.system.errors import UserError
 
-# Tuple of config.population -> the field that it varies, a number that programs take as an argument.
+# Tuple of config.population -> the field that it varies, which compiled programs take as an argument.
 VARIED = {
     "learning_rate": "optimizer.learning_rate",
     "momentum": "optimizer.momentum",
@@ -29,7 +29,7 @@ def members_in(config: ml_collections.FrozenConfigDict) -> list[Member]:
     """Makes the members of `config.population`, each with the config of a single model.
 
     Raises:
-        UserError: tuples differ in length, names are not one per member, or a config is not valid.
+        UserError: tuples differ in length, there is not one name per member, or a config is not valid.
     """
     asked = config.population
     _require_one_length(config)
@@ -37,11 +37,12 @@ def members_in(config: ml_collections.FrozenConfigDict) -> list[Member]:
     lengths = {name: len(values) for name, values in given.items()}
     if len(set(lengths.values())) > 1:
         raise UserError(
-            "the tuples of config.population are not of one length: "
-            + ", ".join(f"{name} has {length}" for name, length in lengths.items())
+            "config.population must have tuples of one length (got "
+            + ", ".join(f"{length} of {name}" for name, length in lengths.items())
+            + ")"
         )
     if asked.seeds and "seed" in given:
-        raise UserError("config.population has both seeds and seed; use one of the two: how many, or which")
+        raise UserError("config.population must have seeds or seed, not both; seeds is their number")
     settings: list[dict[str, Any]] = [
         {VARIED[name]: values[k] for name, values in given.items()}
         for k in range(max(lengths.values(), default=1))
@@ -50,9 +51,12 @@ def members_in(config: ml_collections.FrozenConfigDict) -> list[Member]:
         seeds = range(config.seed, config.seed + asked.seeds)
         settings = [{**setting, "seed": seed} for setting in settings for seed in seeds]
     if asked.names and len(asked.names) != len(settings):
-        raise UserError(f"config.population.names has {len(asked.names)} entries for {len(settings)} members")
+        raise UserError(
+            f"config.population.names must have a name for each of the {len(settings)} members "
+            f"(got {len(asked.names)})"
+        )
     if asked.names and len(set(asked.names)) < len(asked.names):
-        raise UserError("config.population.names has a name twice")
+        raise UserError(f"config.population.names must be different (got {tuple(asked.names)})")
     alone = ml_collections.ConfigDict(config.to_dict())
     alone.population = {name: 0 if name == "seeds" else () for name in asked}
     return members_of(
@@ -61,15 +65,15 @@ def members_in(config: ml_collections.FrozenConfigDict) -> list[Member]:
 
 
 def grouped(base: ml_collections.ConfigDict, members: Sequence[Member]) -> list[Member]:
-    """Puts members that differ only in `VARIED` fields into populations, population_0 and so on.
+    """Groups members that differ only in `VARIED` fields into populations, population_0 and so on.
 
-    Other members stay as they are.
+    Other members do not change.
 
     Raises:
         UserError: the base config is a population already.
     """
     if is_population(base):
-        raise UserError("--vmap makes populations itself; remove config.population")
+        raise UserError("config.population must be empty with --vmap, which makes populations itself")
     groups: dict[str, list[Member]] = {}
     for member in members:
         fields = dict(flatten(member.config.to_dict()))
@@ -96,18 +100,18 @@ def grouped(base: ml_collections.ConfigDict, members: Sequence[Member]) -> list[
 
 
 def _require_one_length(config: ml_collections.ConfigDict | ml_collections.FrozenConfigDict) -> None:
-    """Raises UserError: members would end at steps of their own."""
+    """Raises UserError with `train.patience`: members would end at different steps."""
     if config.train.patience:
         raise UserError(
             f"config.train.patience must be 0 in a population (got {config.train.patience}), whose members "
-            "have one length; train them as a sweep without --vmap"
+            "end together; train them as a sweep without --vmap"
         )
 
 
 def require_one_model(config: ml_collections.FrozenConfigDict, workdir: object) -> None:
-    """Raises UserError where a workdir holds a population instead of a single model."""
+    """Raises UserError if a workdir holds a population instead of a single model."""
     if is_population(config):
         raise UserError(
-            f"{workdir} holds a population of models; give the folder of one of them, such as "
+            f"{workdir} must be the workdir of one model (got a population); give that of a member, such as "
             f"{workdir}/{members_in(config)[0].name}"
         )

@@ -65,7 +65,7 @@ def help_text(asked: str, width: int) -> str:
 
     Args:
         asked: A group such as "train", a field such as "train.epochs", or "" for all.
-        width: Of a line.
+        width: The characters of a line.
 
     Raises:
         UserError: there is no such group or field.
@@ -121,5 +121,5 @@ def _sentence(text: str) -> str:
 
 
 def _literal(value: object) -> str:
-    """A default as Python source, as the formatter writes it: "text", 1e-8."""
+    """A default as Python source, in the formatter's style: "text", 1e-8."""
     return f'"{value}"' if isinstance(value, str) else re.sub(r"(?<=e-)0+", "", repr(value))

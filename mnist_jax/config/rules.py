@@ -1,4 +1,4 @@
-"""Rules for the value of a config field: each is a test of a value and the same test in words."""
+"""Rules for the values of config fields: a test of a value, and the same test in words."""
 
 import numbers
 import re
@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 
 
 class Rule(NamedTuple):
-    """What the value of a field must be.
+    """A rule for the value of a field.
 
     Attributes:
         accepts: whether a value follows the rule.
-        expects: the rule in words, as they follow "must be".
-        choices: the values that are accepted, where they are few names.
+        expects: the rule in words, after "must be".
+        choices: the accepted values, if they are a few names.
     """
 
     accepts: Callable[[Any], bool]
@@ -52,7 +52,7 @@ def text(*, required: bool = False) -> Rule:
     def accepts(value: Any) -> bool:
         return isinstance(value, str) and "\0" not in value and bool(value.strip() or not required)
 
-    return Rule(accepts, "a string that is not empty" if required else "a string")
+    return Rule(accepts, "a non-empty string" if required else "a string")
 
 
 def pattern() -> Rule:
@@ -70,7 +70,7 @@ def boolean() -> Rule:
 
 
 def each(rule: Rule, *, empty: bool = False) -> Rule:
-    """A tuple whose entries all follow a rule."""
+    """A rule for tuples: every entry follows the given rule."""
 
     def accepts(value: Any) -> bool:
         return isinstance(value, tuple) and (empty or len(value) > 0) and all(map(rule.accepts, value))

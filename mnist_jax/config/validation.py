@@ -1,4 +1,4 @@
-"""Checks of a config, each field by its rule and fields against each other; a valid config is frozen."""
+"""The validation of a config: each field by its rule, and fields against each other."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,7 +16,7 @@ def validate(config: ml_collections.ConfigDict) -> ml_collections.FrozenConfigDi
         The config, frozen.
 
     Raises:
-        UserError: one line that names the field, what it must be, and its value.
+        UserError: one line with the field, its rule, and its value.
     """
     fields = dict(flatten(config.to_dict()))
     for name in fields:
@@ -24,7 +24,7 @@ def validate(config: ml_collections.ConfigDict) -> ml_collections.FrozenConfigDi
             raise UserError(unknown_field(name))
     for name, field in FIELDS.items():
         if name not in fields:
-            raise UserError(f"config.{name} is missing; start from configs/default.py, which has every field")
+            raise UserError(f"config.{name} must be in the config (got none); start from configs/default.py")
         if not field.rule.accepts(fields[name]):
             raise UserError(bad_value(name, fields[name]))
     _check_together(config)
@@ -32,12 +32,12 @@ def validate(config: ml_collections.ConfigDict) -> ml_collections.FrozenConfigDi
 
 
 def bad_value(name: str, value: Any) -> str:
-    """One line about a value that breaks the rule of its field."""
+    """One line about a value that breaks its field's rule."""
     return f"config.{name} must be {FIELDS[name].rule.expects} (got {value!r})"
 
 
 def from_record(fields: Mapping[str, Any]) -> ml_collections.ConfigDict:
-    """The config in run.json as a ConfigDict; lists of JSON become tuples."""
+    """The config of a run.json as a ConfigDict, with tuples for JSON's lists."""
 
     def with_tuples(value: Any) -> Any:
         if isinstance(value, dict):
@@ -66,7 +66,7 @@ def _check_together(config: ml_collections.ConfigDict) -> None:
         )
     if schedule.unit == "run" and schedule.warmup >= 1:
         raise UserError(
-            f"config.schedule.warmup must be a share of the run, less than 1 (got {schedule.warmup:g}); "
+            f"config.schedule.warmup must be a fraction of the run, less than 1 (got {schedule.warmup:g}); "
             "for epochs use --config.schedule.unit=epochs"
         )
     if schedule.name == "step" and list(schedule.boundaries) != sorted(set(schedule.boundaries)):
@@ -83,6 +83,6 @@ def _check_together(config: ml_collections.ConfigDict) -> None:
         )
     if len(data.mean) != len(data.std):
         raise UserError(
-            "config.data.mean and config.data.std must have equally many entries "
+            "config.data.mean and config.data.std must have the same number of entries "
             f"(got {len(data.mean)} and {len(data.std)})"
         )

@@ -20,7 +20,7 @@ from mnist_jax.system.names import is_reserved
 Overrides = Mapping[str, Any]  # field, such as "train.batch_size" -> value
 Sweep = Mapping[str, Overrides]  # name of a member -> its changes
 
-_NAME = re.compile(r"[A-Za-z0-9_][\w.,=+-]*")  # of a folder, on every system
+_NAME = re.compile(r"[A-Za-z0-9_][\w.,=+-]*")  # a folder name on every system
 _LONGEST = 151  # bytes
 
 
@@ -28,7 +28,7 @@ class Member(NamedTuple):
     """One run of a sweep.
 
     Attributes:
-        name: also the name of its folder.
+        name: its name, which is also that of its folder.
         overrides: its changes of the base config.
         config: the base config with these changes, validated.
     """
@@ -41,7 +41,7 @@ class Member(NamedTuple):
 def named(settings: Iterable[Overrides]) -> Sweep:
     """Names settings by their values, such as "learning_rate=0.1,batch_size=64".
 
-    For settings from scikit-learn: `ParameterGrid` has all combinations, `ParameterSampler` random ones.
+    scikit-learn makes such settings: `ParameterGrid` all combinations, `ParameterSampler` random ones.
 
     Raises:
         UserError: two settings have the same name.
@@ -49,13 +49,15 @@ def named(settings: Iterable[Overrides]) -> Sweep:
     sweep: dict[str, Overrides] = {}
     for setting in settings:
         if (name := _name_of(setting)) in sweep:
-            raise UserError(f"two settings of the sweep come to the name {name!r}; name them yourself")
+            raise UserError(
+                f"the settings of a sweep must have different names (got {name!r} twice); name them"
+            )
         sweep[name] = dict(setting)
     return sweep
 
 
 def over_seeds(sweep: Sweep, seeds: Iterable[int]) -> Sweep:
-    """Every member with each seed. Seeds are outermost: an interrupted sweep has run all settings."""
+    """Every member with each seed; all settings run with the first seed before the second."""
     return {
         f"{name}-seed_{seed}": {**overrides, "seed": seed}
         for seed in seeds
@@ -64,12 +66,12 @@ def over_seeds(sweep: Sweep, seeds: Iterable[int]) -> Sweep:
 
 
 def over_folds(sweep: Sweep, folds: int, seed: int = 0) -> Sweep:
-    """Every member with each fold of a cross-validation. Folds are outermost, as seeds are.
+    """Every member with each fold of a cross-validation; all run with the first fold before the second.
 
     Args:
         sweep: the members.
-        folds: parts of the training and validation examples; each validates once.
-        seed: of which examples are in which fold.
+        folds: the number of parts of the training and validation examples; each validates once.
+        seed: of the assignment of examples to folds.
     """
     fields = {"data.folds": folds, "data.fold_seed": seed}
     return {
@@ -86,13 +88,15 @@ def load_file(path: str, function: str) -> Any:
         UserError: the file does not exist, raises an exception, or lacks the function.
     """
     if not pathlib.Path(path).is_file():
-        raise UserError(f"--sweep={path}: there is no such file; those here are in configs/sweeps/")
+        raise UserError(f"--sweep={path} must be a file; those of this program are in configs/sweeps/")
     try:
-        return runpy.run_path(path)[function]
-    except KeyError:
-        raise UserError(f"--sweep={path}: it has no function {function}()") from None
-    except Exception as error:  # it is code, so it can raise anything
+        found = runpy.run_path(path)
+    except Exception as error:  # code can raise anything
         raise UserError(f"--sweep={path}: {one_line(error)}") from error
+    if function in found:
+        return found[function]
+    hint = "; for its suggest(trial) add --search=optuna" if "suggest" in found else ""
+    raise UserError(f"--sweep={path} must have a function {function}(){hint}")
 
 
 def called(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -113,34 +117,38 @@ def members_of(base: ml_collections.ConfigDict, sweep: Sweep) -> list[Member]:
     """Makes the members of a sweep, and validates all of them before any runs.
 
     Raises:
-        UserError: a name is no folder name or taken, a config is not valid, or two members are the same run.
+        UserError: a name is not a folder name or is taken, a config is not valid, or two members are the same
+            run.
     """
     if not isinstance(sweep, Mapping) or not sweep:
         raise UserError(
-            "a sweep is a dict from one or more names to changes of the config; see configs/sweeps/"
+            "get_sweep() must return a dict from names to changes of the config, with a member or more; see "
+            "configs/sweeps/"
         )
-    members: dict[Hashable, Member] = {}  # by what makes each of them a run of its own
-    folders: dict[str, str] = {}  # by what file systems may take for the same
+    members: dict[Hashable, Member] = {}  # by the identity of its run
+    folders: dict[str, str] = {}  # by the name that file systems can take for the same
     for name, overrides in sweep.items():
         _require_folder_name(name)
         if (other := folders.setdefault(unicodedata.normalize("NFC", name).casefold(), name)) != name:
             raise UserError(
-                f"{other} and {name} are the same folder on some file systems; rename one of them"
+                f"the members {other} and {name} must differ in more than case; rename one of them"
             )
         config = changed(base, overrides, name)
         same = members.setdefault(same_run_key(config.to_dict()), Member(name, dict(overrides), config))
         if same.name != name:
-            raise UserError(f"{same.name} and {name} are the same run; remove one of them from the sweep")
+            raise UserError(f"the members {same.name} and {name} must be different runs; remove one of them")
     return list(members.values())
 
 
 def _require_folder_name(name: object) -> None:
     if not isinstance(name, str) or not _NAME.fullmatch(name) or len(os.fsencode(name)) > _LONGEST:
         raise UserError(
-            f"{name!r} cannot name a member and its folder; use at most {_LONGEST} letters, digits and .,=+-_"
+            f"the name of a member must be at most {_LONGEST} letters, digits and .,=+-_ (got {name!r})"
         )
     if is_reserved(name):
-        raise UserError(f"a member must have a name that no file of a workdir has (got {name!r}); rename it")
+        raise UserError(
+            f"the name of a member must not be that of a file in a workdir (got {name!r}); rename it"
+        )
 
 
 def changed(
@@ -149,7 +157,7 @@ def changed(
     """Applies changes to a base config and validates the result.
 
     Args:
-        base: the config to change; it stays as it is.
+        base: the config; it does not change.
         overrides: dotted name of a field -> its new value.
         name: the member's name, for error messages.
 
@@ -159,7 +167,7 @@ def changed(
     fields = ml_collections.ConfigDict(base.to_dict(), type_safe=False)
     try:
         if not isinstance(overrides, Mapping):
-            raise UserError(f"its changes are {overrides!r}, not a dict from fields to values")
+            raise UserError(f"its changes must be a dict from fields to values (got {overrides!r})")
         for field, value in overrides.items():
             if field not in FIELDS:
                 raise UserError(unknown_field(field))
@@ -175,7 +183,7 @@ def flags_of(overrides: Overrides) -> list[str]:
 
 
 def _plain(value: Any) -> Any:
-    """A value with tuples for lists, and Python's numbers for NumPy's, as the command line gives them."""
+    """A value as the command line gives it: tuples for lists, and Python's numbers for NumPy's."""
     if isinstance(value, list | tuple):
         return tuple(map(_plain, value))
     return value.item() if isinstance(value, np.generic) else value

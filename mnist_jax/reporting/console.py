@@ -1,33 +1,47 @@
-"""What a person sees of a run on the terminal."""
+"""Progress and results of a run on the terminal, in lines of at most 80 characters."""
 
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.text import Text
 
+from mnist_jax.reporting.time_left import TimeLeft, duration
 from mnist_jax.storage.history import Row
 from mnist_jax.system.terminal import Terminal, TextTable, tell, warn
 from mnist_jax.training.plan import Plan
 
+_WIDE = 100  # columns of a terminal whose bar has room for the speed
+_COLUMNS = ("epoch", "step", "train loss", "accuracy", "validation loss", "accuracy", "images/s")
+_WIDTHS = (6, 7, 10, 8, 15, 8, 9)
+
 
 class Console:
-    """Progress on the terminal: a bar where there is one, else a plain line for each evaluation."""
+    """A line for each evaluation, under one line of column names; on a terminal also a bar."""
 
-    def __init__(self, plan: Plan):
-        self._out = Terminal()
-        self._total_epochs = plan.epoch(plan.total_steps)
+    def __init__(self, plan: Plan, images_per_step: int):
+        """Makes the bar.
+
+        Args:
+            plan: of the run.
+            images_per_step: of all models.
+        """
+        self._out, self._plan = Terminal(), plan
+        self._left, self._epochs = TimeLeft(plan, images_per_step), f"{plan.epoch(plan.total_steps):.1f}"
         self._training: list[Row] = []  # rows since the last evaluation
+        self._named = False  # whether the column names are printed
         self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=None),
             TextColumn("{task.percentage:>3.0f}%"),
-            TimeRemainingColumn(compact=True),
+            BarColumn(bar_width=None),
+            TextColumn("{task.description}"),
+            _TimeLeftColumn(self._left),
             console=self._out,
             transient=True,
+            expand=True,
             disable=not self._out.is_terminal,
         )
-        self._task = self._bar.add_task("first step", total=plan.total_steps)
+        self._task = self._bar.add_task(self._padded("compiling the first step"), total=plan.total_steps)
 
     def start(self) -> None:
         self._bar.start()
@@ -36,29 +50,63 @@ class Console:
         self._bar.stop()
 
     def log(self, row: Row) -> None:
+        self._left.log(row)
         if row["split"] == "train":
             self._training.append(row)
-            self._bar.update(
-                self._task,
-                completed=row["step"],
-                description=f"epoch {self._epoch(row)}  {_scores(row)}{_speed(row)}",
-            )
+            self._bar.update(self._task, completed=row["step"], description=self._description(row))
         elif row["split"] == "validation":
-            trained = _average(self._training)
-            train = f"train {_scores(trained)}  " if trained else ""
-            self.say(f"epoch {self._epoch(row)}  {train}validation {_scores(row)}{_speed(trained)}")
+            self._print(row, _average(self._training))
             self._training = []
-
-    def _epoch(self, row: Row) -> str:
-        return f"{row['epoch']:.1f}/{self._total_epochs:.1f}"
+            if row["step"] == self._plan.total_steps:
+                self._bar.update(self._task, description=self._padded("evaluating on the test split"))
 
     def say(self, text: str) -> None:
-        """A line of text, above the bar where there is one."""
+        """Prints a line of text, above the bar if there is one."""
         self._out.say(text)
+
+    def _print(self, row: Row, trained: Row) -> None:
+        if not self._named:
+            self._named = True
+            self.say(_aligned(_COLUMNS))
+        cells = (
+            f"{row['epoch']:.1f}",
+            str(row["step"]),
+            *(decimal(trained[key]) if trained else "" for key in ("loss", "accuracy")),
+            *(decimal(row[key]) for key in ("loss", "accuracy")),
+            f"{speed:,.0f}" if (speed := trained.get("images_per_second")) else "",
+        )
+        self.say(_aligned(cells))
+
+    def _description(self, row: Row) -> str:
+        text = f"epoch {row['epoch']:{len(self._epochs)}.1f}/{self._epochs}"
+        text += f"  loss {decimal(row['loss']):7}  accuracy {row['accuracy']:.4f}"
+        return self._padded(text + (f"{_speed(row):>20}" if self._out.width >= _WIDE else ""))
+
+    def _padded(self, text: str) -> str:
+        """One width for all that stands beside the bar, so that the bar keeps its own."""
+        return text.ljust(2 * len(self._epochs) + (58 if self._out.width >= _WIDE else 38))
+
+
+class _TimeLeftColumn(ProgressColumn):
+    """The remaining time, which passes between two updates too."""
+
+    def __init__(self, left: TimeLeft):
+        super().__init__()
+        self._left = left
+
+    def render(self, task: Task) -> Text:
+        seconds = None if task.finished else self._left.seconds()
+        return Text(f"{'' if seconds is None else duration(seconds) + ' left':>13}")
+
+
+def decimal(value: float) -> str:
+    """A number with four decimals, or in scientific notation where these are all zero."""
+    text = f"{value + 0.0:.4f}"  # + 0.0: no sign of zero
+    return text if float(text) or not value else f"{value:.1e}"
 
 
 def print_scores(title: str, scores: Mapping[str, Any]) -> None:
-    """The metrics of a split as a table, with 95% intervals where there are any."""
+    """Prints the metrics of a split as a table, with their 95% intervals if there are any."""
     table = TextTable(title)
     table.add_column("metric")
     table.add_column("value", justify="right")
@@ -72,14 +120,14 @@ def print_scores(title: str, scores: Mapping[str, Any]) -> None:
         ("loss", "loss"),
     ):
         low, high = scores["intervals"].get(key, (None, None))
-        interval = "" if low is None else f"{low:.4f} to {high:.4f}"
-        table.add_row(name, "undefined" if scores[key] is None else f"{scores[key]:.4f}", interval)
+        interval = "" if low is None else f"{decimal(low)} to {decimal(high)}"
+        table.add_row(name, "undefined" if scores[key] is None else decimal(scores[key]), interval)
     table.add_row("examples", f"{scores['examples']:,}", "")
     Terminal().print(table)
 
 
 def print_result(record: Mapping[str, Any], workdir: pathlib.Path, wandb_place: str | None) -> None:
-    """The test metrics of a finished run's run.json as a table, and where things are."""
+    """Prints the test metrics of a finished run's run.json as a table, and the paths of its files."""
     title = f"{record['data']['name']} {record['data']['splits']['test']['expression']}"
     if members := record.get("population"):
         _print_members(members, record["best"])
@@ -101,17 +149,19 @@ def print_result(record: Mapping[str, Any], workdir: pathlib.Path, wandb_place: 
 
 
 def _print_members(members: Sequence[Mapping[str, Any]], best: Mapping[str, Any]) -> None:
-    """The members of a population as a table, each at its best step by validation."""
+    """Prints the members of a population as a table, each at its best step by validation."""
     table = TextTable("members")
-    for name in ("member", f"validation {best['metric']}", "test accuracy", "test macro F1", "best step"):
-        table.add_column(name, justify="left" if name == "member" else "right")
+    longest = max(len(member["member"]) for member in members)
+    table.add_column("member", overflow="fold", min_width=min(longest, 31))
+    for name in (f"validation\n{best['metric']}", "test\naccuracy", "test\nmacro F1", "best\nstep"):
+        table.add_column(name, justify="right")
     for member in members:
         if member["status"] == "finished":
             numbers = (
                 member["validation"][best["metric"]],
                 *(member["test"][k] for k in ("accuracy", "macro_f1")),
             )
-            row = [*(f"{number:.4f}" for number in numbers), str(member["best"]["step"])]
+            row = [*map(decimal, numbers), str(member["best"]["step"])]
         else:
             row = [member["status"]]
         table.add_row(member["member"], *row, style="bold" if member["member"] == best["member"] else None)
@@ -122,7 +172,7 @@ def _print_members(members: Sequence[Mapping[str, Any]], best: Mapping[str, Any]
 
 
 def _average(rows: list[Row]) -> Row:
-    """Loss, accuracy and speed over several intervals of training; {} where there is none."""
+    """Loss, accuracy and speed over several intervals of training; {} without any."""
     steps = sum(row["steps"] for row in rows)
     if not steps:
         return {}
@@ -132,8 +182,8 @@ def _average(rows: list[Row]) -> Row:
     return {**average, "images_per_second": sum(row["steps"] for row in timed) / seconds if timed else None}
 
 
-def _scores(row: Row) -> str:
-    return f"loss {row['loss']:.4f} accuracy {row['accuracy']:.4f}"
+def _aligned(cells: Sequence[str]) -> str:
+    return "  ".join(f"{cell:>{width}}" for cell, width in zip(cells, _WIDTHS, strict=True)).rstrip()
 
 
 def _speed(row: Mapping[str, Any]) -> str:

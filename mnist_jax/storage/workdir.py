@@ -29,11 +29,14 @@ _LINKS_OF_WANDB = ("latest-run", "debug.log", "debug-internal.log")  # W&B's cli
 def locked(workdir: pathlib.Path) -> Iterator[None]:
     """Creates the folder and locks it until the process ends, or is killed.
 
-    Removes half-written files of a killed process.
+    Removes half-written files of a killed process. Where nothing else was written, as by a command that is
+    refused, it also removes the lock and the folders made for it.
 
     Raises:
       UserError: the folder cannot be written, has links where a run writes, or another run is using it.
     """
+    absent = [folder for folder in (workdir, *workdir.parents) if not folder.exists()]
+    unlocked = not (workdir / _LOCK).exists()
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         for path in _written(workdir):
@@ -46,6 +49,8 @@ def locked(workdir: pathlib.Path) -> Iterator[None]:
         raise UserError(
             f"--workdir={workdir} is in use by another run; wait for it, or give another --workdir"
         ) from error
+    except FileExistsError as error:
+        raise UserError(f"--workdir={workdir} must be a folder (got a file); give another") from error
     except OSError as error:
         what = "cannot be locked" if error.errno in _NO_LOCKS else "cannot be written"
         raise UserError(
@@ -54,7 +59,19 @@ def locked(workdir: pathlib.Path) -> Iterator[None]:
     try:
         yield
     finally:
+        if unlocked:
+            _remove_if_empty(workdir / "checkpoints")
+            if os.listdir(workdir) == [_LOCK]:
+                (workdir / _LOCK).unlink()
         lock.release()
+        _remove_if_empty(*absent)
+
+
+def _remove_if_empty(*folders: pathlib.Path) -> None:
+    """Removes folders up to the first that has something in it."""
+    with contextlib.suppress(OSError):
+        for folder in folders:
+            folder.rmdir()
 
 
 def is_held(workdir: pathlib.Path) -> bool:

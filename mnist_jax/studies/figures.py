@@ -1,6 +1,6 @@
-"""Figures of a data set by matplotlib, readable in print and by colour-blind readers.
+"""Figures of a data set with matplotlib, readable in print and by colour-blind readers.
 
-Each function gives a `matplotlib.figure.Figure`, which a notebook shows and `png` writes.
+Each function returns a `matplotlib.figure.Figure`, which a notebook shows and `png` writes.
 """
 
 import io
@@ -17,11 +17,11 @@ from mnist_jax.metrics.predictions import Predictions
 from mnist_jax.studies import explore
 from mnist_jax.studies.explore import ImagePair, Place
 
-# Okabe and Ito's colours, https://jfly.uni-koeln.de/color/, in an order that prints as different greys.
+# Okabe and Ito's colours, https://jfly.uni-koeln.de/color/, in an order whose greys differ in print.
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7")
 _CHANNELS = {1: (("grey", "#333333"),), 3: (("red", "#D55E00"), ("green", "#009E73"), ("blue", "#0072B2"))}
 _LINES = ("-", "--", ":")
-_CLASSES = 20  # in a figure with a row each
+_CLASSES = 20  # the most rows of a figure with a row for each
 _WIDTH = 9.0  # inches
 
 
@@ -33,7 +33,7 @@ def png(figure: Figure, *, dpi: int = 100) -> bytes:
 
 
 def samples(dataset: Dataset, *, columns: int = 10) -> Figure:
-    """Images of each class, a row each, drawn at random."""
+    """Random images of each class, one class per row."""
     shown = range(min(len(dataset.class_names), _CLASSES))
     rows = explore.samples_by_class(dataset.train.labels, shown, columns)
     return _grid(
@@ -46,36 +46,38 @@ def samples(dataset: Dataset, *, columns: int = 10) -> Figure:
 def label_distribution(dataset: Dataset) -> Figure:
     """The share of each class in each split."""
     counts = explore.label_counts(dataset)
-    names, places = _names(dataset), np.arange(len(dataset.class_names))
+    names, positions = _names(dataset), np.arange(len(dataset.class_names))
     figure, axes = _axes(height=3.4)
     for number, (role, found) in enumerate(counts.items()):
         axes.bar(
-            places + (number - 1) * 0.27,
+            positions + (number - 1) * 0.27,
             100 * found / found.sum(),
             width=0.25,
             color=_COLOURS[number],
             hatch=("", "//", "..")[number],
             edgecolor="white",
-            label=f"{role}, {found.sum():,} examples, {found.min():,} to {found.max():,} of a class",
+            label=f"{role}, {found.sum():,} examples, {found.min():,} to {found.max():,} per class",
         )
     axes.axhline(100 / len(names), color="#555555", linewidth=0.8, linestyle="--")
-    axes.set_xticks(places, names, rotation=0 if max(map(len, names)) < 4 else 30)
-    axes.set(title="Share of each class (dashed: all alike)", xlabel="class", ylabel="share of the split, %")
+    axes.set_xticks(positions, names, rotation=0 if max(map(len, names)) < 4 else 30)
+    axes.set(
+        title="Share of each class (dashed: equal shares)", xlabel="class", ylabel="share of the split, %"
+    )
     axes.set_ylim(0, 1.45 * axes.get_ylim()[1])
     axes.legend(loc="upper center", fontsize=8)
     return figure
 
 
 def pixel_distribution(dataset: Dataset) -> Figure:
-    """How often each level comes, by channel, on a log axis: the mass at 0 and 255 would hide the rest."""
+    """The frequency of each level, by channel, on a log axis: the peaks at 0 and 255 would hide the rest."""
     counts = normalization.pixel_counts(dataset.train.images)
     shares = 100 * counts / counts.sum(axis=1, keepdims=True)
     figure, axes = _axes(height=3.6)
     for number, (name, colour) in enumerate(channels(dataset)):
-        told = f"{name}: {shares[number, 0]:.1f}% are 0, {shares[number, -1]:.1f}% are 255"
+        label = f"{name}: {shares[number, 0]:.1f}% are 0, {shares[number, -1]:.1f}% are 255"
         style = _LINES[number % 3]
         levels = range(normalization.LEVELS)
-        axes.step(levels, shares[number], where="mid", color=colour, linestyle=style, label=told)
+        axes.step(levels, shares[number], where="mid", color=colour, linestyle=style, label=label)
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter("{x:g}")
     axes.set(title="Pixels of train", xlabel="level, 0 to 255", ylabel="share of pixels, %, log scale")
@@ -84,9 +86,9 @@ def pixel_distribution(dataset: Dataset) -> Figure:
 
 
 def mean_images(dataset: Dataset, means: np.ndarray, deviations: np.ndarray) -> Figure:
-    """The mean image of each class, and under it the standard deviation of each pixel.
+    """The mean image of each class, and below it the standard deviation of each pixel.
 
-    means, deviations: those of `explore.class_statistics`.
+    means, deviations: of `explore.class_statistics`.
     """
     shown = slice(0, _CLASSES)
     spread = 2 * deviations.mean(axis=-1, keepdims=True)
@@ -99,7 +101,7 @@ def mean_images(dataset: Dataset, means: np.ndarray, deviations: np.ndarray) -> 
 
 
 def variety(dataset: Dataset, label: int, mean: np.ndarray, *, columns: int = 12) -> Figure:
-    """Examples of a class: the most like its mean image (H, W, C), some in between, and the least like it."""
+    """Examples of a class by distance to its mean image (H, W, C): nearest, in between, and farthest."""
     rows = explore.by_distance(dataset.train, label, mean)
     between = rows[np.linspace(0, len(rows) - 1, min(columns, len(rows))).astype(int)]
     lines = (rows[:columns], between, rows[-columns:])
@@ -128,7 +130,7 @@ def mean_distances(dataset: Dataset, means: np.ndarray) -> Figure:
 
 
 def pairs(dataset: Dataset, found: Sequence[ImagePair], title: str) -> Figure:
-    """Pairs of images, one above the other."""
+    """Pairs of images, the second below the first."""
     names = _names(dataset)
     return _grid(
         [[_at(dataset, pair.first) for pair in found], [_at(dataset, pair.second) for pair in found]],
@@ -139,7 +141,7 @@ def pairs(dataset: Dataset, found: Sequence[ImagePair], title: str) -> Figure:
 
 
 def nearest_distances(found: Sequence[ImagePair]) -> Figure:
-    """How far test examples are from the nearest training example."""
+    """A histogram of the distances from images to the nearest training image."""
     figure, axes = _axes(height=3.2)
     axes.hist([pair.distance for pair in found], bins=80, color=_COLOURS[0])
     axes.set(
@@ -151,7 +153,7 @@ def nearest_distances(found: Sequence[ImagePair]) -> Figure:
 
 
 def doubtful_labels(dataset: Dataset, predictions: Predictions, *, count: int = 24) -> Figure:
-    """Test examples whose label a model believes least."""
+    """The test examples with the least probable labels according to a model."""
     rows = explore.doubtful(predictions)[:count]
     names, shares, predicted = _names(dataset), predictions.probabilities, predictions.predicted
     return _gallery(
@@ -161,7 +163,7 @@ def doubtful_labels(dataset: Dataset, predictions: Predictions, *, count: int = 
             f"or {names[predicted[row]]} {shares[row].max():.1%}"
             for row in rows
         ],
-        "Test images whose label the model believes least",
+        "Test images with the least probable labels according to the model",
     )
 
 
@@ -176,7 +178,7 @@ def _names(dataset: Dataset) -> Sequence[str]:
 
 
 def _plain(name: str) -> str:
-    """A name that matplotlib does not take for a formula."""
+    """A name in which matplotlib finds no formula."""
     return name.replace("$", r"\$")
 
 
@@ -206,14 +208,14 @@ def _grid(
     rows: Sequence[str],
     columns: Sequence[str] = (),
 ) -> Figure:
-    """Lines of images, each with a name at its left, as one picture: a thousand axes would take a minute."""
+    """Rows of images with names on the left, as one picture: a thousand axes would take a minute."""
     across = max(1, *map(len, lines))
     height, width, _ = next((image.shape for line in lines for image in line if image is not None), (1, 1, 1))
     gap = max(1, width // 14)
     mosaic = np.full((len(lines) * (height + gap) - gap, across * (width + gap) - gap, 3), 255, np.uint8)
-    for (i, line), place in itertools.product(enumerate(lines), range(across)):
-        if place < len(line) and (image := line[place]) is not None:
-            top, left = i * (height + gap), place * (width + gap)
+    for (i, line), j in itertools.product(enumerate(lines), range(across)):
+        if j < len(line) and (image := line[j]) is not None:
+            top, left = i * (height + gap), j * (width + gap)
             mosaic[top : top + height, left : left + width] = (
                 image if image.shape[-1] == 3 else image[..., :1]
             )
@@ -235,8 +237,8 @@ def _gallery(images: np.ndarray, titles: Sequence[str], title: str) -> Figure:
     down = -(-len(images) // across)
     figure = Figure(figsize=(_WIDTH, 1.35 * down + 0.4), layout="constrained")
     figure.suptitle(title, fontsize=11)
-    for place, (image, text) in enumerate(zip(images, titles, strict=True)):
-        axes = figure.add_subplot(down, across, place + 1)
+    for number, (image, text) in enumerate(zip(images, titles, strict=True), start=1):
+        axes = figure.add_subplot(down, across, number)
         pixels = image if image.shape[-1] == 3 else image[..., 0]
         axes.imshow(pixels, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         axes.set_title(text, fontsize=6.5)

@@ -1,4 +1,4 @@
-"""Finished runs that can be compared: of the same data and test split."""
+"""Finished runs that can be compared: with the same data and test split."""
 
 import pathlib
 from collections.abc import Callable, Hashable, Iterable, Mapping
@@ -16,7 +16,14 @@ DRAWS = ("seed", "data.fold_seed", "data.fold")  # fields that differ between th
 
 
 class FinishedRun(NamedTuple):
-    """A finished run. name: its folder's. record: run.json. predictions: of the test split."""
+    """A finished run.
+
+    Attributes:
+        name: of its folder.
+        workdir: its folder.
+        record: its run.json.
+        predictions: on the test split.
+    """
 
     name: str
     workdir: pathlib.Path
@@ -29,24 +36,27 @@ class FinishedRun(NamedTuple):
 
     @property
     def fold(self) -> str:
-        """The fold that validates, such as "1 of 5", and by which seed the folds are; "" without folds."""
+        """The fold that validates, such as "1 of 5", and the seed of the folds; "" without folds."""
         data = self.record["config"]["data"]
         by = f", seed {data['fold_seed']}" if data.get("fold_seed") else ""
         return f"{data['fold']} of {data['folds']}{by}" if data.get("folds") else ""
 
     @property
     def draw(self) -> tuple[Any, ...]:
-        """The values of `DRAWS`: what differs between the runs of one setting."""
+        """The values of `DRAWS`, which differ between the runs of one setting."""
         fields = dict(flatten(self.record["config"]))
         return tuple(fields.get(name, 0) for name in DRAWS)
 
 
 def load_runs(workdirs: Iterable[pathlib.Path], warn: Callable[[str], None]) -> list[FinishedRun]:
-    """The finished runs of these folders; warn: told of each that is left out.
+    """The finished runs in these folders; a population is its ensemble and its members.
 
-    A population is its ensemble and its members.
-    Files and folders without a run, such as a sweep's own, are passed over.
-    Raises UserError: none is left, or they are of different data or test splits.
+    Args:
+        workdirs: files and folders without a run.json, such as a sweep's own, are ignored.
+        warn: gets a line for each run that is left out.
+
+    Raises:
+        UserError: there are none, or their data or test splits differ.
     """
     runs: dict[Hashable, FinishedRun] = {}  # by config and seed
     waiting = list(workdirs)
@@ -68,38 +78,36 @@ def load_runs(workdirs: Iterable[pathlib.Path], warn: Callable[[str], None]) -> 
         run = FinishedRun(name, workdir, record, predictions)
         _require_comparable(next(iter(runs.values()), run), run)
         same = runs.setdefault(same_run_key(record["config"]), run)
-        if same is not run:  # it would count twice, and make what is seen look surer than it is
+        if same is not run:  # it would count twice, and differences would look more certain
             warn(f"left out: {workdir} has the config and seed of {same.workdir}")
     if not runs:
-        raise UserError("none of these folders holds a finished run")
+        raise UserError("the folders must have finished runs (got none); mnist-jax runs lists runs")
     return list(runs.values())
 
 
 def require_unforced(record: Mapping[str, Any], workdir: pathlib.Path) -> None:
-    """Raises UserError: no config gives this run, since it changed on the way by `--resume=force`."""
+    """Raises UserError if `--resume=force` changed the config or the data of a run."""
     processes = record["processes"]
     fingerprints = {process.get("data_fingerprint") for process in processes}
     if len(fingerprints) > 1 or any(process.get("config_changes") for process in processes):
-        raise UserError(
-            f"the run in {workdir} was forced on with another config or other data; no config gives it"
-        )
+        raise UserError(f"{workdir} must be a run of one config and data set (got others by --resume=force)")
 
 
 def _finished(workdir: pathlib.Path) -> dict[str, Any]:
     """The run.json of a finished run of one config.
 
     Raises:
-      UserError: it is not finished, or changed on the way.
+      UserError: it is not finished, or `--resume=force` changed it.
     """
     record = read_record(workdir)
     if record["status"] != "finished":
-        raise UserError(f"{workdir} is {record['status']}, not finished")
+        raise UserError(f"{workdir} must be finished (got {record['status']})")
     require_unforced(record, workdir)
     return record
 
 
 def _require_classes(predictions: Predictions, record: dict[str, Any], workdir: pathlib.Path) -> None:
-    """Raises UserError where predictions are of other classes than the record has."""
+    """Raises UserError if predictions have other classes than the record."""
     of_data, classes = len(record["data"]["classes"]), predictions.log_probabilities.shape[1]
     if classes != of_data:
         raise UserError(
@@ -108,7 +116,7 @@ def _require_classes(predictions: Predictions, record: dict[str, Any], workdir: 
 
 
 def _require_comparable(first: FinishedRun, run: FinishedRun) -> None:
-    """Raises UserError where two runs were not tested on the same examples of the same data."""
+    """Raises UserError if two runs were not tested on the same examples of the same data."""
 
     def facts(one: FinishedRun) -> dict[str, Any]:
         data = one.record["data"]
@@ -120,7 +128,7 @@ def _require_comparable(first: FinishedRun, run: FinishedRun) -> None:
 
     same_data = first.record["data"]["fingerprint"] == run.record["data"]["fingerprint"]
     for what, value in facts(first).items():
-        if (other := facts(run)[what]) != value and not (what == "data" and same_data):  # by any name
+        if (other := facts(run)[what]) != value and not (what == "data" and same_data):  # under any name
             raise UserError(
                 f"{first.workdir} and {run.workdir} cannot be compared: {what} is {value} in the first and "
                 f"{other} in the second"

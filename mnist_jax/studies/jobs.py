@@ -1,4 +1,4 @@
-"""Training runs as processes, so many side by side, each with its share of the cores and GPUs."""
+"""Training runs as parallel processes, each with its share of the cores and GPUs."""
 
 import concurrent.futures
 import os
@@ -23,14 +23,18 @@ from mnist_jax.system.files import make_folder, open_to_append
 from mnist_jax.system.installation import child_environment
 
 _TRAIN = ("-P", "-m", "mnist_jax", "train")  # without the current folder on the path
-_NAME = "mnist-jax train: "  # before its errors
+_NAME = "mnist-jax train: "  # the prefix of its errors
 _POLL = 0.2  # seconds
 
 
 class TaskOutcome(NamedTuple):
-    """How a task ended. status: finished, failed or stopped. reason: of a failure, in a line.
+    """How a task ended.
 
-    record: the run.json of a finished one. seconds: that it took now; 0 where it was finished before.
+    Attributes:
+        status: finished, failed or stopped.
+        reason: of a failure, in a line.
+        record: the run.json of a finished task.
+        seconds: that it took now; 0 if it was finished before.
     """
 
     status: str
@@ -40,10 +44,10 @@ class TaskOutcome(NamedTuple):
 
 
 class Task:
-    """A training run to be done in a workdir, or resumed there; its output goes to output.log."""
+    """A training run to start or resume in a workdir; its output goes to output.log."""
 
     def __init__(self, workdir: pathlib.Path, config: ml_collections.FrozenConfigDict, flags: Sequence[str]):
-        """flags: those of `mnist-jax train` that give this config."""
+        """flags: the flags of `mnist-jax train` for this config."""
         self.workdir, self.config = workdir, config
         self._command = [sys.executable, *_TRAIN, *flags, f"--workdir={workdir}"]
         self._process: subprocess.Popen[bytes] | None = None
@@ -51,12 +55,14 @@ class Task:
         self._changing = threading.Lock()
 
     def run(self, environment: dict[str, str]) -> TaskOutcome:
-        """Runs it to its end, in the calling thread, on whose cores it computes."""
+        """Runs it to its end, on the cores of the calling thread."""
         started = time.monotonic()
         try:
             make_folder(self.workdir)
             status = None
-            while status is None or (status == 2 and is_held(self.workdir)):  # another may come between
+            while status is None or (
+                status == 2 and is_held(self.workdir)
+            ):  # another process can take the workdir
                 self._wait_for_another()
                 if record := self._finished():
                     check_finished_data(record, self.config, self.workdir)
@@ -73,7 +79,7 @@ class Task:
         return TaskOutcome("failed", self._reason(status), None, seconds)
 
     def stop(self, signum: int = signal.SIGTERM) -> None:
-        """Asks it to end with the step in flight saved, or not to begin."""
+        """Asks it to save the step in flight and end, or not to begin."""
         with self._changing:
             self._stop = signum
             if self._process is not None:
@@ -84,7 +90,7 @@ class Task:
         return read_metrics(self.workdir / "metrics.jsonl")
 
     def fraction(self) -> float:
-        """How much of the run is done, from 0 to 1."""
+        """The finished fraction of the run, from 0 to 1."""
         rows = [row for row in self.rows() if row["split"] != "test"]
         if not rows:
             return 0.0
@@ -92,7 +98,7 @@ class Task:
         return min(rows[-1]["step"] / train.steps if train.steps else rows[-1]["epoch"] / train.epochs, 1.0)
 
     def _wait_for_another(self) -> None:
-        """A run that a killed sweep left behind is let come to its end, and then gone on with."""
+        """Waits for a run that a killed sweep left running; it is resumed afterwards."""
         while self._stop is None and is_held(self.workdir):
             time.sleep(_POLL)
 
@@ -107,12 +113,12 @@ class Task:
                     stdout=log,
                     stderr=subprocess.STDOUT,
                     env=child_environment({**os.environ, **environment}),
-                    process_group=0,  # Ctrl-C comes to this process, which passes it on
+                    process_group=0,  # this process gets Ctrl-C and passes it on
                 )
             return self._process.wait()
 
     def _finished(self) -> dict[str, Any] | None:
-        """The record of a run of this config that is done; None where there is still something to do."""
+        """The record of the finished run of this config; None if there is none."""
         if not (self.workdir / "run.json").exists():
             return None
         record = read_record(self.workdir)
@@ -121,17 +127,17 @@ class Task:
     def _reason(self, status: int) -> str:
         if status < 0:
             name = signal.Signals(-status).name
-            return f"killed by {name}" + (", for want of memory perhaps" if name == "SIGKILL" else "")
+            return f"killed by {name}" + (", possibly out of memory" if name == "SIGKILL" else "")
         lines = (self.workdir / "output.log").read_text(errors="replace").split("\n")
         last = next((line for line in reversed(lines) if line.strip()), f"exit status {status}")
         return last.strip().removeprefix(_NAME)
 
 
 class Slots:
-    """Runs tasks, `jobs` of them side by side; a context manager, whose end waits for those that run.
+    """Runs at most `jobs` tasks at a time; a context manager, which waits at its end for the running ones.
 
-    Each slot has as many cores as the others, because the bits of a run depend on their number, and a GPU,
-    shared where there are fewer GPUs than slots.
+    All slots have the same number of cores, because the bits of a run depend on it. Each has a GPU, which it
+    shares if there are fewer GPUs than slots.
     """
 
     def __init__(self, jobs: int):
@@ -139,7 +145,7 @@ class Slots:
         cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
         if cores and jobs > len(cores):
             raise UserError(
-                f"--jobs={jobs}, but this process may use {len(cores)} cores; give as many at most"
+                f"--jobs must be at most {len(cores)}, the number of cores of this process (got {jobs})"
             )
         each = len(cores) // jobs
         self._free: queue.SimpleQueue[int] = queue.SimpleQueue()
@@ -157,17 +163,17 @@ class Slots:
         self._pool.shutdown(cancel_futures=True)
 
     def submit(self, task: Task) -> "concurrent.futures.Future[TaskOutcome]":
-        """Runs a task as soon as a slot is free."""
+        """Runs a task once a slot is free."""
         return self._pool.submit(lambda: task.run(self._environments[self._mine.slot]))
 
     def _take(self) -> None:
         self._mine.slot = self._free.get()
         if cores := self._cores[self._mine.slot]:
-            os.sched_setaffinity(0, cores)  # of this thread, and of the processes that it starts
+            os.sched_setaffinity(0, cores)  # for this thread and the processes that it starts
 
 
 def _gpu_environment(slot: int, jobs: int) -> dict[str, str]:
-    """Which GPU a slot has, and how much of its memory."""
+    """The environment variables for the GPU of a slot and its share of memory."""
     gpus = gpu_check.visible_gpus()
     if jobs == 1 or not gpus:
         return {}

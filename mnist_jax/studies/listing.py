@@ -1,4 +1,4 @@
-"""Finds runs below a folder and reads of each run.json what a list shows, thousands of them in a second."""
+"""Finds runs below a folder and reads their run.json for a list, thousands in a second."""
 
 import contextlib
 import os
@@ -15,10 +15,17 @@ from mnist_jax.system.names import FOLDERS
 
 
 class ListedRun(NamedTuple):
-    """A run in a list. status: as in run.json, "killed", or "damaged", with the reason in `note`.
+    """A run in a list.
 
-    started: ISO 8601. commit: its first letters, with a star where the code was changed since. accuracy,
-    macro_f1, loss: on test. fields: of the config, by dotted name.
+    Attributes:
+        workdir: its folder.
+        status: as in run.json, "killed", or "damaged".
+        note: the reason of its status, or "".
+        started: ISO 8601.
+        data: name and version of the data set.
+        commit: its first letters, with a star for uncommitted changes.
+        accuracy, macro_f1, loss: on test.
+        fields: of the config, by dotted name.
     """
 
     workdir: pathlib.Path
@@ -48,14 +55,14 @@ def find_runs(folders: Iterable[pathlib.Path]) -> Iterator[pathlib.Path]:
 
 
 def read_run(workdir: pathlib.Path) -> ListedRun:
-    """What a list shows of a run; one whose run.json cannot be read is "damaged"."""
+    """A run for a list; if its run.json cannot be read, it is "damaged"."""
     try:
         record = read_record(workdir)
     except UserError as error:
         return ListedRun(workdir, "damaged", str(error).removeprefix(f"{workdir}{os.sep}"))
     status = record["status"]
     if status == "running":
-        with contextlib.suppress(OSError):  # then run.json is believed
+        with contextlib.suppress(OSError):  # then the status in run.json counts
             status = "running" if is_held(workdir) else "killed"
     test = (record.get("metrics") or {}).get("test", {})
     code = record["code"]
@@ -74,9 +81,10 @@ def read_run(workdir: pathlib.Path) -> ListedRun:
 
 
 def varying(configs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The fields, of configs by dotted name, that are not the same in all, in the order of the configs.
+    """The identifying fields that differ between configs, in their order; a field that some lack differs.
 
-    Without where things lie; a field that some lack differs.
+    Args:
+        configs: fields by dotted name.
     """
     names = dict.fromkeys(name for config in configs for name in config)
     return [
@@ -87,6 +95,6 @@ def varying(configs: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def short_names(fields: Sequence[str]) -> list[str]:
-    """The fields without what they lie under, where that leaves them apart."""
+    """The fields without their groups, if they stay different."""
     last = [field.rsplit(".", 1)[-1] for field in fields]
     return [name if last.count(name) == 1 else field for name, field in zip(last, fields, strict=True)]

@@ -1,4 +1,4 @@
-"""How far a sweep is, on the terminal."""
+"""The progress of a sweep on the terminal."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -11,7 +11,7 @@ from mnist_jax.system.terminal import Terminal
 
 
 class SweepProgress:
-    """A bar over all members where there is a terminal, and a line for each that ended; a context manager."""
+    """A context manager: a line for each member that ended, and on a terminal a bar over all members."""
 
     def __init__(self, total: int, clock: Callable[[], float] = time.monotonic):
         self._out, self._total, self._clock = Terminal(), total, clock
@@ -19,12 +19,13 @@ class SweepProgress:
         self._running: dict[str, Task] = {}
         self._started = clock()
         self._bar = Progress(
-            TextColumn("{task.description}", markup=False),
+            TextColumn("{task.description:24.24}", markup=False),
             BarColumn(bar_width=None),
             TextColumn("{task.percentage:>3.0f}%"),
-            TextColumn("{task.fields[left]}"),
+            TextColumn("{task.fields[left]:>14}"),
             console=self._out,
             transient=True,
+            expand=True,
             disable=not self._out.is_terminal,
         )
         self._task = self._bar.add_task("starting", total=total, left="")
@@ -42,7 +43,11 @@ class SweepProgress:
         self._at_once += ended
 
     def running(self, tasks: Mapping[str, Task]) -> None:
-        """Shows what runs now, by name."""
+        """Shows the running members.
+
+        Args:
+            tasks: by name.
+        """
         self._running = dict(tasks)
         if not self._bar.disable:
             done = self._done()
@@ -50,7 +55,7 @@ class SweepProgress:
             self._bar.update(self._task, completed=done, description=names, left=self.time_left(done))
 
     def ended(self, name: str, outcome: TaskOutcome) -> None:
-        """Says how a member ended."""
+        """Prints how a member ended."""
         self._running.pop(name, None)
         self._ended += 1
         self._at_once += outcome.status == "finished" and outcome.seconds == 0.0
@@ -63,17 +68,20 @@ class SweepProgress:
         self.say("  ".join(filter(None, (f"[{self._ended}/{self._total}] {name}", what, took, left))))
 
     def say(self, text: str) -> None:
-        """A line of text, above the bar where there is one."""
+        """Prints a line of text, above the bar if there is one."""
         self._out.say(text)
 
     def _done(self) -> float:
-        """How many members are done, with the parts of those that run."""
+        """The number of members that ended, plus the fractions of the running ones."""
         return self._ended + sum(task.fraction() for task in self._running.values())
 
     def time_left(self, done: float) -> str:
-        """In words, by what this process has done so far; members that were finished before took no time."""
+        """The remaining time in words, from the members trained by this process; "" before half of one.
+
+        An earlier estimate would be of the start of the processes, not of training.
+        """
         worked, rest = done - self._at_once, self._total - done
-        if worked <= 0 or rest <= 0:
+        if worked < 0.5 or rest <= 0:
             return ""
         seconds = round((self._clock() - self._started) / worked * rest)
         minutes = seconds // 60

@@ -1,4 +1,4 @@
-"""Runs what a run.json says again, and tells what differs: the circumstances, and what came out."""
+"""Trains the config of a run.json again, and reports how circumstances and results differ."""
 
 import pathlib
 import shlex
@@ -23,11 +23,11 @@ from mnist_jax.system.errors import UserError
 from mnist_jax.system.mesh import make_mesh
 from mnist_jax.training.predictor import model_template
 
-_UNKNOWN = "unknown"  # changes of a tree that were made into an image, where git cannot tell them
+_UNKNOWN = "unknown"  # uncommitted changes in an image, in which git cannot list them
 
 
 class Difference(NamedTuple):
-    """One circumstance that is not what it was."""
+    """A circumstance that differs from that of the run."""
 
     what: str
     then: str
@@ -35,11 +35,14 @@ class Difference(NamedTuple):
 
 
 class Reproduction(NamedTuple):
-    """How a reproduction came out.
+    """The result of a reproduction.
 
-    identical: parameters and metrics to the bit. metrics: name -> (then, now) of test metrics that differ.
-    largest: the largest difference of one of them. parameters: the largest difference of a parameter, in
-    units of the largest of its array; None for a population, and where a run's last checkpoint is gone.
+    Attributes:
+        identical: whether parameters and metrics are bit-identical.
+        metrics: name -> (then, now), for the test metrics that differ.
+        largest: the largest difference of a test metric.
+        parameters: the largest difference of a parameter, relative to the largest of its array; None for a
+            population, or without the last checkpoint of a run.
     """
 
     identical: bool
@@ -49,14 +52,14 @@ class Reproduction(NamedTuple):
 
 
 def config_of(record: Mapping[str, Any], folders: Mapping[str, str | None]) -> ml_collections.ConfigDict:
-    """The config of a run.json, which may be another person's: the folders of the data are the user's.
+    """The config of a run.json, which can be another person's, with the user's own folders of data.
 
     Args:
         record: the run.json.
-        folders: the values of `DATA_FOLDERS` on this machine, as far as the user gives them.
+        folders: the values of `DATA_FOLDERS` on this machine that the user gives.
 
     Raises:
-        UserError: It is not a config of this version, or its data is in folders that the user does not give.
+        UserError: It is not a config of this version, or the user does not give the folders of its data.
     """
     config = from_record(record["config"])
     config.wandb.mode = "disabled"
@@ -64,18 +67,18 @@ def config_of(record: Mapping[str, Any], folders: Mapping[str, str | None]) -> m
     asked = {
         name: config.data[name] for name in DATA_FOLDERS if config.data[name] and folders.get(name) is None
     }
-    asked.pop("cache_dir", None)  # whichever it is, the run is the same
+    asked.pop("cache_dir", None)  # it does not change the run
     if asked:
         flags = " ".join(f"--{name}={shlex.quote(value)}" for name, value in asked.items())
         raise UserError(
-            f"the data's folders must be on the command line (got none of the record's); add {flags}"
+            f"the folders of the data must be on the command line, because run.json names some; add {flags}"
         )
     config.data.update({name: folders.get(name) or "" for name in DATA_FOLDERS})
     return config
 
 
 def circumstances(record: Mapping[str, Any]) -> list[Difference]:
-    """What of code, packages and machine is not as a run.json has it, or cannot be told."""
+    """The facts of code, packages and machine that differ from a run.json, or are unknown."""
     code, then = provenance.describe_code(), record["environment"]
     now = provenance.describe_environment(record["config"].get("dtype", "float32"))
     pairs = {
@@ -104,23 +107,24 @@ def _changes(code: Mapping[str, Any]) -> str | None:
 
 
 def run_again(workdir: pathlib.Path, config: ml_collections.ConfigDict, into: pathlib.Path) -> Reproduction:
-    """Trains the config in the folder `into`; returns how that run compares with the one in `workdir`.
+    """Trains the config in the folder `into`, and compares that run with the one in `workdir`.
 
-    Raises UserError: the run in `workdir` did not finish or was forced, `into` holds a run, other data.
+    Raises:
+        UserError: the run in `workdir` is not finished or was forced, `into` holds a run, or the data differ.
     """
     record = read_record(workdir)
     if record["status"] != "finished":
-        raise UserError(f"the run in {workdir} is {record['status']}; only a finished run can be compared")
+        raise UserError(f"{workdir} must be a finished run (got {record['status']}); finish it first")
     require_unforced(record, workdir)
     if (into / "run.json").exists() or (into / "checkpoints").exists():
-        raise UserError(f"{into} holds a run already; give another folder with --into")
+        raise UserError(f"--into={into} must be a folder without a run (got one with a run); give another")
     devices.prepare_host()
     frozen = validate(config)
     dataset = data.load(frozen.data)
     if dataset.fingerprint != record["data"]["fingerprint"]:
         raise UserError(
-            f"the data is not that of {workdir}: its fingerprint was {record['data']['fingerprint']}, "
-            f"here it is {dataset.fingerprint}"
+            f"the data must be those of {workdir}, with fingerprint {record['data']['fingerprint']} (got "
+            f"{dataset.fingerprint})"
         )
     again = train_and_evaluate(config, into)
     then, now = (_numbers(one["metrics"]["test"]) for one in (record, again))

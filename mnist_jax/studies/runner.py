@@ -1,4 +1,4 @@
-"""Runs the members of a sweep: what is done is left, what was stopped goes on, what fails is told."""
+"""Runs the members of a sweep: it skips finished ones, resumes stopped ones, and reports failures."""
 
 import concurrent.futures
 import pathlib
@@ -14,10 +14,20 @@ _POLL = 0.5  # seconds
 
 
 def run_sweep(members: Sequence[Member], workdir: pathlib.Path, flags: Sequence[str], jobs: int) -> bool:
-    """Runs each member in a folder of its name; returns whether all are finished.
+    """Runs each member in a folder of its name.
 
-    flags: of `mnist-jax train`, for all members. jobs: how many side by side.
-    Raises UserError: more jobs than cores. Interrupted: after a signal, with all members saved.
+    Args:
+        members: of the sweep.
+        workdir: of the sweep.
+        flags: of `mnist-jax train`, for all members.
+        jobs: the number of members to run at once.
+
+    Returns:
+        whether all members are finished.
+
+    Raises:
+        UserError: there are more jobs than cores.
+        Interrupted: after a signal, with all members saved.
     """
     tasks = {
         member.name: Task(workdir / member.name, member.config, [*flags, *flags_of(member.overrides)])
@@ -31,7 +41,7 @@ def run_sweep(members: Sequence[Member], workdir: pathlib.Path, flags: Sequence[
         try:
             while pending:
                 done, pending = concurrent.futures.wait(pending, _POLL)
-                interrupts.check("what the members had done is saved: the same command goes on there")
+                interrupts.check("the progress of all members is saved: the same command resumes there")
                 for future in sorted(done, key=list(futures).index):
                     outcomes[futures[future]] = future.result()
                     progress.ended(futures[future], future.result())
@@ -50,12 +60,12 @@ def run_sweep(members: Sequence[Member], workdir: pathlib.Path, flags: Sequence[
     if failed:
         where = workdir / (failed[0] if len(failed) == 1 else "NAME") / "run.json"
         log = where.with_name("output.log")
-        warn(f"{len(failed)} failed: {', '.join(failed)}; {log if log.exists() else where} says why")
+        warn(f"{len(failed)} failed: {', '.join(failed)}; see {log if log.exists() else where}")
     return not failed
 
 
 def _failures(name: str, outcome: TaskOutcome) -> list[str]:
-    """A member that failed, or those of a population that did."""
+    """The name of a failed member, or those of the failed members of a population."""
     if outcome.record is None:
         return [name]
     members = outcome.record.get("population", [])

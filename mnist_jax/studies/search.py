@@ -1,4 +1,4 @@
-"""Searches a space of configs with Optuna: each trial a run of its own, judged on validation alone."""
+"""Searches a space of configs with Optuna: each trial is a run, scored on validation only."""
 
 import concurrent.futures
 import dataclasses
@@ -27,7 +27,7 @@ Suggest = Callable[[optuna.Trial], Overrides]
 
 
 class Best(NamedTuple):
-    """The best trial of a search: its name, and the metric on validation."""
+    """The best trial of a search: its name and its metric on validation."""
 
     name: str
     value: float
@@ -35,7 +35,7 @@ class Best(NamedTuple):
 
 @dataclasses.dataclass
 class _Running:
-    """A trial at work. reported: how many of its evaluations Optuna knows."""
+    """A running trial; reported: the number of its evaluations that Optuna has."""
 
     trial: optuna.Trial
     task: Task
@@ -55,13 +55,23 @@ def run_search(
     jobs: int,
     trials: int,
 ) -> Best:
-    """Runs trials, in folders of the workdir, until so many have ended; what was begun before goes on.
+    """Runs trials in subfolders of the workdir until `trials` have ended; it resumes earlier ones.
 
-    suggest: from an Optuna trial to changes of the base config. flags: of `mnist-jax train`, for all
-    trials. A trial whose validation metric is worse than the median of the others at the same evaluation is
-    stopped. The study is in optuna.db of the workdir.
-    Raises UserError: a suggestion that may not be, a search of another base config there, or no trial that
-    finished. Interrupted: after a signal, with all trials saved.
+    A trial is stopped if its validation metric is worse than the median of the others at the same evaluation.
+    The study is stored in optuna.db of the workdir.
+
+    Args:
+        base: the config to change.
+        suggest: from an Optuna trial to changes of the base config.
+        workdir: of the search.
+        flags: of `mnist-jax train`, for all trials.
+        jobs: the number of trials to run at once.
+        trials: the number of trials.
+
+    Raises:
+        UserError: a suggestion is not valid, the workdir holds a search of another base config, or no trial
+            finished.
+        Interrupted: after a signal, with all trials saved.
     """
     logging.getLogger("optuna").setLevel(logging.ERROR)
     metric = base.checkpoint.metric
@@ -73,7 +83,7 @@ def run_search(
     ):
         interrupts.deferred = True
         study = _study(workdir, base)
-        _take_up(study)
+        _enqueue_again(study)
         ended = _ended(study)
         progress.before(ended)
         running: dict[concurrent.futures.Future[TaskOutcome], _Running] = {}
@@ -84,8 +94,8 @@ def run_search(
                     one = _Running(trial, _task(study, trial, base, suggest, workdir, flags))
                     running[slots.submit(one.task)] = one
                 done, _ = concurrent.futures.wait(running, _POLL)
-                # A trial that the same signal ended has not failed: it goes on.
-                interrupts.check("what the trials had done is saved: the same command goes on there")
+                # A trial that the same signal ended has not failed; it is resumed.
+                interrupts.check("the progress of all trials is saved: the same command resumes there")
                 for one in running.values():
                     _judge(one, metric)
                 for future in done:
@@ -99,7 +109,7 @@ def run_search(
             raise
         if not study.get_trials(states=_ENDED[:1]):
             first = _name(study.trials[0])
-            raise UserError(f"no trial finished; {workdir}/{first}/output.log has what the first one said")
+            raise UserError(f"no trial finished; see {workdir}/{first}/output.log for the first one")
         return Best(_name(study.best_trial), study.best_value)
 
 
@@ -111,7 +121,7 @@ def _task(
     workdir: pathlib.Path,
     flags: Sequence[str],
 ) -> Task:
-    """The run that a trial is; one that cannot be fails, so that it is not taken up again."""
+    """The run of a trial; a trial that is not valid fails, so that it is not resumed."""
     name = _name(trial)
     try:
         overrides = called(suggest, trial)
@@ -122,14 +132,14 @@ def _task(
 
 
 def _name(trial: optuna.Trial | optuna.trial.FrozenTrial) -> str:
-    """Of its folder: that of the trial which it takes up, if any."""
+    """The name of its folder, which is that of the trial that it resumes, if there is one."""
     return trial.user_attrs.get("name", f"trial_{trial.number:04}")
 
 
-def _take_up(study: optuna.Study) -> None:
-    """Lets each trial that a killed search left at work go again, in its folder, under a new number.
+def _enqueue_again(study: optuna.Study) -> None:
+    """Enqueues the running trials of a killed search again, in their folders, under new numbers.
 
-    Optuna's public interface has no way to report for a trial that another process began.
+    Optuna's public interface cannot report results for a trial of another process.
     """
     for left in study.get_trials(states=(optuna.trial.TrialState.RUNNING,)):
         study.enqueue_trial(left.params, user_attrs={"name": _name(left)})
@@ -137,7 +147,7 @@ def _take_up(study: optuna.Study) -> None:
 
 
 def _ended(study: optuna.Study) -> int:
-    """How many trials have ended, without those that others took up."""
+    """The number of trials that ended, without those that other trials resume."""
     last = {_name(trial): trial.state for trial in study.get_trials(deepcopy=False)}
     return sum(state in _ENDED for state in last.values())
 
@@ -152,14 +162,15 @@ def _study(workdir: pathlib.Path, base: ml_collections.ConfigDict) -> optuna.Stu
             pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=1),
             load_if_exists=True,
         )
-    except Exception as error:  # whatever a damaged file leads the database to
+    except Exception as error:  # any exception of the database on a damaged file
         raise UserError(
-            f"{workdir / 'optuna.db'} cannot be used ({type(error).__name__}); give another --workdir"
+            f"{workdir / 'optuna.db'} must be the database of a search (got {type(error).__name__}); give "
+            "another --workdir"
         ) from error
     if "config" in study.user_attrs:
         require_same(study.user_attrs["config"], base.to_dict(), workdir)
     study.set_user_attr("config", plain(base.to_dict()))
-    # A sampler that starts anew with the same seed would suggest the same again.
+    # A new sampler with the same seed would repeat its suggestions.
     study.sampler = optuna.samplers.TPESampler(seed=len(study.trials))
     return study
 
@@ -168,9 +179,9 @@ def _judge(one: _Running, metric: str) -> None:
     """Reports the evaluations so far, and stops a trial that is worse than the median."""
     values = [row[metric] for row in one.task.rows() if row["split"] == "validation"]
     new = list(enumerate(values))[one.reported :]
-    for place, value in new:
+    for index, value in new:
         if value is not None:
-            one.trial.report(value, place)
+            one.trial.report(value, index)
     one.reported = len(values)
     if new and not one.trial.user_attrs.get("pruned") and one.trial.should_prune():
         one.trial.set_user_attr("pruned", True)
@@ -178,7 +189,7 @@ def _judge(one: _Running, metric: str) -> None:
 
 
 def _tell(study: optuna.Study, one: _Running, outcome: TaskOutcome, metric: str) -> TaskOutcome:
-    """Tells the study how a trial ended; returns that for the person at the terminal."""
+    """Reports to the study how a trial ended; returns the outcome to print."""
     if outcome.record is not None:
         study.tell(one.trial, outcome.record["metrics"]["validation"][metric])
         return outcome

@@ -1,7 +1,7 @@
 """Every special case for CPUs: host memory, compiler options, and operations that XLA computes slowly.
 
-README.md ("What makes it fast on a CPU") has what each special case gives and on which CPU and jaxlib it was
-measured. Other devices take the plain way everywhere.
+README.md ("What makes it fast on a CPU") has the gain of each special case, and the CPU and jaxlib of the
+measurement. Other devices use no special case.
 """
 
 import ctypes
@@ -17,10 +17,9 @@ import optax
 
 from mnist_jax.system import onednn
 
-# jaxlib 0.10 sends convolutions to a library that uses one core; an empty value gives them back to the
-# threaded path.
+# jaxlib 0.10 sends convolutions to a library that uses one core; an empty value restores the threaded path.
 COMPILER_OPTIONS: dict[str, str | bool] = {"xla_cpu_experimental_ynn_fusion_type": ""}
-PATCH_CHANNELS = 3  # up to which a convolution is faster as a product of patches
+PATCH_CHANNELS = 3  # a convolution of at most so many channels is faster as a product of patches
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # glibc's malloc.h
 
@@ -33,8 +32,8 @@ def active() -> bool:
 def tune_allocator() -> None:
     """Makes glibc keep large blocks, in one heap.
 
-    XLA's scratch memory of more than 32 MB is otherwise mapped and page-faulted anew at every step, and with
-    a heap for each thread its address makes one process a fifth slower than another.
+    Otherwise XLA's scratch memory of more than 32 MB is mapped and page-faulted again at every step, and with
+    a heap for each thread its address can make a process a fifth slower.
     """
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
@@ -44,9 +43,9 @@ def tune_allocator() -> None:
 
 
 def batch_parts(size: int) -> int:
-    """Number of parts in which a batch passes through convolutions, so that results stay in the CPU's caches.
+    """The number of parts of a batch in convolutions, such that results stay in the CPU's caches.
 
-    A size that is not known yet, as in an export, is one part; so is a batch that devices share.
+    It is 1 for an unknown size, as in an export, and for a batch that devices share.
     """
     return max(1, min(4, size // 32)) if active() and jax.device_count() == 1 and isinstance(size, int) else 1
 
@@ -54,33 +53,33 @@ def batch_parts(size: int) -> int:
 def add_bias(x: jax.Array, bias: jax.Array) -> jax.Array:
     """x (..., D) + bias (D,), as a product with ones.
 
-    The gradient of the bias is a matrix product too: as a sum over all pixels it takes XLA six times as long.
+    The gradient of the bias is then a matrix product too: XLA takes six times as long for a sum over pixels.
     """
     ones = jnp.ones((x.size // bias.size, 1), x.dtype)
     return x + (ones @ bias[None]).reshape(x.shape)
 
 
 def norm(grads: optax.Updates) -> jax.Array:
-    """The L2 norm of a tree, by products, which are faster here than sums."""
+    """The L2 norm of a tree, by products, which are faster on a CPU than sums."""
     return jnp.sqrt(optax.tree.vdot(grads, grads))
 
 
 def dtype_between(dtype: jnp.dtype) -> jnp.dtype:
-    """The dtype of what is between convolutions in `dtype`: float32 where oneDNN gives that for bfloat16.
+    """The dtype of activations between convolutions in `dtype`: float32 if oneDNN computes bfloat16.
 
-    XLA would turn bfloat16 into float32 and back around each operation on a CPU.
+    On a CPU, XLA would convert bfloat16 to float32 and back around each operation.
     """
     return jnp.dtype(jnp.float32) if dtype == jnp.bfloat16 and why_no_onednn() is None else dtype
 
 
 def takes_onednn(x: jax.Array, dtype: jnp.dtype) -> bool:
-    """Whether images (B, H, W, C) are convolved in `dtype` by oneDNN; an open B, as in an export, is not."""
+    """Whether oneDNN convolves images (B, H, W, C) in `dtype`; not with an open B, as in an export."""
     return dtype == jnp.bfloat16 and isinstance(x.shape[0], int) and why_no_onednn() is None
 
 
 @functools.cache
 def why_no_onednn() -> str | None:
-    """The reason for which XLA, not oneDNN, convolves bfloat16 here; None where oneDNN does."""
+    """The reason why XLA, not oneDNN, convolves bfloat16 here; None if oneDNN does."""
     if not active():
         return "not on a CPU"
     if os.environ.keys() & {"ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"}:
@@ -94,19 +93,19 @@ def why_no_onednn() -> str | None:
 
 
 def counts_all(lowered: jax.stages.Lowered) -> bool:
-    """Whether XLA's count of a program's arithmetic is complete: it leaves out what oneDNN computes."""
+    """Whether XLA's count of a program's operations is complete; it omits those of oneDNN."""
     return not (active() and _multiplies_bfloat16() and onednn.TARGET in lowered.as_text())
 
 
 def convolves_bfloat16_by(dtype: str) -> str | None:
-    """For the record: what convolves where `config.dtype` is bfloat16, since the bits depend on it."""
+    """For the record: the library that convolves bfloat16, because the bits depend on it."""
     if dtype != "bfloat16":
         return None
     return "oneDNN" if why_no_onednn() is None else f"XLA: {why_no_onednn()}"
 
 
 def notice(dtype: str) -> str | None:
-    """A line for the user where `config.dtype` makes the run slower on this CPU; None elsewhere."""
+    """A line for the user if `config.dtype` makes the run slower on this CPU, else None."""
     if dtype != "bfloat16" or not active() or why_no_onednn() is None:
         return None
     return (

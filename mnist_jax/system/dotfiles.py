@@ -1,4 +1,4 @@
-"""The files where users keep keys: `.env` and `.netrc`."""
+"""The files in which users keep keys: `.env` and `.netrc`."""
 
 import contextlib
 import io
@@ -16,30 +16,35 @@ _LARGEST = 1 << 20  # bytes
 
 
 class EnvFile(NamedTuple):
-    """What a file `.env` has. unread: the numbers of the lines that are not NAME=VALUE."""
+    """The content of a `.env` file.
+
+    Attributes:
+        values: by name.
+        unread: the numbers of the lines that are not NAME=VALUE.
+    """
 
     values: dict[str, str]
     unread: list[int]
 
 
 def read_env_file(path: pathlib.Path) -> EnvFile:
-    """The content of a file `.env`, where there is one; its values are taken as they are.
+    """The content of a `.env` file, empty if it does not exist; values are not expanded.
 
     Raises:
-      UserError: it cannot be read. The message has nothing of its content.
+      UserError: it cannot be read. The message shows nothing of its content.
     """
     try:
         if path.stat().st_size > _LARGEST:
             raise UserError(
-                f"{path} must have at most 1 MB; remove it, or give the variables in the environment"
+                f"{path} must have at most 1 MB; remove it, or set the variables in the environment"
             )
         text = read_regular(path).decode("utf-8-sig")
     except FileNotFoundError:
         return EnvFile({}, [])
     except UnicodeDecodeError:
-        raise UserError(f"{path} must be UTF-8 text; save it as such") from None
+        raise UserError(f"{path} must be UTF-8 text; save it as UTF-8") from None
     except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}; mend that, or remove it") from None
+        raise UserError(f"{path} cannot be read: {error.strerror}; fix that, or remove the file") from None
     values, unread = {}, []
     for binding in parse_stream(io.StringIO(text)):
         if binding.error or (binding.key and (binding.value is None or not binding.key.isidentifier())):

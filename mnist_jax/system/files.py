@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and records that tell whether they were changed since."""
+"""Files that are written completely or not at all, and records that show whether they were changed."""
 
 import errno
 import hashlib
@@ -16,13 +16,13 @@ from mnist_jax.system.errors import UserError
 
 _SEAL = b',\n  "record_sha256": "'
 PARTIAL = ".*.partial"  # the names of temporary files; a kill can leave one
-_MOST = 1 << 30  # bytes of a file that is read at once
+_MOST = 1 << 30  # bytes of a file to read at once
 
 
 def write_whole(path: pathlib.Path, content: bytes) -> None:
-    """Replaces a file whole: no reader, kill or full disk finds half of it.
+    """Replaces a file completely: no reader finds half of it, nor does a kill or a full disk leave one.
 
-    The temporary file beside it is new, so that no link is followed; a link at `path` is replaced.
+    The temporary file beside it is new, so no link is followed; a link at `path` is replaced.
     """
     partial = path.with_name(PARTIAL.replace("*", secrets.token_hex(4)))
     try:
@@ -37,8 +37,8 @@ def write_whole(path: pathlib.Path, content: bytes) -> None:
 
 
 def open_to_append(path: pathlib.Path) -> BinaryIO:
-    """Opens a file, unbuffered, whose end is written to; OSError for a link and for no regular file."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK  # of a pipe
+    """Opens a file for appending, unbuffered; OSError for a link or anything but a regular file."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK  # for pipes
     descriptor = os.open(path, flags, 0o666)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
@@ -47,7 +47,7 @@ def open_to_append(path: pathlib.Path) -> BinaryIO:
 
 
 def make_folder(path: pathlib.Path) -> pathlib.Path:
-    """Makes a folder of a workdir, unless it is there.
+    """Makes a folder in a workdir, unless it exists.
 
     Raises:
       UserError: it is a link, which could lead out of the workdir.
@@ -58,23 +58,25 @@ def make_folder(path: pathlib.Path) -> pathlib.Path:
 
 
 def require_no_link(path: pathlib.Path) -> None:
-    """Raises UserError where a path, of a workdir, is a link, which could lead out of it."""
+    """Raises UserError if a path in a workdir is a link, which could lead out of it."""
     if path.is_symlink():
         raise UserError(
-            f"{path} must be no link (got one to {os.readlink(path)}); move what it leads to there, or give "
+            f"{path} must not be a link (got one to {os.readlink(path)}); move its target there, or give "
             "another --workdir"
         )
 
 
 def user_path(text: str | os.PathLike[str]) -> pathlib.Path:
-    """The path that a user gives, in a flag or a field: `~` is the home folder.
+    """A path from a flag or a field; `~` is the home folder.
 
     Raises:
-      UserError: it is an address, such as gs://bucket/runs, or of a user without a home.
+      UserError: it is an address, such as gs://bucket/runs, or in the home of an unknown user.
     """
     given = os.fspath(text)
     if "://" in given:
-        raise UserError(f"a path must be in a file system (got {given!r}); mount that, and give where")
+        raise UserError(
+            f"a path must be in a file system (got {given!r}); mount it, and give the mounted folder"
+        )
     try:
         return pathlib.Path(given).expanduser()
     except RuntimeError:
@@ -87,10 +89,10 @@ def user_cache_dir() -> pathlib.Path:
 
 
 def read_regular(path: pathlib.Path, most: int = _MOST) -> bytes:
-    """The content of a file.
+    """The content of a regular file.
 
-    OSError for what is none, such as a pipe, which nobody might ever write to, and for one of more bytes than
-    `most`, which a sparse file has without taking them.
+    OSError for anything else, such as a pipe, which could block forever, and for more than `most` bytes,
+    which a sparse file can have without using them.
     """
     found = os.stat(path)
     if not stat.S_ISREG(found.st_mode):
@@ -101,7 +103,7 @@ def read_regular(path: pathlib.Path, most: int = _MOST) -> bytes:
 
 
 def _irregular(path: pathlib.Path) -> OSError:
-    return OSError(errno.EINVAL, "it is no regular file", str(path))
+    return OSError(errno.EINVAL, "not a regular file", str(path))
 
 
 def sealed(fields: Mapping[str, Any]) -> bytes:
@@ -111,7 +113,7 @@ def sealed(fields: Mapping[str, Any]) -> bytes:
 
 
 def seal_broken(content: bytes) -> bool:
-    """Whether JSON that `sealed` wrote was changed since; what has no seal is believed."""
+    """Whether JSON from `sealed` was changed; without a seal it counts as unchanged."""
     body, seal, rest = content.rpartition(_SEAL)
     return bool(seal) and rest != hashlib.sha256(body).hexdigest().encode() + b'"\n}\n'
 
@@ -122,9 +124,9 @@ def text_hash(text: str) -> str:
 
 
 def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
-    """A file opened to be read; OSError for what is none, such as a pipe, which would be waited for."""
+    """Opens a regular file for reading; OSError for anything else, such as a pipe, which could block."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise OSError(errno.EINVAL, "it is no regular file", os.fspath(path))
+        raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
     return open(descriptor, "rb")

@@ -1,8 +1,8 @@
-"""Whether the NVIDIA driver shows a GPU, asked without JAX, which goes on on the CPU where it does not.
+"""Checks without JAX whether the NVIDIA driver shows a GPU; JAX silently uses the CPU if it does not.
 
     python -m mnist_jax.system.gpu_check      exit status 0, or 1 and a line on what is missing
 
-The driver's own interface is asked: https://docs.nvidia.com/cuda/cuda-driver-api/group__CUDA__INITIALIZE.html
+The check uses the driver: https://docs.nvidia.com/cuda/cuda-driver-api/group__CUDA__INITIALIZE.html
 """
 
 import ctypes
@@ -14,27 +14,27 @@ _NO_DEVICE = 100  # CUDA_ERROR_NO_DEVICE
 
 
 def missing_gpu() -> str | None:
-    """What keeps this process from using an NVIDIA GPU, in a line; None where nothing does."""
+    """Why this process cannot use an NVIDIA GPU, in a line; None if it can."""
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError:
         return (
-            "no NVIDIA driver is visible here: the host needs one, and the container --gpus=all (Docker), "
+            "no NVIDIA driver is visible: the host needs one, and a container --gpus=all (Docker), "
             "--device=nvidia.com/gpu=all (Podman) or --nv (Apptainer)"
         )
     version, count = ctypes.c_int(), ctypes.c_int()
     error = driver.cuDriverGetVersion(ctypes.byref(version))
     major, minor = version.value // 1000, version.value % 1000 // 10
     if not error and major < _NEEDED:
-        return f"the NVIDIA driver is of CUDA {major}.{minor}, not {_NEEDED}: install version 580 or later"
+        return f"the NVIDIA driver supports CUDA {major}.{minor}, not {_NEEDED}: install version 580 or later"
     error = error or driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count))
     if error == _NO_DEVICE or (not error and count.value == 0):
         return "the NVIDIA driver shows no GPU: see --gpus, $NVIDIA_VISIBLE_DEVICES and $CUDA_VISIBLE_DEVICES"
-    return f"the NVIDIA driver fails with error {error}: see what nvidia-smi says" if error else None
+    return f"the NVIDIA driver fails with error {error}: run nvidia-smi for the reason" if error else None
 
 
 def visible_gpus() -> list[str]:
-    """The GPUs that this process may use, as $CUDA_VISIBLE_DEVICES names them."""
+    """The GPUs that this process can use, as in $CUDA_VISIBLE_DEVICES."""
     if (named := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
         return [name for name in named.split(",") if name]
     try:

@@ -1,4 +1,4 @@
-"""`--import=MODULE`: a module of the user's, imported because the user names it."""
+"""`--import=MODULE`: imports a module of the user."""
 
 import importlib
 import os
@@ -12,7 +12,8 @@ def import_own(name: str) -> None:
     """Imports a module, or a Python file, that registers models or data sets.
 
     Args:
-        name: Dotted, of a module in the working folder or installed; or the path of a .py file.
+        name: The dotted name of a module that is in the working folder or installed, or the path of a .py
+            file.
 
     Raises:
         UserError: It does not exist, or raises an exception.
@@ -21,7 +22,7 @@ def import_own(name: str) -> None:
     if name.endswith(".py"):
         path = pathlib.Path(name).expanduser().absolute()
         if not path.is_file():
-            raise UserError(f"--import={name}: there is no such file")
+            raise UserError(f"--import={name} must be a file")
         folder, module = str(path.parent), path.stem
     if folder not in sys.path:
         sys.path.append(folder)
@@ -29,5 +30,5 @@ def import_own(name: str) -> None:
         importlib.import_module(module)
     except UserError:
         raise
-    except Exception as error:  # it is the user's code, so it can raise anything
+    except Exception as error:  # code can raise anything
         raise UserError(f"--import={name}: {one_line(error)}") from error

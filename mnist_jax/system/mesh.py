@@ -1,4 +1,4 @@
-"""How arrays lie on several devices: a mesh of one axis, over which each batch is split.
+"""The layout of arrays on several devices: a mesh of one axis, over which each batch is split.
 
 https://docs.jax.dev/en/latest/notebooks/Distributed_arrays_and_automatic_parallelization.html
 """
@@ -15,24 +15,24 @@ from mnist_jax.system.errors import UserError
 PyTree = Any
 
 AXIS = "data"
-_LEAST = 1024  # numbers of an array that is worth splitting
+_LEAST = 1024  # the smallest size of an array that is split
 
 
 def make_mesh(config: ml_collections.FrozenConfigDict) -> Mesh:
-    """The devices that share each batch: `config.mesh.data` of those of all processes, 0 for all.
+    """The devices that share each batch: `config.mesh.data` devices of all processes, 0 for all devices.
 
-    Raises UserError: there are fewer, or a batch cannot be shared evenly.
+    Raises UserError: there are fewer, or they cannot share a batch evenly.
     """
     devices, asked = jax.devices(), config.mesh.data
     if asked > len(devices):
         raise UserError(
-            f"config.mesh.data is {asked}, but there are {len(devices)} devices; 0 takes them all"
+            f"config.mesh.data must be at most {len(devices)}, the number of devices (got {asked}); 0: all"
         )
     count, batch_size = asked or len(devices), config.train.batch_size
     if batch_size % count:
         raise UserError(
-            f"config.train.batch_size is {batch_size}, which {count} devices cannot share evenly; take a "
-            "multiple of their number, or fewer devices by config.mesh.data"
+            f"config.train.batch_size must be a multiple of the {count} devices (got {batch_size}); "
+            "change it, or use fewer devices with config.mesh.data"
         )
     return Mesh(np.array(devices[:count]), (AXIS,))
 
@@ -43,15 +43,15 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 
 def split(mesh: Mesh, axis: int) -> NamedSharding:
-    """An array whose `axis` is shared out."""
+    """An array split along `axis`."""
     return NamedSharding(mesh, PartitionSpec(*[None] * axis, AXIS))
 
 
 def state_shardings(mesh: Mesh, state: PyTree, *, shard_params: bool) -> PyTree:
-    """How each array of a training state lies: whole on each device, or with `shard_params` in shares.
+    """The layout of each array of a training state: whole on each device, or with `shard_params` split.
 
-    In shares, as ZeRO has it (https://arxiv.org/abs/1910.02054), are parameters, their average and the
-    optimizer's arrays, along the longest axis that can be shared evenly; what is small stays whole.
+    As in ZeRO (https://arxiv.org/abs/1910.02054), parameters, their average and the optimizer's arrays are
+    split, along the longest axis that can be split evenly; small arrays stay whole.
     """
 
     def sharding(leaf: jax.Array) -> NamedSharding:
@@ -64,14 +64,14 @@ def state_shardings(mesh: Mesh, state: PyTree, *, shard_params: bool) -> PyTree:
 
 
 def whole(tree: PyTree, mesh: Mesh) -> PyTree:
-    """Arrays that may lie in shares, so that this process can read them whole."""
+    """Arrays that can be split, as whole arrays that this process can read."""
     if all(leaf.is_fully_addressable for leaf in jax.tree.leaves(tree)):
         return tree
     return jax.jit(lambda arrays: arrays, out_shardings=replicated(mesh))(tree)
 
 
 def place(tree: PyTree, shardings: PyTree) -> PyTree:
-    """Arrays that every process has alike, laid out; each process sends its devices their part."""
+    """Puts arrays that are equal in all processes on devices; each process sends its devices their part."""
 
     def put(leaf: Any, sharding: NamedSharding) -> jax.Array:
         whole = np.asarray(leaf)

@@ -1,8 +1,8 @@
-"""Convolutions of bfloat16 by oneDNN: on CPUs that multiply it (AMX, AVX512_BF16) twice as fast as by XLA.
+"""Convolutions of bfloat16 by oneDNN: twice as fast as by XLA on CPUs with AMX or AVX512_BF16.
 
-jaxlib carries oneDNN, but its compiler never calls it, and turns bfloat16 into float32 on a CPU. Its runtime
-calls oneDNN all the same where a program says so. That is no interface of JAX's: a jaxlib that reads these
-calls differently may end the process. So each jaxlib is tried in a process of its own first; see `works`.
+jaxlib contains oneDNN, but its compiler never calls it, and converts bfloat16 to float32 on a CPU. Its
+runtime calls oneDNN if a program asks for it. This is not an interface of JAX: a jaxlib that reads these
+calls differently could end the process. So each jaxlib is first tested in a separate process; see `works`.
 """
 
 import hashlib
@@ -28,9 +28,9 @@ Padding = Sequence[tuple[int, int]]  # zeros before and after, for each dimensio
 
 
 def works() -> bool:
-    """Whether oneDNN of this jaxlib passes `check` on this CPU, in a process of its own.
+    """Whether oneDNN of this jaxlib passes `check` on this CPU, in a separate process.
 
-    The answer is kept in the user's cache folder, for each jaxlib and CPU; the first takes some seconds.
+    The answer is kept in the user's cache folder for each jaxlib and CPU; the first takes a few seconds.
     """
     path = user_cache_dir() / f"onednn-{_machine()}"
     try:
@@ -42,22 +42,23 @@ def works() -> bool:
         done = subprocess.run(
             [sys.executable, "-c", _PROBE], env=environment, capture_output=True, timeout=_PROBE_SECONDS
         )
-    except (OSError, subprocess.TimeoutExpired):  # which may not be so the next time
+    except (OSError, subprocess.TimeoutExpired):  # the next run tries again
         return False
     answer = done.returncode == 0
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, b"works" if answer else b"fails")
     except OSError:
-        pass  # the next run finds out again
+        pass  # the next run tests again
     return answer
 
 
 def check() -> None:
-    """Compares values and gradients with XLA's of the same rounded numbers.
+    """Compares values and gradients with those of XLA for the same rounded numbers.
 
-    Raises AssertionError: they differ by more than the rounding of sums in float32. JaxRuntimeError: this
-    jaxlib has no such call.
+    Raises:
+        AssertionError: they differ by more than the rounding of sums in float32.
+        JaxRuntimeError: this jaxlib has no such call.
     """
     for shape in ((4, 7, 7, 32, 64), (3, 5, 6, 1, 3)):
         batch, height, width, channels, features = shape
@@ -85,7 +86,7 @@ def _rounded(x: jax.Array) -> jax.Array:
 
 
 def _machine() -> str:
-    """What the answer of `works` depends on, as a hash."""
+    """A hash of the facts that the answer of `works` depends on."""
     try:
         cpu = pathlib.Path("/proc/cpuinfo").read_text().split("\n\n")[0]
     except OSError:  # not on Linux
@@ -98,10 +99,10 @@ def _machine() -> str:
 
 @jax.custom_vjp
 def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Images (B, H, W, C) under a kernel (h, w, C, D) at each pixel, with zeros around: float32 (B, H, W, D).
+    """Convolves images (B, H, W, C) with a kernel (h, w, C, D) and zero padding: float32 (B, H, W, D).
 
-    x and kernel: float32, as are the gradients. What is multiplied is rounded to bfloat16, here and for them;
-    it is summed in float32.
+    x, kernel and the gradients are float32. Factors are rounded to bfloat16, for the gradients too; sums are
+    in float32.
     """
     return _forward(x, kernel)[0]
 
@@ -116,9 +117,9 @@ def _backward(residuals: tuple[jax.Array, jax.Array], gradient: jax.Array) -> tu
     padding = _padding(kernel)
     mirrored = kernel[::-1, ::-1].swapaxes(2, 3)
     of_x = _call(gradient, mirrored, "HWIO", [(after, before) for before, after in padding])
-    # The kernel's gradient is a convolution, too: of one image, whose channels are the examples, under a
-    # kernel as large as itself. C is a third side of it, along which that kernel does not reach; oneDNN is
-    # fast where a side is long, not where there are many images of 3 x 3 pixels.
+    # The kernel's gradient is a convolution too: of one image, whose channels are the examples, with a kernel
+    # of its own size. C is its third dimension, in which that kernel has size 1; oneDNN is fast for long
+    # sides, not for many images of 3 x 3 pixels.
     image = x.transpose(1, 2, 3, 0)[None]
     of_kernel = _call(image, jnp.expand_dims(gradient, 3), "IHWCO", [*padding, (0, 0)])
     return of_x, of_kernel[0]
@@ -134,7 +135,7 @@ def _padding(kernel: jax.Array) -> Padding:
 def _call(x: jax.Array, kernel: jax.Array, axes: str, padding: Padding) -> jax.Array:
     """oneDNN's convolution of bfloat16 images (N, ..., C): float32 (N, ..., O).
 
-    axes: a letter for each of the kernel's: I and O, and in order others for the dimensions of an image.
+    axes: a letter for each axis of the kernel: I, O, and in order other letters for those of an image.
     """
     _keep_out_of_cache()
     of_image = [axis for axis, letter in enumerate(axes) if letter not in "IO"]
@@ -181,8 +182,8 @@ def _call(x: jax.Array, kernel: jax.Array, axes: str, padding: Padding) -> jax.A
 
 
 def _keep_out_of_cache() -> None:
-    """XLA fails in writing programs with these calls to the compilation cache.
+    """Stops writing compiled programs to the cache, because XLA fails to write those with these calls.
 
-    So nothing is written that this process compiles from here on; each start compiles it anew.
+    Each start compiles them again.
     """
     jax.config.update("jax_persistent_cache_min_compile_time_secs", float("inf"))

@@ -1,32 +1,42 @@
-"""Standard output and error that take every text, and that never end a run when they cannot be written."""
+"""Standard output and error that accept every text, and never end a run if they cannot be written."""
 
 import contextlib
 import io
 import os
 import re
 import select
+import shutil
 import sys
-from typing import Any
+import textwrap
+from typing import Any, TextIO
 
-# Control characters, among them those of escape sequences; line separators; what turns the direction of
-# text; and the surrogates that Python makes of a name's bytes that are not UTF-8.
+# Control characters, such as those of escape sequences; line separators; marks of text direction; and the
+# surrogates that Python uses for bytes of a name that are not UTF-8.
 _UNSAFE = re.compile(r"[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class OutputLost(Exception):
-    """Standard output cannot be written, although it is the result of the command."""
+    """Standard output, which is the result of the command, cannot be written."""
 
 
 def printable(text: str) -> str:
-    """A text as one line that only shows itself: a character that does something else is escaped (\\x1b)."""
+    """A text as one line without side effects: control characters are escaped, such as \\x1b."""
     return _UNSAFE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
-def protect() -> None:
-    """Makes `sys.stdout` and `sys.stderr` of this process such that no print raises.
+def filled(text: str, stream: TextIO) -> str:
+    """A sentence in lines of the width of a terminal, broken at spaces; elsewhere one line."""
+    if not stream.isatty():
+        return text
+    width = shutil.get_terminal_size().columns
+    return textwrap.fill(text, width, break_long_words=False, break_on_hyphens=False)
 
-    What an encoding lacks is escaped; what a closed, full or broken output does not take is dropped. Streams
-    that a test or a notebook has put in their place stay.
+
+def protect() -> None:
+    """Replaces `sys.stdout` and `sys.stderr` of this process, so that no print raises.
+
+    Characters that an encoding lacks are escaped; text for a closed, full or broken output is dropped.
+    Streams of a test or a notebook are not replaced.
     """
     _open_closed()
     if sys.stdin is None:
@@ -38,14 +48,14 @@ def protect() -> None:
 
 
 def require_output() -> None:
-    """From now on a failed write to standard output raises OutputLost: it is what the command is for."""
+    """Makes a failed write to standard output raise OutputLost, for commands whose result is their output."""
     raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
     if isinstance(raw, _Output):
         raw.required = True
 
 
 class _Output(io.FileIO):
-    """A descriptor that takes every write; where it is `required`, the first that fails raises OutputLost."""
+    """A descriptor that accepts every write; if it is `required`, the first failure raises OutputLost."""
 
     required = False
 
@@ -62,7 +72,7 @@ class _Output(io.FileIO):
 
 
 def stream(descriptor: int, before: io.TextIOWrapper | None) -> io.TextIOWrapper:
-    """A text stream of a descriptor that takes every text; before: Python's own, None where it was closed."""
+    """A text stream of a descriptor that accepts every text; before: Python's own, None if it was closed."""
     raw = _Output(descriptor, "wb", closefd=False)
     return io.TextIOWrapper(
         io.BufferedWriter(raw),
@@ -73,9 +83,9 @@ def stream(descriptor: int, before: io.TextIOWrapper | None) -> io.TextIOWrapper
 
 
 def _open_closed() -> None:
-    """Gives each standard stream that is closed a descriptor, which a file of the run would have otherwise.
+    """Opens a descriptor for each closed standard stream, which a file of the run would take otherwise.
 
-    That of an output is open for reading alone, so that a write still fails.
+    The one for output is open for reading only, so that a write still fails.
     """
     for descriptor in range(3):
         try:

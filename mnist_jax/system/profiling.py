@@ -1,4 +1,4 @@
-"""What a run takes of the machine: a trace of some of its steps, compile time, arithmetic and memory."""
+"""The resources of a run: a trace of some of its steps, compile time, operations and memory."""
 
 import os
 import pathlib
@@ -13,7 +13,7 @@ import jax
 from mnist_jax.system import cpu
 
 Chunk = TypeVar("Chunk")
-_SETTLING = 5  # chunks before the trace: the first compile, the next fill the queue
+_SETTLING = 5  # chunks before the trace: the first ones compile, the next fill the queue
 
 _IMPORTED = time.perf_counter()
 _compile_seconds = 0.0
@@ -29,12 +29,12 @@ jax.monitoring.register_event_duration_secs_listener(_listen)
 
 
 def compile_seconds() -> float:
-    """What this process has spent so far on compiling, or on reading what was compiled before."""
+    """Seconds that this process spent so far on compiling, or on reading compiled programs."""
     return _compile_seconds
 
 
 def process_seconds() -> float:
-    """Wall seconds since this process started; where the system does not tell, since this module came in."""
+    """Wall seconds since this process started, or since this module was imported if that is unknown."""
     try:
         after_name = pathlib.Path("/proc/self/stat").read_text().rpartition(")")[2].split()
         started = int(after_name[19]) / os.sysconf("SC_CLK_TCK")  # field 22 of proc(5), since boot
@@ -46,9 +46,9 @@ def process_seconds() -> float:
 def traced(
     batches: Iterator[tuple[int, Chunk]], folder: pathlib.Path, steps: int, say: Callable[[str], None]
 ) -> Iterator[tuple[int, Chunk]]:
-    """The batches of `feeding.training_rows`, and of the training on them a trace in a folder.
+    """Yields the batches of `feeding.training_rows`, and writes a trace of their training to a folder.
 
-    steps: how many are traced at least, in whole chunks, once the first chunks are done; 0: none.
+    steps: the minimum number of traced steps, in whole chunks, after the first chunks; 0: no trace.
     https://docs.jax.dev/en/latest/profiling.html
     """
     if not steps:
@@ -64,7 +64,7 @@ def traced(
                 begun = before
             with jax.profiler.StepTraceAnnotation("train", step_num=step):
                 yield step, rows
-            # What was done with the chunk fetched the metrics of the one before it, which is done therefore.
+            # The loop has fetched the metrics of the chunk before this one, which is complete.
             if begun is not None and before is not None and before - begun >= steps:
                 break
             before = step
@@ -72,17 +72,17 @@ def traced(
         if begun is not None:
             jax.profiler.stop_trace()
     if begun is None:
-        say(f"no steps were traced: there were no more than {_SETTLING} chunks of them left")
+        say(f"no trace: at most {_SETTLING} chunks of steps remained")
         return
-    say(f"a trace of the steps from {begun + 1} on is in {folder}")
+    say(f"trace of the steps from {begun + 1} on: {folder}")
     yield from batches
 
 
 def resources(step: jax.stages.Lowered, times: int) -> dict[str, Any]:
-    """What this process took, as run.json has it.
+    """The resources that this process used, for run.json.
 
     Args:
-      step: the program of one step, for the arithmetic that XLA counts in it.
+      step: the program of one step, whose operations XLA counts.
       times: how often it runs for a step of all models.
     """
     stats = [device.memory_stats() or {} for device in jax.local_devices()]

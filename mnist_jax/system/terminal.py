@@ -1,4 +1,4 @@
-"""The terminal: lines for the person at it, and nothing of what libraries say to themselves."""
+"""Output for the user, without the messages of libraries."""
 
 import contextlib
 import io
@@ -16,19 +16,14 @@ from rich.control import Control
 from rich.table import Table
 
 from mnist_jax.system import distributed
-from mnist_jax.system.output import printable
+from mnist_jax.system.output import filled, printable
 
 
 class Terminal(RichConsole):
-    """Standard output. What it does not take, since it is full or its reader is gone, is dropped.
-
-    Where it is no terminal, tables are as wide as they have to be.
-    """
+    """Standard output; text that it does not accept, because it is full or closed, is dropped."""
 
     def __init__(self) -> None:
         super().__init__(highlight=False, markup=False, emoji=False, soft_wrap=True)
-        if not self.is_terminal and "COLUMNS" not in os.environ:
-            self.width = 10_000
 
     def print(self, *objects: Any, **options: Any) -> None:
         if not any(isinstance(one, Control) for one in objects):  # of a progress bar
@@ -37,12 +32,12 @@ class Terminal(RichConsole):
             super().print(*objects, **options)
 
     def say(self, text: str) -> None:
-        """Prints a line of text, whatever is in it."""
+        """Prints a line of text, with control characters escaped."""
         self.print(printable(text))
 
 
 class TextTable(Table):
-    """A table whose title and cells show themselves, whatever is in them."""
+    """A table whose title and cells have control characters escaped."""
 
     def __init__(self, title: str | None = None, **options: Any):
         super().__init__(title=title and printable(title), **options)
@@ -52,18 +47,16 @@ class TextTable(Table):
 
 
 def tell(text: str) -> None:
-    """A line for the person at the terminal."""
+    """Prints a line."""
     Terminal().say(text)
 
 
 def warn(text: str) -> None:
-    """A line for the person at the terminal about what is not as it should be; of several processes the
-    first tells it.
-    """
+    """Prints a warning on standard error; of several processes only the first does."""
     if distributed.is_first():
         _note(printable(text))
         with contextlib.suppress(OSError, UnicodeError):
-            print(printable(text), file=sys.stderr)
+            print(filled(printable(text), sys.stderr), file=sys.stderr)
 
 
 _printed: deque[str] = deque(maxlen=1000)  # lines of the transcript
@@ -104,11 +97,10 @@ def _as_text(objects: tuple[Any, ...]) -> str:
 
 
 def quiet_libraries() -> None:
-    """Keeps what libraries say to themselves out of the terminal."""
-    # What goes wrong in them comes as an exception too, and is told once, by `_report`.
+    """Keeps the messages of libraries out of the terminal; their errors are exceptions too."""
     absl_logging.set_verbosity(absl_logging.FATAL)
     logging.getLogger().setLevel(logging.CRITICAL)
     sys.unraisablehook = lambda unraisable: None
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # or TensorFlow says that it uses them
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # or TensorFlow prints that it uses them
     warnings.simplefilter("ignore")

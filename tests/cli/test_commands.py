@@ -35,6 +35,12 @@ def test_the_help_of_a_command_has_usage_flags_exit_statuses_and_an_example(name
     assert max(map(len, told.splitlines())) <= 80
 
 
+def test_help_of_a_command_by_its_name(capsys):
+    with pytest.raises(SystemExit):
+        commands.main(["help", "runs"])
+    assert capsys.readouterr().out.startswith("usage: mnist-jax runs ")
+
+
 def test_the_help_of_a_group_of_fields(capsys):
     for arguments in (["train", "--help", "config.schedule"], ["explore", "--help", "config.schedule"]):
         with pytest.raises(SystemExit):
@@ -50,16 +56,33 @@ def test_the_help_of_a_group_of_fields(capsys):
     ("arguments", "told"),
     [
         (["trian"], "mnist-jax: 'trian' is not a command; did you mean train?\n"),
-        (["--nothing"], "mnist-jax: '--nothing' is not a command; mnist-jax --help lists them\n"),
+        (["--nothing"], "mnist-jax: '--nothing' is not a command; mnist-jax --help lists the commands\n"),
         (["runs", "--jsn"], "mnist-jax runs: --jsn is not a flag; did you mean --json?\n"),
-        (["runs", "--status=old"], "mnist-jax runs: --status must be running|finished|"),
+        (["runs", "--status=old"], "mnist-jax runs: --status must be one of running, finished, "),
         (
             ["predict", "x.png"],
             "mnist-jax predict: --workdir is missing; for example --workdir=runs/digits\n",
         ),
-        (["predict", "--workdir=x"], "mnist-jax predict: missing: IMAGE\n"),
+        (
+            ["predict", "--workdir=x"],
+            "mnist-jax predict: IMAGE is missing; mnist-jax predict --help shows an example\n",
+        ),
         (["reproduce", "x", "--tolerance=a"], "--tolerance must be a number (got 'a')\n"),
-        (["demo", "--workdir=x", "--port"], "mnist-jax demo: --port expected one argument\n"),
+        (
+            ["demo", "--workdir=x", "--port"],
+            "mnist-jax demo: --port must be given with a value, such as --port=PORT\n",
+        ),
+        (["runs", "--json=3"], "mnist-jax runs: --json must be given without a value (got '3')\n"),
+        (
+            ["evaluate", "--checkpoint=new", "--workdir=x"],
+            "--checkpoint must be a step, or best (got 'new')\n",
+        ),
+        (
+            ["evaluate", "--config.seed=3", "--workdir=x"],
+            "--config must be given with --config.seed=3; without",
+        ),
+        (["compare"], "mnist-jax compare: WORKDIR is missing; for example runs/report/*\n"),
+        (["train", "digits"], "mnist-jax train: --config is missing; for example --config=digits\n"),
         (["explore"], "mnist-jax explore: --config is missing; for example --config="),
         (["sweep", "--config=digits", "--workdir=x", "--sweep=reprt"], "did you mean report?\n"),
     ],

@@ -52,14 +52,21 @@ def test_flags_may_be_in_a_file(tmp_path):
 @pytest.mark.parametrize(
     ("name", "folder", "told"),
     [
-        ("digts", "", r"^--config=digts: there is no such config; did you mean digits\?$"),
-        ("zzz", "sweeps", r"^--config=zzz: there is no such config; there are report, search$"),
-        ("a/digits.py", "", r"^--config=a/digits.py: there is no such file; --config=digits is the one that"),
-        ("a/zzz.py", "", r"^--config=a/zzz.py: there is no such file$"),
+        ("digts", "", r"^--config=digts must be a file, or a config of this program; did you mean digits\?$"),
+        (
+            "zzz",
+            "sweeps",
+            r"^--config=zzz must be a file, or a config of this program; it has report, search$",
+        ),
+        ("a/digits.py", "", r"^--config=a/digits.py must be a file; --config=digits is one of this program$"),
+        ("configs.digits", "", r"^--config=configs.digits must be a file; --config=digits is one of "),
+        ("a/zzz.py", "", r"^--config=a/zzz.py must be a file$"),
+        ("mine", "", r"^--config=mine must be a file; did you mean --config=mine.py\?$"),
     ],
 )
 def test_a_config_that_is_not_there_is_one_line_with_what_is(name, folder, told, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").touch()
     with pytest.raises(UserError, match=told):
         find(name, "--config", folder)
 
@@ -74,14 +81,20 @@ def test_a_file_of_the_users_may_have_any_name(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("line", "told"),
     [
+        ("config.lr = 0.1", "config.lr does not exist; did you mean config.optimizer.learning_rate?"),
+        ("config.train.epoch = 3", "config.train.epoch does not exist; did you mean config.train.epochs?"),
+        ("config.train.epoch *= 3", "config.train.epoch does not exist; did you mean config.train.epochs?"),
+        ("config.trian.epochs = 3", "config.trian.epochs does not exist; did you mean config.train.epochs?"),
+        ("config.update({'seed_': 3})", "config.seed_ does not exist; did you mean config.seed?"),
         (
-            "config.learning_rate = 0.1",
-            "config.learning_rate does not exist; did you mean config.optimizer.learning_rate?",
+            "config.train.epochs = '3'",
+            "config.train.epochs must be an integer from 1 to 2147483647 (got '3')",
         ),
-        ("config.train.epoch = 3", "config.epoch does not exist; did you mean config.train.epochs?"),
+        ("config.augment.flip = 0.5", "config.augment.flip must be True or False (got 0.5)"),
+        ("1 / 0", "ZeroDivisionError: division by zero"),
     ],
 )
-def test_a_field_that_a_file_adds_is_one_short_line(line, told, tmp_path):
+def test_an_error_in_a_file_is_one_short_line_with_its_number(line, told, tmp_path):
     file = tmp_path / "mine.py"
     file.write_text(
         "from configs import default\n\n\ndef get_config():\n"
@@ -89,7 +102,22 @@ def test_a_field_that_a_file_adds_is_one_short_line(line, told, tmp_path):
     )
     with pytest.raises(UserError) as error:
         read([f"--config={file}"])
-    assert str(error.value) == f"--config={file}: {told}"
+    assert str(error.value) == f"--config={file}, line 6: {told}"
+
+
+@pytest.mark.parametrize(
+    ("program", "told"),
+    [
+        ("get_confg = 1", "must have a function get_config()"),
+        ("def get_config():\n    return {'seed': 3}", ": get_config() must return a ConfigDict (got dict)"),
+    ],
+)
+def test_a_file_must_give_a_config(program, told, tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(program)
+    with pytest.raises(UserError) as error:
+        read([f"--config={file}"])
+    assert str(error.value).removeprefix(f"--config={file}").strip() == told
 
 
 def test_a_folder_of_configs_of_the_users_own_is_not_in_the_way(tmp_path):

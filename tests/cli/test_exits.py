@@ -58,6 +58,15 @@ def test_ctrl_c_ends_a_program_that_swallows_exceptions(capsys, monkeypatch):
     assert capsys.readouterr().err == "name: stopped by SIGINT\n"
 
 
+def test_an_error_on_a_terminal_is_broken_at_spaces(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "40")
+    path = "/" + "a" * 50
+    status_of("name", raising(UserError(f"config.data.dir must be a folder (got {path}); give another one")))
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == ["name: config.data.dir must be a folder", "(got", f"{path});", "give another one"]
+
+
 def test_a_bug_has_its_traceback():
     with pytest.raises(ZeroDivisionError):
         status_of("name", raising(ZeroDivisionError()))

@@ -28,12 +28,33 @@ def test_the_fields_of_a_group_stand_together():
 
 
 @pytest.mark.parametrize(
-    ("name", "expected"),
+    ("name", "near"),
     [
-        ("train.batchsize", "config.train.batchsize does not exist; did you mean config.train.batch_size?"),
-        ("warmup", "config.warmup does not exist; did you mean config.schedule.warmup?"),
-        ("☃", "config.☃ does not exist; configs/default.py lists every field"),
+        ("train.batchsize", "train.batch_size"),
+        ("trian.epochs", "train.epochs"),
+        ("warmup", "schedule.warmup"),
+        ("optimizer.lr", "optimizer.learning_rate"),
+        ("train.lr", "optimizer.learning_rate"),
+        ("wd", "optimizer.weight_decay"),
+        ("batch-size", "train.batch_size"),
+        ("data.batch_size", "train.batch_size"),
+        ("eval.every", "evaluation.every_steps"),
+        ("num_epochs", "train.epochs"),
+        ("train.momentum", "optimizer.momentum"),
+        ("model.hidden", "model.dense"),
+        ("model.type", "model.name"),
+        ("dataset", "data.name"),
+        ("optimizer.beta1", "optimizer.b1"),
+        ("\u2603", None),
+        ("workers", None),
     ],
 )
-def test_an_unknown_field_is_reported_with_the_most_similar(name, expected):
-    assert unknown_field(name) == expected
+def test_an_unknown_field_is_reported_with_the_most_similar(name, near):
+    hint = f"did you mean config.{near}?" if near else "--help config lists every field"
+    assert unknown_field(name) == f"config.{name} does not exist; {hint}"
+
+
+def test_a_group_is_reported_with_its_fields():
+    told = unknown_field("checkpoint")
+    assert told == "config.checkpoint must be followed by a field of this group: metric, keep, every_steps"
+    assert unknown_field("trian").endswith("; did you mean config.train, a group of fields?")

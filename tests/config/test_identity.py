@@ -63,9 +63,12 @@ def test_another_config_is_refused_with_the_fields_that_differ():
         require_same(old.to_dict(), new.to_dict(), "runs/x")
     assert str(caught.value) == (
         "runs/x holds a run of another config "
-        f"(config.data.test was 'test', now '{'x' * 199}..., config.seed was 0, now 3); "
+        f"(config.data.test was 'test', now '{'x' * 59}..., config.seed was 0, now 3); "
         "use another --workdir or --resume=force"
     )
+    new.data.name, new.train.epochs, new.train.steps, new.model.depth = "digits", 3, 2, 1
+    with pytest.raises(UserError, match=r"\(config.data.name was 'mnist', .*, and 2 more fields\); use"):
+        require_same(old.to_dict(), new.to_dict(), "runs/x")
 
 
 def test_what_belongs_to_one_machine_or_account_is_not_shared():

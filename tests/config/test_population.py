@@ -33,19 +33,19 @@ def test_seeds_and_values_make_members(tiny_config):
     [
         (
             {"learning_rate": (0.1, 0.2), "momentum": (0.9,)},
-            "not of one length: learning_rate has 2, momentum",
+            "must have tuples of one length (got 2 of learning_rate, ",
         ),
-        ({"seeds": 2, "seed": (1, 2)}, "has both seeds and seed"),
-        ({"seeds": 2, "names": ("a",)}, "names has 1 entries for 2 members"),
-        ({"seeds": 2, "names": ("a", "a")}, "names has a name twice"),
-        ({"seeds": 2, "names": ("a", "../b")}, "'../b' cannot name a member"),
-        ({"seed": (1, 1), "names": ("a", "b")}, "a and b are the same run"),
+        ({"seeds": 2, "seed": (1, 2)}, "must have seeds or seed, not both"),
+        ({"seeds": 2, "names": ("a",)}, "names must have a name for each of the 2 members (got 1)"),
+        ({"seeds": 2, "names": ("a", "a")}, "names must be different (got ('a', 'a'))"),
+        ({"seeds": 2, "names": ("a", "../b")}, "(got '../b')"),
+        ({"seed": (1, 1), "names": ("a", "b")}, "the members a and b must be different runs"),
         ({"seeds": 2, "names": ("a", "report.html")}, "(got 'report.html'); rename it"),
         ({"seeds": 2, "names": ("a", "Checkpoints")}, "(got 'Checkpoints'); rename it"),
         ({"seeds": 2, "names": ("a", "evaluation-3.html")}, "(got 'evaluation-3.html'); rename it"),
-        ({"seeds": 2, "names": ("Net", "net")}, "Net and net are the same folder on some file systems"),
-        ({"seeds": 2, "names": ("a", "..")}, "'..' cannot name a member"),
-        ({"seeds": 2, "names": ("a", "ü" * 100)}, "cannot name a member"),
+        ({"seeds": 2, "names": ("Net", "net")}, "the members Net and net must differ in more than case"),
+        ({"seeds": 2, "names": ("a", "..")}, "(got '..')"),
+        ({"seeds": 2, "names": ("a", "ü" * 100)}, "the name of a member must be at most 151 letters"),
     ],
 )
 def test_a_population_that_cannot_be_is_told(tiny_config, fields, expected):

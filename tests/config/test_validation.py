@@ -37,7 +37,7 @@ def test_every_config_is_valid_and_says_how_to_run_it(name):
         ("optimizer.learning_rate", float("nan"), "a number greater than 0 and at most 1e9"),
         ("optimizer.learning_rate", float("inf"), "a number greater than 0 and at most 1e9"),
         ("schedule.warmup", 1e308, "a number from 0 to 1e9"),
-        ("data.name", " ", "a string that is not empty"),
+        ("data.name", " ", "a non-empty string"),
     ],
 )
 def test_a_wrong_value_is_reported_with_the_rule_of_its_field(field, value, expected):
@@ -57,7 +57,7 @@ def test_a_wrong_value_is_reported_with_the_rule_of_its_field(field, value, expe
         ),
         (
             {"schedule.warmup": 2.0},
-            "config.schedule.warmup must be a share of the run, less than 1 (got 2); for epochs use",
+            "config.schedule.warmup must be a fraction of the run, less than 1 (got 2); for epochs use",
         ),
         ({"schedule.warmup": 0.0}, "config.schedule.warmup must be greater than 0 with one_cycle (got 0)"),
         (
@@ -68,7 +68,7 @@ def test_a_wrong_value_is_reported_with_the_rule_of_its_field(field, value, expe
             {"train.steps": 7, "train.accumulate": 4},
             "config.train.steps must be a multiple of config.train.accumulate, 4 (got 7)",
         ),
-        ({"data.mean": (0.1, 0.2)}, "must have equally many entries (got 2 and 1)"),
+        ({"data.mean": (0.1, 0.2)}, "must have the same number of entries (got 2 and 1)"),
     ],
 )
 def test_fields_that_contradict_each_other_are_refused(changes, expected):
@@ -91,7 +91,7 @@ def test_an_unknown_field_is_reported_with_the_most_similar():
 def test_a_missing_field_is_reported():
     config = default.get_config().unlock()
     del config.train.epochs
-    with pytest.raises(UserError, match=r"config.train.epochs is missing"):
+    with pytest.raises(UserError, match=r"config.train.epochs must be in the config"):
         validate(config)
 
 

@@ -52,7 +52,7 @@ def test_grids_and_random_settings_are_named_by_what_they_are():
     ],
 )
 def test_settings_of_one_name_are_refused(space):
-    with pytest.raises(UserError, match="^two settings of the sweep come to the name "):
+    with pytest.raises(UserError, match="^the settings of a sweep must have different names "):
         named(ParameterGrid(space))
 
 
@@ -85,19 +85,19 @@ def test_folds_are_a_dimension_of_their_own():
 @pytest.mark.parametrize(
     ("sweep", "expected"),
     [
-        ({}, "a sweep is a dict"),
-        ([{"seed": 1}], "a sweep is a dict"),
-        ({"a/b": {"seed": 1}}, "'a/b' cannot name a member"),
-        ({"..": {}}, "'..' cannot name a member"),
+        ({}, "must return a dict from names"),
+        ([{"seed": 1}], "must return a dict from names"),
+        ({"a/b": {"seed": 1}}, "must be at most 151 letters, digits and .,=+-_ (got 'a/b')"),
+        ({"..": {}}, "(got '..')"),
         ({"a": {"trian.epochs": 3}}, "member a: config.trian.epochs does not exist; did you mean"),
         (
             {"a": {"train.epochs": 0}},
             "member a: config.train.epochs must be an integer from 1 to 2147483647 (got 0)",
         ),
-        ({"a": {"train": 3}}, "member a: config.train does not exist"),
-        ({"a": None}, "member a: its changes are None, not a dict"),
-        ({"a": {}, "b": {"seed": 0}}, "a and b are the same run"),
-        ({"a": {}, "b": {"wandb.name": "b"}}, "a and b are the same run"),
+        ({"a": {"train": 3}}, "member a: config.train must be followed by a field"),
+        ({"a": None}, "member a: its changes must be a dict from fields to values (got None)"),
+        ({"a": {}, "b": {"seed": 0}}, "the members a and b must be different runs"),
+        ({"a": {}, "b": {"wandb.name": "b"}}, "the members a and b must be different runs"),
     ],
 )
 def test_a_sweep_that_cannot_be_is_refused_before_anything_runs(sweep, expected):
@@ -109,9 +109,9 @@ def test_a_sweep_that_cannot_be_is_refused_before_anything_runs(sweep, expected)
 @pytest.mark.parametrize(
     ("program", "expected"),
     [
-        (None, "there is no such file"),
+        (None, "must be a file; those of this program are in"),
         ("def get_sweep(:", "SyntaxError"),
-        ("x = 1", "it has no function get_sweep()"),
+        ("x = 1", "must have a function get_sweep()"),
         ("import no_such_module", "No module named 'no_such_module'"),
     ],
 )

@@ -89,4 +89,4 @@ def test_parts_are_timed_alone(what, parts):
 def test_a_mistake_is_told_in_a_line():
     done = run_script("benchmark", "input", "--config=configs/nothing.py")
     assert done.returncode == 2
-    assert done.stderr.splitlines() == ["benchmark: --config=configs/nothing.py: there is no such file"]
+    assert done.stderr.splitlines() == ["benchmark: --config=configs/nothing.py must be a file"]

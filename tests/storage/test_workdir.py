@@ -55,6 +55,16 @@ def hold(folder, held, release):
         release.wait()
 
 
+def test_where_nothing_was_written_nothing_is_left(tmp_path):
+    folder = tmp_path / "runs" / "a"
+    with workdir.locked(folder):
+        (folder / "checkpoints").mkdir()
+    assert list(tmp_path.iterdir()) == []
+    with workdir.locked(folder):
+        (folder / "run.json").touch()
+    assert sorted(os.listdir(folder)) == [".lock", "run.json"]
+
+
 def test_a_second_run_is_refused_until_the_first_ends_however_it_ends(tmp_path):
     context = multiprocessing.get_context("spawn")
     held, release = context.Event(), context.Event()
@@ -97,6 +107,7 @@ def test_asking_whether_a_run_is_there_takes_and_makes_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
     with workdir.locked(tmp_path):
         assert workdir.is_held(tmp_path)
+        (tmp_path / "run.json").touch()
     with (tmp_path / ".lock").open() as other:  # one that asks at the same time
         fcntl.flock(other, fcntl.LOCK_SH)
         assert not workdir.is_held(tmp_path)
@@ -120,7 +131,7 @@ def test_a_link_at_any_name_that_a_run_leaves_is_refused(tiny_run, tmp_path):
         path.parent.mkdir(exist_ok=True)
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         path.symlink_to(target)
-        with pytest.raises(UserError, match=rf"^{path} must be no link [^\n]+$"), workdir.locked(folder):
+        with pytest.raises(UserError, match=rf"^{path} must not be a link [^\n]+$"), workdir.locked(folder):
             pass
         assert target.read_text() == "precious"
         shutil.rmtree(folder)
@@ -139,11 +150,18 @@ def test_a_folder_that_is_a_link_itself_and_links_of_others_are_taken(tmp_path):
         assert (tmp_path / "run" / ".lock").exists()
 
 
-@pytest.mark.parametrize("path", ["/proc/nowhere", "/dev/null", "/dev/null/run"])
-def test_a_folder_that_cannot_be_made_is_named(path):
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [
+        ("/proc/nowhere", "cannot be written"),
+        ("/dev/null", "must be a folder"),
+        ("/dev/null/run", "cannot be written"),
+    ],
+)
+def test_a_folder_that_cannot_be_made_is_named(path, why):
     from pathlib import Path
 
-    with pytest.raises(UserError, match=f"--workdir={path} cannot be written"), workdir.locked(Path(path)):
+    with pytest.raises(UserError, match=f"--workdir={path} {why}"), workdir.locked(Path(path)):
         pass
 
 

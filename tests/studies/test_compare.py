@@ -168,7 +168,10 @@ def test_the_command_prints_writes_and_refuses(runs, tmp_path):
     shutil.rmtree(runs[0].workdir)
     done = run_command("compare", runs[0].workdir)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "mnist-jax compare: none of these folders holds a finished run\n"
+    assert (
+        done.stderr
+        == "mnist-jax compare: the folders must have finished runs (got none); mnist-jax runs lists runs\n"
+    )
 
 
 def test_folds_are_runs_of_one_setting_and_their_validation_is_averaged(tmp_path):

@@ -67,8 +67,8 @@ def test_what_is_not_finished_or_damaged_is_left_out(runs, tmp_path):
     assert [run.name for run in kept] == [run.name for run in runs[4:]]
     assert len(told) == 4
     assert "run.json is damaged (Object missing required field" in told[3]
-    assert "interrupted, not finished" in told[0]
-    with pytest.raises(UserError, match="none of these folders holds a finished run"):
+    assert "must be finished (got interrupted)" in told[0]
+    with pytest.raises(UserError, match="the folders must have finished runs"):
         load_runs([tmp_path], told.append)
 
 
@@ -84,4 +84,6 @@ def test_a_run_that_was_forced_on_with_another_config_or_data_is_left_out(runs, 
     kept = load_runs([run.workdir for run in runs], told.append)
     assert [run.workdir for run in kept] == [run.workdir for run in runs[1:]]
     (line,) = told
-    assert line.startswith(f"left out: the run in {runs[0].workdir} was forced on with another config")
+    assert line.startswith(
+        f"left out: {runs[0].workdir} must be a run of one config and data set (got others"
+    )

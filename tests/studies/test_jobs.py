@@ -93,7 +93,7 @@ def test_a_killed_task_is_told(config, tmp_path):
         task._process.send_signal(signal.SIGKILL)
         outcome = future.result(timeout=60)
     assert outcome.status == "failed"
-    assert outcome.reason == "killed by SIGKILL, for want of memory perhaps"
+    assert outcome.reason == "killed by SIGKILL, possibly out of memory"
 
 
 def test_a_run_left_behind_is_waited_for(config, tmp_path):
@@ -116,7 +116,7 @@ def test_cores_are_shared_out(monkeypatch):
         for _ in range(2):
             free._pool.submit(together.wait)
     assert sorted(map(sorted, taken)) == [[0, 1], [2, 3]]
-    with pytest.raises(UserError, match=r"^--jobs=6, but this process may use 5 cores"):
+    with pytest.raises(UserError, match=r"^--jobs must be at most 5, the number of cores of this process"):
         Slots(6)
 
 

@@ -82,7 +82,7 @@ def test_other_data_and_unfinished_runs_are_refused(tiny_run, tmp_path):
         record["data"]["fingerprint"] = "0" * 64
 
     workdir = copy_of(tiny_run, tmp_path / "data", other_data)
-    with pytest.raises(UserError, match="the data is not that of"):
+    with pytest.raises(UserError, match="the data must be those of"):
         reproduce.run_again(workdir, reproduce.config_of(read_record(workdir), {}), tmp_path / "again")
     workdir = copy_of(tiny_run, tmp_path / "open", lambda record: record.update(status="interrupted"))
     with pytest.raises(UserError, match="only a finished run"):
@@ -124,7 +124,7 @@ def test_folders_of_a_record_count_when_they_are_on_the_command_line(tiny_run, t
 def test_a_folder_that_holds_a_run_is_refused(tiny_run, tmp_path):
     done = reproduced(tiny_run, "--into", tiny_run)
     assert done.returncode == 2
-    assert "holds a run already" in done.stderr
+    assert "must be a folder without a run" in done.stderr
 
 
 def test_a_run_that_was_forced_on_is_refused(tiny_run, tmp_path):
@@ -132,5 +132,5 @@ def test_a_run_that_was_forced_on_is_refused(tiny_run, tmp_path):
         record["processes"].append({**record["processes"][0], "config_changes": {"seed": [0, 1]}})
 
     workdir = copy_of(tiny_run, tmp_path / "forced", forced)
-    with pytest.raises(UserError, match="was forced on with another config"):
+    with pytest.raises(UserError, match="must be a run of one config and data set"):
         reproduce.run_again(workdir, reproduce.config_of(read_record(workdir), {}), tmp_path / "again")

@@ -128,7 +128,9 @@ def test_a_search_on_another_base_is_refused(fake, tmp_path):
 
 def test_a_damaged_study_is_told(tmp_path):
     (tmp_path / "optuna.db").write_bytes(b"not a database at all" * 100)
-    with pytest.raises(UserError, match=r"optuna.db cannot be used \(\w+\); give another --workdir"):
+    with pytest.raises(
+        UserError, match=r"optuna.db must be the database of a search \(got \w+\); give another --workdir"
+    ):
         search.run_search(digits.get_config(), suggest, tmp_path, [], jobs=1, trials=2)
 
 

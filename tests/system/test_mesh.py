@@ -39,7 +39,7 @@ def test_one_device_is_a_mesh_too(tiny_config):
 def test_more_devices_than_there_are(tiny_config):
     tiny_config.mesh.data = 3
     with pytest.raises(
-        UserError, match=r"^config.mesh.data is 3, but there are 1 devices; 0 takes them all$"
+        UserError, match=r"^config.mesh.data must be at most 1, the number of devices \(got 3\); 0: all$"
     ):
         make_mesh(validate(tiny_config))
 
@@ -48,8 +48,8 @@ def test_a_batch_that_devices_cannot_share_is_told(tmp_path):
     done = run_main(*TINY, f"--workdir={tmp_path}", "--config.train.batch_size=30", env=with_devices(4))
     assert done.returncode == 2
     assert done.stderr == (
-        "main.py: config.train.batch_size is 30, which 4 devices cannot share evenly; take a multiple of "
-        "their number, or fewer devices by config.mesh.data\n"
+        "main.py: config.train.batch_size must be a multiple of the 4 devices (got 30); change it, or use "
+        "fewer devices with config.mesh.data\n"
     )
 
 

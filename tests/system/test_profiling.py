@@ -43,7 +43,7 @@ def test_a_run_that_ends_before_says_that_nothing_was_traced(trace, tmp_path):
     said = []
     assert len(list(traced(batches(5), tmp_path, 3, said.append))) == 5
     assert not trace
-    assert said == ["no steps were traced: there were no more than 5 chunks of them left"]
+    assert said == ["no trace: at most 5 chunks of steps remained"]
 
 
 def test_a_run_that_is_stopped_ends_the_trace(trace, tmp_path):
@@ -56,7 +56,7 @@ def test_a_run_that_is_stopped_ends_the_trace(trace, tmp_path):
 
 def test_a_traced_run_comes_to_the_same_bits_and_tells_what_it_took(tiny_run, tmp_path):
     done = run_main(*TINY, f"--workdir={tmp_path}", "--config.profile=4")
-    assert f"a trace of the steps from 6 on is in {tmp_path / 'profile'}" in done.stdout
+    assert f"trace of the steps from 6 on: {tmp_path / 'profile'}" in done.stdout
     (path,) = tmp_path.glob("profile/plugins/profile/*/perfetto_trace.json.gz")
     events = json.loads(gzip.decompress(path.read_bytes()))["traceEvents"]
     assert [int(e["args"]["step_num"]) for e in events if e.get("name") == "train"] == [6, 7, 8, 9, 10]

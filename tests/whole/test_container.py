@@ -322,7 +322,7 @@ def test_a_signal_reaches_the_program_which_ends_with_a_checkpoint(tmp_path):
     process.send_signal(signal.SIGTERM)
     _, told = process.communicate(timeout=60)
     assert process.returncode == 143, told
-    assert "is saved: the same command goes on there" in told
+    assert "is saved: the same command resumes there" in told
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert (record["status"], record["steps"] > 0) == ("interrupted", True)
     assert (tmp_path / "run" / "checkpoints" / str(record["steps"])).is_dir()
@@ -364,7 +364,7 @@ def test_with_a_gpu_jax_has_to_use_it(app, driver):
 @pytest.mark.parametrize(
     ("answers", "told"),
     [
-        ((12040, 0, 1), "the NVIDIA driver is of CUDA 12.4, not 13: install version 580 or later"),
+        ((12040, 0, 1), "the NVIDIA driver supports CUDA 12.4, not 13: install version 580 or later"),
         ((13010, 100, 0), "the NVIDIA driver shows no GPU"),
         ((13010, 0, 0), "the NVIDIA driver shows no GPU"),
         ((13010, 999, 0), "the NVIDIA driver fails with error 999"),
@@ -388,7 +388,7 @@ def test_without_a_driver_the_image_for_gpus_says_how_to_show_it_one(app):
         pytest.skip("this machine has a driver")
     done = enter(app, "--config=x", MNIST_JAX_ACCELERATOR="cuda", JAX_PLATFORMS="")
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-    assert "no NVIDIA driver is visible here" in done.stderr
+    assert "no NVIDIA driver is visible" in done.stderr
     assert "--gpus=all" in done.stderr
 
 

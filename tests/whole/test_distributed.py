@@ -212,7 +212,7 @@ def test_others_of_a_tpu_slice_that_do_not_come(monkeypatch):
 
 
 def test_flags_that_belong_together():
-    with pytest.raises(UserError, match="belong together"):
+    with pytest.raises(UserError, match="must be given together"):
         distributed.start("127.0.0.1:1", None, 0, program="main.py")
 
 

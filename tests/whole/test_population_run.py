@@ -97,7 +97,7 @@ def test_the_population_itself_is_no_model_to_ask(population):
     workdir, _ = population
     done = run_main(*ASKED, "--mode=evaluate", f"--workdir={workdir}")
     assert done.returncode == 2
-    assert "holds a population of models; give the folder of one of them" in done.stderr
+    assert "must be the workdir of one model (got a population); give that of a member" in done.stderr
     done = run_command("predict", f"--workdir={workdir}", "x.png")
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
 

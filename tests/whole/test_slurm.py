@@ -39,7 +39,7 @@ def test_a_task_runs_its_member_alone(array, tmp_path):
     assert not (tmp_path / "runs" / "a").exists()
     done = array(2)
     assert done.returncode == 2
-    assert "--member=2 is not in the sweep, which has 2" in done.stderr
+    assert "--member=2 must be a member of the sweep; --list prints its 2 members" in done.stderr
 
 
 def test_the_usage_that_it_shows_fits_the_reports_sweep():

@@ -47,7 +47,10 @@ def test_a_run_is_quiet_and_shows_its_epochs_and_result(finished):
     workdir, done = finished
     assert done.stderr == ""
     lines = done.stdout.splitlines()
-    assert [line.split("  ")[0] for line in lines[:2]] == ["epoch 1.0/2.0", "epoch 2.0/2.0"]
+    assert [line.split()[0] for line in lines[:10]] == [
+        *("data", "model", "optimizer", "device", "length", "workdir", "W&B"),
+        *("epoch", "1.0", "2.0"),
+    ]
     for text in (
         "accuracy",
         "macro precision",
@@ -56,7 +59,8 @@ def test_a_run_is_quiet_and_shows_its_epochs_and_result(finished):
         "loss",
         str(workdir / "run.json"),
     ):
-        assert text in "\n".join(lines[2:])
+        assert text in "\n".join(lines[10:])
+    assert max(len(line) for line in lines if str(workdir) not in line) <= 80
 
 
 def test_the_record_is_complete(finished):
@@ -240,7 +244,9 @@ def test_a_stopped_run_saves_its_step_and_goes_on_to_the_same_bits(uninterrupted
     assert (record["status"], record["steps"], record["metrics"]) == ("interrupted", step, None)
     assert record["wall_seconds"] > record["train_seconds"] > 0
     assert read_metrics(tmp_path / "metrics.jsonl")[-1]["step"] == step
-    assert run_main(*LONGER, f"--workdir={tmp_path}").returncode == 0
+    done = run_main(*LONGER, f"--workdir={tmp_path}")
+    assert done.returncode == 0
+    assert f"\nresumes    after step {step} of 225, epoch {step / 37.4:.1f}\n" in done.stdout
     assert_same_run(tmp_path, uninterrupted)
 
 
