@@ -8,7 +8,7 @@ import numpy as np
 
 from mnist_jax.metrics import intervals
 from mnist_jax.metrics.calibration import reliability
-from mnist_jax.metrics.confusion import Evaluation, average, confusion_scores, evaluate
+from mnist_jax.metrics.confusion import Evaluation, average, count_scores, evaluate
 from mnist_jax.metrics.curves import Curves, ranking_areas, ranking_curves
 from mnist_jax.metrics.predictions import Predictions
 
@@ -105,7 +105,7 @@ def evaluate_in_detail(predictions: Predictions, *, bootstrap: bool = True) -> D
     found = intervals.of_rates(evaluation.confusion)
     found |= {f"top_k/{k}": intervals.wilson(among.sum(), among.size) for k, among in top_k.items()}
     if bootstrap:
-        found |= intervals.of_confusion_scores(evaluation.confusion, confusion_scores)
+        found |= intervals.of_confusion_scores(evaluation.confusion, count_scores)
         found |= intervals.of_examples(statistics, len(labels), _resamples(probabilities.size))
     return Detailed(
         evaluation=evaluation,

@@ -31,19 +31,33 @@ def of_rates(confusion: np.ndarray) -> dict[str, tuple[float, float]]:
 
 
 def of_confusion_scores(
-    confusion: np.ndarray, scores: Callable[[np.ndarray], Mapping[str, np.ndarray]]
+    confusion: np.ndarray, scores: Callable[[np.ndarray, np.ndarray, np.ndarray], Mapping[str, np.ndarray]]
 ) -> dict[str, tuple[float, float]]:
     """Bootstrap percentile intervals of metrics that follow from the confusion matrix (K, K).
 
-    To draw the cells from a multinomial distribution is to draw the examples with replacement.
-    scores: from matrices (R, K, K) to name -> (R,) or, one a class, (R, K), which comes back as "name/k".
-    Rates have Wilson's interval instead.
+    Drawing cells from a multinomial distribution is drawing examples with replacement. Only cells with
+    examples are drawn: at most one per example, of K x K.
+
+    Args:
+      confusion: int (K, K), rows true classes, columns predicted.
+      scores: from correct, true and predicted examples per class, float64 (R, K) each, to name -> (R,) or
+        (R, K), such as `confusion.count_scores`.
+
+    Returns: name -> interval, "name/k" for class k. Accuracy, precision and recall are left out: see
+    `of_rates`.
     """
     rng, total = np.random.default_rng(0), confusion.sum()
+    true, predicted = np.nonzero(confusion)
+    shares = confusion[true, predicted] / total
+    on_diagonal = true == predicted
     parts = []
     for _ in range(0, _RESAMPLES, _CHUNK):
-        cells = rng.multinomial(total, (confusion / total).ravel(), size=_CHUNK)
-        parts.append(scores(cells.reshape(-1, *confusion.shape)))
+        cells = rng.multinomial(total, shares, size=_CHUNK)
+        counts = np.zeros((3, _CHUNK, len(confusion)))
+        np.add.at(counts[0], (slice(None), true), cells * on_diagonal)
+        np.add.at(counts[1], (slice(None), true), cells)
+        np.add.at(counts[2], (slice(None), predicted), cells)
+        parts.append(scores(*counts))
     found = _percentiles_of(parts)
     rates = ("accuracy", "precision", "recall")
     return {name: interval for name, interval in found.items() if name.split("/")[0] not in rates}

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
+from mnist_jax.serving.bitmap import fit_blocks
 from mnist_jax.system.errors import UserError
 
 _WORKING_SIDE = 256  # pixels; what a photograph has beyond is noise here
@@ -23,16 +24,21 @@ _THINNEST = 0.1  # stroke width per longer side; of MNIST 98% are thicker than 0
 
 
 class Style(NamedTuple):
-    """How a set's digits lie in their images. box: longer side of the digit per side of the image.
+    """How the images of a set show their digits.
 
-    by_mass: the centre of mass is in the middle, else that of the box around the digit.
+    Attributes:
+        box: longer side of the digit per side of the image.
+        by_mass: the centre of mass is in the middle, else that of the box around the digit.
+        by_blocks: pixels count the set pixels in blocks of a normalized bitmap, see `bitmap`.
     """
 
     box: float
     by_mass: bool
+    by_blocks: bool = False
 
 
-STYLES = {"mnist": Style(20 / 28, by_mass=True), "digits": Style(1.0, by_mass=False)}  # by the set's name
+# By the name of the set.
+STYLES = {"mnist": Style(20 / 28, by_mass=True), "digits": Style(1.0, by_mass=False, by_blocks=True)}
 
 
 def otsu(grey: np.ndarray) -> float:
@@ -62,6 +68,9 @@ def fit_ink(grey: np.ndarray, side: int, style: Style) -> tuple[np.ndarray, str]
     if _is_fitted(ink := 1 - grey if dark else grey, side, style):
         return np.round(ink * 255).astype(np.uint8), _name(dark)
     ink = _without_specks(_without_background(_shrunk(ink)))
+    if style.by_blocks:
+        ink = ink / ink.max()
+        return fit_blocks(_cropped(ink, 0.5), side), _name(dark)
     ink = _thickened(_cropped(ink))
     return _centred(_scaled(ink, round(side * style.box)), side, style), _name(dark)
 
@@ -153,8 +162,8 @@ def _without_specks(ink: np.ndarray) -> np.ndarray:
     return np.where(ndimage.binary_dilation(np.isin(parts, kept), iterations=2), ink, 0)
 
 
-def _cropped(ink: np.ndarray) -> np.ndarray:
-    return ink[_box(ink > 0.1)]
+def _cropped(ink: np.ndarray, level: float = 0.1) -> np.ndarray:
+    return ink[_box(ink > level)]
 
 
 def _box(mask: np.ndarray) -> tuple[slice, slice]:

@@ -210,6 +210,12 @@ class Record(TypedDict):
     metrics: NotRequired[
         Annotated[_Metrics | None, _key("of that model; of a population, of the mean of its members")]
     ]
+    temperature: NotRequired[
+        Annotated[
+            float | None,
+            _key("with `config.evaluation.temperature`: divides the logits; fitted on validation"),
+        ]
+    ]
     diagnosis: NotRequired[
         Annotated[str | None, _key("what is wrong with a run that learned nothing, and what may help")]
     ]

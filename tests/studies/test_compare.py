@@ -147,7 +147,7 @@ def test_the_page_shows_it(runs, tmp_path, browser):
 def test_the_page_of_few_runs(runs, tmp_path, count):
     write_comparison(tmp_path / "page.html", compare(runs[:count]))
     text = (tmp_path / "page.html").read_text()
-    assert ("Which differences are real" in text) == (count > 1)
+    assert ("Which differences are significant" in text) == (count > 1)
     assert ("Confusions: small-seed_0 minus small-seed_1" in text) == (count > 1)
 
 
