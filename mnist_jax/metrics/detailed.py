@@ -1,4 +1,4 @@
-"""What the probabilities of predictions tell: ranking, calibration, likelihood, with 95% intervals."""
+"""Metrics of probabilities: ranking, calibration, likelihood, with 95% intervals."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -39,9 +39,7 @@ class Detailed:
     curves: list[Curves | None]
 
     def as_dict(self, class_names: Sequence[str]) -> dict[str, Any]:
-        """All but the curves and the matrix of confusion, as run.json has it; `notes` says what is undefined
-        and why.
-        """
+        """All but the curves and the confusion matrix, as in run.json; `notes` explains undefined values."""
         base, confusion = self.evaluation, self.evaluation.confusion
         columns = {
             "support": confusion.sum(1),
@@ -53,7 +51,7 @@ class Detailed:
         }
         record = {
             **base.scalars(),
-            "micro_precision": base.accuracy,  # with one label an example, the three micro averages are equal
+            "micro_precision": base.accuracy,  # with one label per example, all micro averages are
             "micro_recall": base.accuracy,
             "micro_f1": base.accuracy,
             "macro_roc_auc": self.macro_roc_auc,
@@ -76,9 +74,9 @@ class Detailed:
 
 
 def evaluate_in_detail(predictions: Predictions, *, bootstrap: bool = True) -> Detailed:
-    """Everything.
+    """All metrics.
 
-    bootstrap: with the intervals that take resampling, half a second for ten thousand examples.
+    bootstrap: includes intervals by resampling, half a second for ten thousand examples.
     """
     evaluation, labels = evaluate(predictions), predictions.labels
     probabilities = predictions.probabilities
@@ -123,18 +121,18 @@ def evaluate_in_detail(predictions: Predictions, *, bootstrap: bool = True) -> D
 
 
 def _resamples(size: int) -> int:
-    """How often to resample N x K probabilities: fewer times where that would take many seconds."""
+    """Resamples for N x K probabilities: fewer where they would take many seconds."""
     return int(np.clip(5 * 10**7 // size, 200, 1000))
 
 
 def _among_top(probabilities: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
-    """Whether each label is among the k likeliest classes, the first of equals."""
+    """Whether each label is among the k most probable classes, the first of equals."""
     ranked = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
     return (ranked == labels[:, None]).any(axis=1)
 
 
 def _notes(confusion: np.ndarray, class_names: Sequence[str]) -> list[str]:
-    """What is undefined, and why."""
+    """Explanations of undefined values."""
     notes, true, predicted = [], confusion.sum(1), confusion.sum(0)
     for index, name in enumerate(class_names):
         if true[index] == 0:

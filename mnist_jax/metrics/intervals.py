@@ -1,17 +1,17 @@
-"""95% confidence intervals of metrics over examples drawn at random."""
+"""95% confidence intervals of metrics over random examples."""
 
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 _RESAMPLES = 1000
-_CHUNK = 50  # resamples at a time, so that their weights stay in the processor's cache
+_CHUNK = 50  # resamples at a time: their weights fit the processor's cache
 _TAILS = (0.025, 0.975)
 _Z = 1.959963984540054  # the normal distribution's 97.5% quantile
 
 
 def wilson(successes: float, trials: float) -> tuple[float, float]:
-    """Wilson's score interval of a rate; NaN for none (https://doi.org/10.1080/01621459.1927.10502953)."""
+    """Wilson's score interval of a rate; NaN without trials (https://doi.org/10.1080/01621459.1927.10502953)."""
     if trials == 0:
         return float("nan"), float("nan")
     rate, shrink = successes / trials, 1 + _Z**2 / trials
@@ -49,15 +49,15 @@ def of_confusion_scores(
     rng, total = np.random.default_rng(0), confusion.sum()
     true, predicted = np.nonzero(confusion)
     shares = confusion[true, predicted] / total
-    on_diagonal = true == predicted
+    on_diagonal = (true == predicted)[:, None]
     parts = []
     for _ in range(0, _RESAMPLES, _CHUNK):
-        cells = rng.multinomial(total, shares, size=_CHUNK)
-        counts = np.zeros((3, _CHUNK, len(confusion)))
-        np.add.at(counts[0], (slice(None), true), cells * on_diagonal)
-        np.add.at(counts[1], (slice(None), true), cells)
-        np.add.at(counts[2], (slice(None), predicted), cells)
-        parts.append(scores(*counts))
+        cells = rng.multinomial(total, shares, size=_CHUNK).T
+        counts = np.zeros((3, len(confusion), _CHUNK))
+        np.add.at(counts[0], true, cells * on_diagonal)
+        np.add.at(counts[1], true, cells)
+        np.add.at(counts[2], predicted, cells)
+        parts.append(scores(*counts.transpose(0, 2, 1)))
     found = _percentiles_of(parts)
     rates = ("accuracy", "precision", "recall")
     return {name: interval for name, interval in found.items() if name.split("/")[0] not in rates}
@@ -68,8 +68,8 @@ def of_examples(
 ) -> dict[str, tuple[float, float]]:
     """Bootstrap percentile intervals of statistics over weighted examples.
 
-    statistics: from weights float32 (R, N), how often each example was drawn, to name -> (R,) or, one a
-    class, (R, K), which comes back as "name/k".
+    statistics: from weights float32 (R, N), how often each example was drawn, to name -> (R,) or (R, K).
+    Returns: name -> interval, "name/k" for class k.
     """
     rng = np.random.default_rng(0)
     parts = []
@@ -87,7 +87,7 @@ def weighted_mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def _percentiles_of(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, tuple[float, float]]:
-    """Intervals of name -> (R,) or (R, K) draws, which come in parts."""
+    """Intervals of draws in parts, each name -> (R,) or (R, K)."""
     found = {}
     for name in parts[0]:
         draws = np.concatenate([part[name] for part in parts])

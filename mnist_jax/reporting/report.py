@@ -2,6 +2,7 @@
 
 import functools
 import math
+import operator
 import pathlib
 import secrets
 import time
@@ -28,6 +29,7 @@ _GALLERY = 24  # pictures per gallery
 _CLASSES = 40  # most classes of a confusion matrix that is shown
 _CURVES = 10  # most classes in a chart: the worst
 _POINTS = 200  # most points of a curve
+_LOGARITHMIC = ("loss", "grad_norm")  # learning curves
 _RATE = "training images/s"
 _OTHER_CURVES = (
     ("learning rate", "learning_rate"),
@@ -139,15 +141,10 @@ def _learning_curves(rows: Sequence[Mapping[str, Any]], best: int | None) -> lis
     rows = whole_intervals(rows)
     charts = []
     for label, key in (("accuracy", "accuracy"), ("loss, nats", "loss"), *_OTHER_CURVES):
-        log = key in ("loss", "grad_norm")
-        percent = key == "accuracy"
-        if chart := _curve(rows, label, lambda row, key=key: row.get(key), best, log=log, percent=percent):
+        if chart := _curve(rows, label, operator.methodcaller("get", key), best, log=key in _LOGARITHMIC):
             charts.append({"name": label, "chart": chart, "more": ""})
-            if percent:
-                rate = "error rate"
-                charts[-1]["more"] = _curve(
-                    rows, rate, lambda row: 1 - row["accuracy"], best, log=True, percent=True
-                )
+    if charts and charts[0]["name"] == "accuracy":
+        charts[0]["more"] = _curve(rows, "error rate", lambda row: 1 - row["accuracy"], best, log=True)
     return charts
 
 
@@ -157,10 +154,10 @@ def _curve(
     value: Callable[[Mapping[str, Any]], float | None],
     best: int | None,
     *,
-    log: bool = False,
-    percent: bool = False,
+    log: bool,
 ) -> str:
     """A chart of a value of training and validation over epochs; "" without values."""
+    percent = label in ("accuracy", "error rate")
     lines, marks = [], []
     for colour, split in enumerate(("train", "validation")):
         points = [(row["epoch"], value(row), row["step"]) for row in rows if row["split"] == split]

@@ -72,7 +72,7 @@ class Trained(NamedTuple):
     """The record of a run and the model of one of its checkpoints.
 
     classify: a function for jax.jit, from a model and uint8 images (B, H, W, C) to log-probabilities, float32
-        (B, K).
+        (B, K). temperature: what it divides logits by; None: nothing.
     """
 
     record: dict[str, Any]
@@ -82,6 +82,7 @@ class Trained(NamedTuple):
     step: int
     model: Model
     classify: Callable[[Model, jax.Array], jax.Array]
+    temperature: float | None
 
 
 def load_classifier(workdir: str | pathlib.Path, *, step: int | None = None) -> Classifier:
@@ -146,7 +147,7 @@ def load_trained(workdir: pathlib.Path, *, step: int | None = None) -> Trained:
             return log_probabilities
         return jax.nn.log_softmax(log_probabilities / temperature)
 
-    return Trained(record, config, names, shape, int(model.step), model, classify)
+    return Trained(record, config, names, shape, int(model.step), model, classify, temperature)
 
 
 def _temperature(workdir: pathlib.Path, record: Mapping[str, Any], step: int) -> float | None:

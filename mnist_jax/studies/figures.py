@@ -35,8 +35,8 @@ def png(figure: Figure, *, dpi: int = 100, ink: str = "black") -> bytes:
 
 def _recolour(figure: Figure, ink: str) -> None:
     """Changes the colour of titles, labels, axes and legends; texts on images keep theirs."""
-    if figure._suptitle is not None:
-        figure._suptitle.set_color(ink)
+    for text in figure.texts:
+        text.set_color(ink)
     for axes in figure.axes:
         axes.tick_params(which="both", color=ink, labelcolor=ink)
         for text in (axes.title, axes.xaxis.label, axes.yaxis.label):
