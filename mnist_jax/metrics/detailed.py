@@ -17,12 +17,12 @@ _TOP_K = (2, 3, 5)
 
 @dataclasses.dataclass(frozen=True)
 class Detailed:
-    """What the probabilities tell beside an `Evaluation`.
+    """Metrics of probabilities, besides an `Evaluation`.
 
     roc_auc, average_precision: float64 (K,), one class against the rest. brier: mean squared distance of
     the probabilities to the label, from 0 to 2. calibration_error: expected, over 15 bins of confidence
     (https://arxiv.org/abs/1706.04599). reliability: float64 (15, 3): examples, mean confidence and accuracy
-    of each bin. top_k: k -> share of labels among the k likeliest classes. intervals: name -> 95% interval.
+    of each bin. top_k: k -> share of labels in the k most probable. intervals: name -> 95% interval.
     curves: one a class; None where the class has no example, or no other class has.
     """
 

@@ -68,10 +68,16 @@ def paired_bootstrap(
 ) -> list[dict[str, Interval]]:
     """95% percentile intervals of differences of accuracy and macro F1, over resampled test examples.
 
-    labels: (N,). predicted: of each model the classes of the same examples, (N,). pairs: the models, by
-    place, of each two settings, whose mean scores are subtracted, the second from the first.
-    Returns: for each pair "accuracy" and "macro_f1". Every draw is the same examples for all models, so what
-    they have in common falls out; models are not drawn, so this says nothing about other seeds.
+    Every resample has the same examples for all models, so their common variation cancels. Models are not
+    resampled, so the intervals do not cover other seeds.
+
+    Args:
+      labels: (N,).
+      predicted: per model, the predicted classes of the same examples, (N,).
+      pairs: per pair, the indices of the models of two settings. The second mean score is subtracted from the
+        first.
+
+    Returns: for each pair "accuracy" and "macro_f1".
     """
     models, classes = len(predicted), int(max(labels.max(), *(p.max() for p in predicted))) + 1
     # Counts of each class, by examples; matrices of confusion would take K times as much.

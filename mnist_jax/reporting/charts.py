@@ -43,7 +43,7 @@ class Axis(NamedTuple):
     log: bool = False
     percent: bool = False
 
-    def place(self, value: float) -> float:
+    def position(self, value: float) -> float:
         """Position of a value along the axis, from 0 to 1; values off the axis are at its end."""
         low, high, value = (_log(v) if self.log else v for v in (self.low, self.high, value))
         return min(max((value - low) / (high - low), 0.0), 1.0)
@@ -199,11 +199,11 @@ def _path(x: Axis, y: Axis, xs: Sequence[float], ys: Sequence[float]) -> str:
 
 
 def _x(axis: Axis, value: float) -> float:
-    return _LEFT + axis.place(value) * (_WIDTH - _LEFT - _RIGHT)
+    return _LEFT + axis.position(value) * (_WIDTH - _LEFT - _RIGHT)
 
 
 def _y(axis: Axis, value: float) -> float:
-    return _HEIGHT - _BOTTOM - axis.place(value) * (_HEIGHT - _TOP - _BOTTOM)
+    return _HEIGHT - _BOTTOM - axis.position(value) * (_HEIGHT - _TOP - _BOTTOM)
 
 
 def _log(value: float) -> float:

@@ -30,15 +30,15 @@ def gallery(
     pictures = []
     for index in indices.tolist():
         shares = np.exp(predictions.log_probabilities[index].astype(np.float64))
-        likeliest = np.argsort(-shares, kind="stable")[:3]
+        ranked = np.argsort(-shares, kind="stable")[:3]
         pictures.append(
             {
                 "index": index,
                 "source": data_uri(images[index]),
                 "true": names[predictions.labels[index]],
-                "predicted": names[likeliest[0]],
-                "right": bool(likeliest[0] == predictions.labels[index]),
-                "top": [(names[k], f"{shares[k]:.1%}") for k in likeliest],
+                "predicted": names[ranked[0]],
+                "right": bool(ranked[0] == predictions.labels[index]),
+                "top": [(names[k], f"{shares[k]:.1%}") for k in ranked],
             }
         )
     return pictures

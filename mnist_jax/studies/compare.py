@@ -207,17 +207,17 @@ def _pairs(settings: Sequence[Setting], metric: str) -> list[SettingPair]:
     """All pairs of settings; for one setting, pairs of its runs."""
     if len(settings) == 1:
         settings = _best_first(settings[0].alone, metric)
-    places = [(i, j) for i in range(len(settings)) for j in range(i + 1, len(settings))]
-    if not places:
+    indices = [(i, j) for i in range(len(settings)) for j in range(i + 1, len(settings))]
+    if not indices:
         return []
     runs = [run for setting in settings for run in setting.runs]
     start = np.cumsum([0, *(len(setting.runs) for setting in settings)])
     members = [range(start[k], start[k + 1]) for k in range(len(settings))]
     labels, predicted = runs[0].predictions.labels, [run.predictions.predicted for run in runs]
-    tests = [welch(settings[i].scores, settings[j].scores) for i, j in places]
+    tests = [welch(settings[i].scores, settings[j].scores) for i, j in indices]
     corrected = holm([test.p for test in tests])
-    bootstrap = paired_bootstrap(labels, predicted, [(members[i], members[j]) for i, j in places])
-    models = _model_pairs([_by_draw(settings[i], settings[j]) for i, j in places])
+    bootstrap = paired_bootstrap(labels, predicted, [(members[i], members[j]) for i, j in indices])
+    models = _model_pairs([_by_draw(settings[i], settings[j]) for i, j in indices])
     return [
         SettingPair(
             first=settings[i].name,
@@ -229,7 +229,7 @@ def _pairs(settings: Sequence[Setting], metric: str) -> list[SettingPair]:
             bootstrap=bootstrap[k],
             models=models[k],
         )
-        for k, ((i, j), test) in enumerate(zip(places, tests, strict=True))
+        for k, ((i, j), test) in enumerate(zip(indices, tests, strict=True))
     ]
 
 

@@ -141,7 +141,7 @@ def samples_by_class(labels: np.ndarray, classes: Sequence[int], count: int) -> 
     """Random rows, always the same, int64 (K, count); -1 where a class has fewer."""
     rng = np.random.default_rng(0)
     found = np.full((len(classes), count), -1)
-    for place, label in enumerate(classes):
+    for index, label in enumerate(classes):
         rows = rng.permutation(np.flatnonzero(labels == label))[:count]
-        found[place, : len(rows)] = rows
+        found[index, : len(rows)] = rows
     return found

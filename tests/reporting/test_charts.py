@@ -20,7 +20,7 @@ def places(svg: str) -> list[tuple[float, float]]:
 def test_an_axis_holds_its_values_and_has_ticks_within(values, log):
     axis = axis_of("x", values, log=log)
     assert axis.low < axis.high
-    assert all(0 <= axis.place(value) <= 1 for value in values)
+    assert all(0 <= axis.position(value) <= 1 for value in values)
     assert all(axis.low - 1e-9 <= tick <= axis.high * (1 + 1e-9) + 1e-9 for tick in axis.ticks())
     assert len(axis.ticks()) >= 3 or log
     assert len(axis.ticks()) <= 22

@@ -108,7 +108,9 @@ def test_a_browser_shows_all_of_it_and_fetches_nothing(finished, browser, width)
     found = page.evaluate(FOUND)
     page.close()
     assert found["images"] == found["pictures"] >= 24
-    assert found["charts"] == 8  # five learning curves, ROC, precision and recall, reliability
+    assert (
+        found["charts"] == 9
+    )  # six learning curves, one of them folded; ROC, precision and recall, calibration
     assert found["cells"] == 100
     assert found["overflow"] == 0
     assert [url for url in asked if not url.startswith("data:")] == [(finished / "report.html").as_uri()]

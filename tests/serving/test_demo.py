@@ -220,8 +220,8 @@ def test_an_image_is_opened_and_a_broken_one_told(page, server):
     page.locator("#file").set_input_files({"name": "3.png", "mimeType": "image/png", "buffer": png(digit(3))})
     answer(page)
     assert page.locator("#seen").get_attribute("src") == json.loads(reply)["seen"]
-    assert page.locator("#told").inner_text() == ""
+    assert page.locator("#error").inner_text() == ""
     page.locator("#file").set_input_files({"name": "no.png", "mimeType": "image/png", "buffer": b"no image"})
     answer(page)
-    assert "not an image" in page.locator("#told").inner_text()
+    assert "not an image" in page.locator("#error").inner_text()
     assert page.locator("#label").inner_text() == "\N{EN DASH}"
