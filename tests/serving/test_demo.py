@@ -208,7 +208,7 @@ def test_the_page_draws_as_the_drawn_digits_of_the_tests_do(page):
     """So that what they show of a model holds for the page: the same pixels but for edges."""
     drawn = strokes.draw("7", np.random.default_rng(0), strokes.PEN)
     for stroke in drawn.strokes:
-        draw(page, *stroke[:: max(1, len(stroke) - 1)])  # straight lines
+        draw(page, *stroke[[0, len(stroke) // 2, -1]])  # its two straight lines
     answer(page)
     board = page.evaluate("(paint(), board.toDataURL('image/png'))")
     seen = np.asarray(Image.open(io.BytesIO(base64.b64decode(board.split(",")[1]))).convert("L"), float)
