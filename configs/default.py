@@ -132,6 +132,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.evaluation.batch_size = 1000  # examples per forward pass
     config.evaluation.shift = 0  # shift in pixels of nine views whose probabilities are averaged; 0: one view
     config.evaluation.flip = False  # average probabilities with those of the mirror image
+    config.evaluation.temperature = False  # scale probabilities by one temperature, fitted on validation
     config.evaluation.every_steps = 0  # steps between validations; 0: one per epoch
     config.evaluation.min_steps = 0  # minimum number of steps between validations at the ends of epochs
 

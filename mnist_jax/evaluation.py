@@ -10,6 +10,7 @@ from mnist_jax import data
 from mnist_jax.config.population import require_one_model
 from mnist_jax.config.validation import from_record, validate
 from mnist_jax.data.normalization import normalized
+from mnist_jax.metrics.calibration import fit_temperature, with_temperature
 from mnist_jax.metrics.detailed import evaluate_in_detail
 from mnist_jax.metrics.predictions import save_predictions
 from mnist_jax.models import require_model
@@ -64,17 +65,25 @@ def evaluate_checkpoint(
     with Checkpoints(workdir / "checkpoints", config.checkpoint.keep, read_only=True) as checkpoints:
         model = checkpoints.restore_model(like, warn, step=step)
     step, predict = int(model.step), make_predictor(config, graph, classes, mesh)
-    predictions = predict(dataset.test, model)
+    predictions, temperature = predict(dataset.test, model), {}
+    if config.evaluation.temperature:
+        temperature = {"temperature": fit_temperature(predict(dataset.validation, model))}
+        predictions = with_temperature(predictions, **temperature)
     metrics = evaluate_in_detail(predictions)
     found = plain(
-        {"step": step, "split": dataset.expressions["test"], "metrics": metrics.as_dict(dataset.class_names)}
+        {
+            "step": step,
+            "split": dataset.expressions["test"],
+            **temperature,
+            "metrics": metrics.as_dict(dataset.class_names),
+        }
     )
     path = workdir / f"evaluation-{step}.json"
     results = Results("test", step, predictions, metrics, dataset.test)
     try:
         save_predictions(path.with_suffix(".npz"), predictions, step, dataset.class_names)
         write_whole(path, (json.dumps(found, indent=2, allow_nan=False) + "\n").encode())
-        write_report(workdir, f"evaluation-{step}.html", record, results)
+        write_report(workdir, f"evaluation-{step}.html", {**record, **temperature}, results)
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
     print_scores(f"{dataset.name} {dataset.expressions['test']}, checkpoint {step}", found["metrics"])

@@ -14,6 +14,7 @@ import numpy as np
 from mnist_jax.config.population import is_population, members_in
 from mnist_jax.config.variants import Member
 from mnist_jax.data import Dataset, module_of_data
+from mnist_jax.metrics.calibration import fit_temperature, with_temperature
 from mnist_jax.metrics.confusion import evaluate, merit
 from mnist_jax.metrics.detailed import evaluate_in_detail
 from mnist_jax.metrics.predictions import Predictions, ensemble, save_predictions
@@ -205,15 +206,25 @@ class Run:
         if early := self.stopped_early(step):
             self.say(early)
             self._reason = early
+        calibrate = self.config.evaluation.temperature
+        validation = self._trainer.predict(self._dataset.validation, state.best) if calibrate else tested
+        (temperature,) = self._temperatures(validation)
         self._finish(
-            tested[0],
+            with_temperature(tested[0], **temperature),
             step,
             self.best["step"],
             self.best["scores"],
             resources=resources(*self._trainer.lowered()),
             params_sha256=params_hash(self._trainer.readable(state.train[0].params)),
+            **temperature,
             **progress,
         )
+
+    def _temperatures(self, validation: Sequence[Predictions]) -> list[dict[str, float]]:
+        """The record's `temperature` of each model, from its predictions of validation; {} without one."""
+        if not self.config.evaluation.temperature:
+            return [{} for _ in validation]
+        return [{"temperature": fit_temperature(one)} for one in validation]
 
     def _write(self, row: Row) -> None:
         self._history.log(row)
@@ -353,10 +364,17 @@ class Ensemble(Run):
         """See `Run.finish`."""
         trained, members = self._trained(), self._trainer.members(state)
         step = int(members[0].train.step)
+        validated = self._trainer.predict(self._dataset.validation, state.best)
+        temperatures = self._temperatures(validated)
+        validated, tested = (
+            [with_temperature(one, **own) for one, own in zip(predictions, temperatures, strict=True)]
+            for predictions in (validated, tested)
+        )
         for index in trained:
-            self._finish_member(self._members[index], members[index], tested[index], progress)
-        predictions = self._trainer.predict(self._dataset.validation, state.best)
-        validation = evaluate(ensemble([predictions[index] for index in trained])).scalars()
+            self._finish_member(
+                self._members[index], members[index], tested[index], {**progress, **temperatures[index]}
+            )
+        validation = evaluate(ensemble([validated[index] for index in trained])).scalars()
         chosen = max((self._members[index] for index in trained), key=lambda member: member.score)
         self._finish(
             ensemble([tested[index] for index in trained]),

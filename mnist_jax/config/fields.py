@@ -232,6 +232,8 @@ FIELDS: Mapping[str, Field] = {
     "evaluation.shift": Field(0, integer(0),
         "shift in pixels of nine views whose probabilities are averaged; 0: one view"),
     "evaluation.flip": Field(False, boolean(), "average probabilities with those of the mirror image"),
+    "evaluation.temperature": Field(False, boolean(),
+        "scale probabilities by one temperature, fitted on validation", earlier=False),
     "evaluation.every_steps": Field(0, integer(0), "steps between validations; 0: one per epoch"),
     "evaluation.min_steps": Field(0, integer(0),
         "minimum number of steps between validations at the ends of epochs", earlier=0),

@@ -1,7 +1,7 @@
-"""How good predictions are, by their confusion matrix; plain numpy in, a dataclass out.
+"""Metrics of the confusion matrix.
 
-What is undefined (the recall of a class without an example, the precision of one never predicted) is NaN, and
-averages leave it out, as scikit-learn does with `zero_division=nan`.
+Undefined values (recall of a class without examples, precision of one never predicted) are NaN. Averages
+leave them out, as in scikit-learn with `zero_division=nan`.
 """
 
 import dataclasses
@@ -16,10 +16,10 @@ LOWER_IS_BETTER = frozenset({"loss", "brier", "calibration_error"})
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """What a confusion matrix and the likelihood of the labels tell, every example counted once.
+    """Metrics of the confusion matrix and the likelihood of the labels, every example counted once.
 
     loss: mean cross-entropy in nats. confusion: int64 (K, K), rows true classes, columns predicted.
-    precision, recall, f1: float64 (K,), one a class.
+    precision, recall, f1: float64 (K,).
     """
 
     examples: int
@@ -40,12 +40,12 @@ class Evaluation:
     confusion: np.ndarray
 
     def scalars(self) -> dict[str, float]:
-        """The fields that are one number."""
+        """The fields that are scalars."""
         return {name: value for name, value in vars(self).items() if not isinstance(value, np.ndarray)}
 
 
 def merit(metric: str, value: float) -> float:
-    """A value of a metric, so that higher is better."""
+    """The value of a metric with the sign that makes higher better."""
     return -value if metric in LOWER_IS_BETTER else value
 
 
@@ -62,14 +62,15 @@ def evaluate(predictions: Predictions) -> Evaluation:
 
 
 def confusion_scores(confusion: np.ndarray) -> dict[str, np.ndarray]:
-    """The metrics that follow from confusion matrices (..., K, K), see `count_scores`."""
+    """Metrics of confusion matrices (..., K, K), see `count_scores`."""
     matrix = confusion.astype(np.float64)
     return count_scores(np.diagonal(matrix, axis1=-2, axis2=-1), matrix.sum(-1), matrix.sum(-2))
 
 
 def count_scores(right: np.ndarray, true: np.ndarray, predicted: np.ndarray) -> dict[str, np.ndarray]:
-    """The metrics that follow from counts of each class: of its examples that are predicted as it, of its
-    examples, and of all that are predicted as it, float64 (..., K). Each is (...) or, one a class, (..., K).
+    """Metrics from counts per class, float64 (..., K): correct predictions, examples and predictions.
+
+    Returns: name -> (...) or, per class, (..., K).
 
     Cohen's kappa: https://doi.org/10.1177/001316446002000104. Matthews's correlation for several classes:
     https://doi.org/10.1016/j.compbiolchem.2004.09.006.
@@ -105,6 +106,6 @@ def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
 
 
 def average(values: np.ndarray, weights: np.ndarray | float = 1.0) -> np.ndarray:
-    """The mean over the last axis of what is defined; NaN where nothing is."""
+    """The mean over the last axis without NaN; NaN where all are NaN."""
     weights = np.where(np.isnan(values), 0.0, weights)
     return ratio((np.nan_to_num(values) * weights).sum(-1), weights.sum(-1))

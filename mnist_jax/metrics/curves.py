@@ -10,27 +10,26 @@ from mnist_jax.metrics.predictions import Predictions
 
 @dataclasses.dataclass(frozen=True)
 class Curves:
-    """One class against the rest. roc: false and true positive rates, without points that are on a line with
-    those around them. pr: recalls and precisions, up to where the recall is 1.
+    """Curves of one class against the rest, float64 (2, points) each, from the highest threshold down.
 
-    Each is float64 (2, points), from the highest threshold on.
+    roc: false and true positive rates, without collinear points. pr: recalls and precisions, up to recall 1.
     """
 
     roc: np.ndarray
     pr: np.ndarray
 
     def thinned(self, kind: Literal["roc", "pr"], points: int) -> np.ndarray:
-        """At most so many points of a curve, (2, points), its ends among them."""
+        """At most `points` points of a curve, (2, points), including its ends."""
         curve = getattr(self, kind)
         kept = np.linspace(0, curve.shape[1] - 1, min(points, curve.shape[1]))
         return curve[:, kept.round().astype(int)]
 
 
 def ranking_curves(predictions: Predictions) -> list[Curves | None]:
-    """The curves of each class against the rest; None where they are undefined.
+    """The curves of each class against the rest; None where undefined.
 
-    They are those of scikit-learn's roc_curve and precision_recall_curve, to import which would take longer
-    than all of the evaluation.
+    Equal to scikit-learn's roc_curve and precision_recall_curve, whose import takes longer than the
+    evaluation.
     """
     return [
         _ranking_curves(predictions.labels == k, scores)
@@ -58,8 +57,8 @@ def ranking_areas(
 ) -> tuple[np.ndarray, np.ndarray]:
     """ROC-AUC and average precision of each class against the rest, (R, K) each.
 
-    As scikit-learn's roc_auc_score and average_precision_score have them with `sample_weight`, for many
-    weights at once. is_class: bool (N, K). scores: (N, K). weights: float32 (R, N).
+    Equal to scikit-learn's roc_auc_score and average_precision_score with `sample_weight`, for many weights
+    at once. is_class: bool (N, K). scores: (N, K). weights: float32 (R, N).
     """
     columns = [_areas(is_class[:, k], scores[:, k], weights) for k in range(scores.shape[1])]
     auc, precision = zip(*columns, strict=True)
@@ -72,7 +71,7 @@ def _areas(is_class: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> tup
         return undefined, undefined
     order = np.argsort(scores)
     in_order = scores[order]
-    # The positives, in groups of equal scores: the weight of each group, and of all that is scored less.
+    # Positives in groups of equal scores: the weight of each group, and of all lower scores.
     positives = order[is_class[order]]
     starts = np.flatnonzero(np.diff(scores[positives], prepend=np.nan) != 0)
     group = np.add.reduceat(weights[:, positives], starts, axis=1)
@@ -84,7 +83,7 @@ def _areas(is_class: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> tup
     positive, total = group.sum(axis=1), cumulated[:, -1]
     positive_below = np.cumsum(group, axis=1) - group
     negative_below, negative_equal = below - positive_below, up_to - below - group
-    with np.errstate(invalid="ignore", divide="ignore"):  # a resample may hold no positive, or no other
+    with np.errstate(invalid="ignore", divide="ignore"):  # a resample may have no positive or no negative
         auc = (group * (negative_below + negative_equal / 2)).sum(axis=1) / (positive * (total - positive))
         found = (positive[:, None] - positive_below) / np.maximum(total[:, None] - below, 1)
         precision = (group * found).sum(axis=1) / positive

@@ -1,4 +1,4 @@
-"""What the probabilities of predictions tell: ranking, calibration, likelihood, with 95% intervals."""
+"""Metrics of probabilities: ranking, calibration, likelihood, with 95% intervals."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ import numpy as np
 
 from mnist_jax.metrics import intervals
 from mnist_jax.metrics.calibration import reliability
-from mnist_jax.metrics.confusion import Evaluation, average, confusion_scores, evaluate
+from mnist_jax.metrics.confusion import Evaluation, average, count_scores, evaluate
 from mnist_jax.metrics.curves import Curves, ranking_areas, ranking_curves
 from mnist_jax.metrics.predictions import Predictions
 
@@ -17,12 +17,12 @@ _TOP_K = (2, 3, 5)
 
 @dataclasses.dataclass(frozen=True)
 class Detailed:
-    """What the probabilities tell beside an `Evaluation`.
+    """Metrics of probabilities, besides an `Evaluation`.
 
     roc_auc, average_precision: float64 (K,), one class against the rest. brier: mean squared distance of
     the probabilities to the label, from 0 to 2. calibration_error: expected, over 15 bins of confidence
     (https://arxiv.org/abs/1706.04599). reliability: float64 (15, 3): examples, mean confidence and accuracy
-    of each bin. top_k: k -> share of labels among the k likeliest classes. intervals: name -> 95% interval.
+    of each bin. top_k: k -> share of labels in the k most probable. intervals: name -> 95% interval.
     curves: one a class; None where the class has no example, or no other class has.
     """
 
@@ -39,9 +39,7 @@ class Detailed:
     curves: list[Curves | None]
 
     def as_dict(self, class_names: Sequence[str]) -> dict[str, Any]:
-        """All but the curves and the matrix of confusion, as run.json has it; `notes` says what is undefined
-        and why.
-        """
+        """All but the curves and the confusion matrix, as in run.json; `notes` explains undefined values."""
         base, confusion = self.evaluation, self.evaluation.confusion
         columns = {
             "support": confusion.sum(1),
@@ -53,7 +51,7 @@ class Detailed:
         }
         record = {
             **base.scalars(),
-            "micro_precision": base.accuracy,  # with one label an example, the three micro averages are equal
+            "micro_precision": base.accuracy,  # with one label per example, all micro averages are
             "micro_recall": base.accuracy,
             "micro_f1": base.accuracy,
             "macro_roc_auc": self.macro_roc_auc,
@@ -76,9 +74,9 @@ class Detailed:
 
 
 def evaluate_in_detail(predictions: Predictions, *, bootstrap: bool = True) -> Detailed:
-    """Everything.
+    """All metrics.
 
-    bootstrap: with the intervals that take resampling, half a second for ten thousand examples.
+    bootstrap: includes intervals by resampling, half a second for ten thousand examples.
     """
     evaluation, labels = evaluate(predictions), predictions.labels
     probabilities = predictions.probabilities
@@ -105,7 +103,7 @@ def evaluate_in_detail(predictions: Predictions, *, bootstrap: bool = True) -> D
     found = intervals.of_rates(evaluation.confusion)
     found |= {f"top_k/{k}": intervals.wilson(among.sum(), among.size) for k, among in top_k.items()}
     if bootstrap:
-        found |= intervals.of_confusion_scores(evaluation.confusion, confusion_scores)
+        found |= intervals.of_confusion_scores(evaluation.confusion, count_scores)
         found |= intervals.of_examples(statistics, len(labels), _resamples(probabilities.size))
     return Detailed(
         evaluation=evaluation,
@@ -123,18 +121,18 @@ def evaluate_in_detail(predictions: Predictions, *, bootstrap: bool = True) -> D
 
 
 def _resamples(size: int) -> int:
-    """How often to resample N x K probabilities: fewer times where that would take many seconds."""
+    """Resamples for N x K probabilities: fewer where they would take many seconds."""
     return int(np.clip(5 * 10**7 // size, 200, 1000))
 
 
 def _among_top(probabilities: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
-    """Whether each label is among the k likeliest classes, the first of equals."""
+    """Whether each label is among the k most probable classes, the first of equals."""
     ranked = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
     return (ranked == labels[:, None]).any(axis=1)
 
 
 def _notes(confusion: np.ndarray, class_names: Sequence[str]) -> list[str]:
-    """What is undefined, and why."""
+    """Explanations of undefined values."""
     notes, true, predicted = [], confusion.sum(1), confusion.sum(0)
     for index, name in enumerate(class_names):
         if true[index] == 0:

@@ -1,17 +1,17 @@
-"""95% confidence intervals of metrics over examples drawn at random."""
+"""95% confidence intervals of metrics over random examples."""
 
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 _RESAMPLES = 1000
-_CHUNK = 50  # resamples at a time, so that their weights stay in the processor's cache
+_CHUNK = 50  # resamples at a time: their weights fit the processor's cache
 _TAILS = (0.025, 0.975)
 _Z = 1.959963984540054  # the normal distribution's 97.5% quantile
 
 
 def wilson(successes: float, trials: float) -> tuple[float, float]:
-    """Wilson's score interval of a rate; NaN for none (https://doi.org/10.1080/01621459.1927.10502953)."""
+    """Wilson's score interval of a rate; NaN without trials (https://doi.org/10.1080/01621459.1927.10502953)."""
     if trials == 0:
         return float("nan"), float("nan")
     rate, shrink = successes / trials, 1 + _Z**2 / trials
@@ -31,19 +31,33 @@ def of_rates(confusion: np.ndarray) -> dict[str, tuple[float, float]]:
 
 
 def of_confusion_scores(
-    confusion: np.ndarray, scores: Callable[[np.ndarray], Mapping[str, np.ndarray]]
+    confusion: np.ndarray, scores: Callable[[np.ndarray, np.ndarray, np.ndarray], Mapping[str, np.ndarray]]
 ) -> dict[str, tuple[float, float]]:
     """Bootstrap percentile intervals of metrics that follow from the confusion matrix (K, K).
 
-    To draw the cells from a multinomial distribution is to draw the examples with replacement.
-    scores: from matrices (R, K, K) to name -> (R,) or, one a class, (R, K), which comes back as "name/k".
-    Rates have Wilson's interval instead.
+    Drawing cells from a multinomial distribution is drawing examples with replacement. Only cells with
+    examples are drawn: at most one per example, of K x K.
+
+    Args:
+      confusion: int (K, K), rows true classes, columns predicted.
+      scores: from correct, true and predicted examples per class, float64 (R, K) each, to name -> (R,) or
+        (R, K), such as `confusion.count_scores`.
+
+    Returns: name -> interval, "name/k" for class k. Accuracy, precision and recall are left out: see
+    `of_rates`.
     """
     rng, total = np.random.default_rng(0), confusion.sum()
+    true, predicted = np.nonzero(confusion)
+    shares = confusion[true, predicted] / total
+    on_diagonal = (true == predicted)[:, None]
     parts = []
     for _ in range(0, _RESAMPLES, _CHUNK):
-        cells = rng.multinomial(total, (confusion / total).ravel(), size=_CHUNK)
-        parts.append(scores(cells.reshape(-1, *confusion.shape)))
+        cells = rng.multinomial(total, shares, size=_CHUNK).T
+        counts = np.zeros((3, len(confusion), _CHUNK))
+        np.add.at(counts[0], true, cells * on_diagonal)
+        np.add.at(counts[1], true, cells)
+        np.add.at(counts[2], predicted, cells)
+        parts.append(scores(*counts.transpose(0, 2, 1)))
     found = _percentiles_of(parts)
     rates = ("accuracy", "precision", "recall")
     return {name: interval for name, interval in found.items() if name.split("/")[0] not in rates}
@@ -54,8 +68,8 @@ def of_examples(
 ) -> dict[str, tuple[float, float]]:
     """Bootstrap percentile intervals of statistics over weighted examples.
 
-    statistics: from weights float32 (R, N), how often each example was drawn, to name -> (R,) or, one a
-    class, (R, K), which comes back as "name/k".
+    statistics: from weights float32 (R, N), how often each example was drawn, to name -> (R,) or (R, K).
+    Returns: name -> interval, "name/k" for class k.
     """
     rng = np.random.default_rng(0)
     parts = []
@@ -73,7 +87,7 @@ def weighted_mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def _percentiles_of(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, tuple[float, float]]:
-    """Intervals of name -> (R,) or (R, K) draws, which come in parts."""
+    """Intervals of draws in parts, each name -> (R,) or (R, K)."""
     found = {}
     for name in parts[0]:
         draws = np.concatenate([part[name] for part in parts])

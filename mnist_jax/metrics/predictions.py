@@ -1,4 +1,4 @@
-"""What a model said of every example of a split, and the file that keeps it."""
+"""The predictions of a model on a split, and their file."""
 
 import io
 import pathlib
@@ -12,14 +12,14 @@ from mnist_jax.system.errors import UserError
 from mnist_jax.system.files import read_regular, write_whole
 
 _NAMES = ("step", "labels", "log_probabilities")  # of the arrays in a file
-_MOST_CLASSES = 4096  # whose matrix of confusion takes 128 MiB
+_MOST_CLASSES = 4096  # the confusion matrix then takes 128 MiB
 
 
 class Predictions(NamedTuple):
-    """Of every example of a split, in order, once.
+    """Predictions of every example of a split, once, in order.
 
     labels: int32 (N,). log_probabilities: float32 (N, K). confusion: int64 (K, K), rows true classes, columns
-    predicted; the predicted class is the likeliest, the first of equals.
+    predicted. The predicted class is the most probable one, the first of equals.
     """
 
     labels: np.ndarray
@@ -38,7 +38,7 @@ class Predictions(NamedTuple):
 
 
 def predictions_of(log_probabilities: np.ndarray, labels: np.ndarray) -> Predictions:
-    """Predictions whose confusion matrix is counted here, from (N, K) and (N,)."""
+    """Predictions with their confusion matrix, from (N, K) and (N,)."""
     classes = log_probabilities.shape[1]
     cells = labels.astype(np.int64) * classes + log_probabilities.argmax(axis=1)
     confusion = np.bincount(cells, minlength=classes**2).reshape(classes, classes)
@@ -46,7 +46,7 @@ def predictions_of(log_probabilities: np.ndarray, labels: np.ndarray) -> Predict
 
 
 def ensemble(predictions: Sequence[Predictions]) -> Predictions:
-    """What several models say of the same examples: the mean of their probabilities."""
+    """The mean of the probabilities of several models on the same examples."""
     stacked = np.stack([one.log_probabilities for one in predictions]).astype(np.float64)
     mean = np.logaddexp.reduce(stacked, axis=0) - np.log(len(stacked))
     return predictions_of(mean.astype(np.float32), predictions[0].labels)
@@ -55,7 +55,7 @@ def ensemble(predictions: Sequence[Predictions]) -> Predictions:
 def save_predictions(
     path: pathlib.Path, predictions: Predictions, step: int, class_names: Sequence[str]
 ) -> None:
-    """Writes the file whole or not at all.
+    """Writes the file atomically.
 
     Args:
         path: of the file.

@@ -1,4 +1,4 @@
-"""Whether a difference is more than chance: tests on paired predictions and over seeds."""
+"""Significance of differences: tests on paired predictions and over seeds."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,7 +13,7 @@ Interval = tuple[float, float]
 
 
 class McNemar(NamedTuple):
-    """only_first, only_second: examples that one of two models alone has right. p: of the exact test."""
+    """only_first, only_second: examples that only one model predicts correctly. p: of the exact test."""
 
     only_first: int
     only_second: int
@@ -21,7 +21,7 @@ class McNemar(NamedTuple):
 
 
 def mcnemar(first: np.ndarray, second: np.ndarray) -> McNemar:
-    """McNemar's exact test of two models, by which of the same examples each has right, bool (N,).
+    """McNemar's exact test of two models, from which of the same examples each predicts correctly, bool (N,).
 
     Models that are equally good err alone equally often: https://doi.org/10.1007/BF02295996.
     """
@@ -32,7 +32,7 @@ def mcnemar(first: np.ndarray, second: np.ndarray) -> McNemar:
 
 
 class Welch(NamedTuple):
-    """p of Welch's test, and the 95% interval of the difference of the means; NaN where it says nothing."""
+    """p of Welch's test, and the 95% interval of the difference of the means; NaN where undefined."""
 
     p: float
     interval: Interval
@@ -51,7 +51,7 @@ def welch(first: Sequence[float], second: Sequence[float]) -> Welch:
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """p-values corrected so that all verdicts together err with the rate of one; NaN are not counted.
+    """p-values corrected so that the family-wise error rate is that of one test; NaN are not counted.
 
     Holm's step-down method: https://www.jstor.org/stable/4615733.
     """
@@ -66,12 +66,18 @@ def holm(p: Sequence[float]) -> list[float]:
 def paired_bootstrap(
     labels: np.ndarray, predicted: Sequence[np.ndarray], pairs: Sequence[tuple[Sequence[int], Sequence[int]]]
 ) -> list[dict[str, Interval]]:
-    """95% percentile intervals of differences of accuracy and macro F1, over test examples drawn anew.
+    """95% percentile intervals of differences of accuracy and macro F1, over resampled test examples.
 
-    labels: (N,). predicted: of each model the classes of the same examples, (N,). pairs: the models, by
-    place, of each two settings, whose mean scores are subtracted, the second from the first.
-    Returns: for each pair "accuracy" and "macro_f1". Every draw is the same examples for all models, so what
-    they have in common falls out; models are not drawn, so this says nothing about other seeds.
+    Every resample has the same examples for all models, so their common variation cancels. Models are not
+    resampled, so the intervals do not cover other seeds.
+
+    Args:
+      labels: (N,).
+      predicted: per model, the predicted classes of the same examples, (N,).
+      pairs: per pair, the indices of the models of two settings. The second mean score is subtracted from the
+        first.
+
+    Returns: for each pair "accuracy" and "macro_f1".
     """
     models, classes = len(predicted), int(max(labels.max(), *(p.max() for p in predicted))) + 1
     # Counts of each class, by examples; matrices of confusion would take K times as much.

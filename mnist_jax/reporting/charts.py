@@ -1,4 +1,7 @@
-"""Small line and bar charts as SVG, which takes its colours, light or dark, from the page around it."""
+"""Small line and bar charts as SVG in the colours, light or dark, of the page around it.
+
+The points of a line are in its `data-points`: charts.js.jinja shows their values on hover and by keyboard.
+"""
 
 import html
 import math
@@ -9,8 +12,8 @@ from mnist_jax.system.output import printable
 
 _WIDTH, _HEIGHT = 460, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 12, 12, 44
-_TICKS = 5
-_LEAST = 1e-9  # on a logarithmic axis, below which values are nothing
+_TICKS, _LEAST_TICKS, _MOST_TICKS = 5, 3, 9
+_LEAST = 1e-9  # value on a logarithmic axis; smaller ones are shown as this
 
 
 class Line(NamedTuple):
@@ -22,30 +25,54 @@ class Line(NamedTuple):
     colour: int
 
 
+class Mark(NamedTuple):
+    """A point that a chart marks with a ring and a text."""
+
+    text: str
+    x: float
+    y: float
+    colour: int
+
+
 class Axis(NamedTuple):
-    """An axis from `low` to `high`."""
+    """An axis from `low` to `high`; percent: shares are written as percentages."""
 
     label: str
     low: float
     high: float
     log: bool = False
+    percent: bool = False
 
-    def place(self, value: float) -> float:
-        """Where a value lies, from 0 to 1; what is off the axis lies at its end."""
+    def position(self, value: float) -> float:
+        """Position of a value along the axis, from 0 to 1; values off the axis are at its end."""
         low, high, value = (_log(v) if self.log else v for v in (self.low, self.high, value))
         return min(max((value - low) / (high - low), 0.0), 1.0)
 
     def ticks(self) -> list[float]:
-        """Round values: powers of ten, or multiples of 1, 2 or 5 times one."""
+        """Round values, three or more: powers of ten, with their multiples where these are too few, or
+        multiples of 1, 2 or 5 times a power of ten.
+        """
         if self.log:
-            first, last = math.ceil(_log(self.low) - 1e-9), math.floor(_log(self.high) + 1e-9)
-            if last - first >= 1:
-                return [10.0**power for power in range(first, last + 1)]
-        rough = (self.high - self.low) / _TICKS
+            first, last = math.floor(_log(self.low)), math.ceil(_log(self.high))
+            for steps in ((1,), (1, 3), (1, 2, 5)):
+                values = [m * 10.0**power for power in range(first, last + 1) for m in steps]
+                inside = [v for v in values if self.low * (1 - 1e-9) <= v <= self.high * (1 + 1e-9)]
+                if len(inside) >= _LEAST_TICKS:
+                    return inside[:: -(-len(inside) // _MOST_TICKS)]
+        values = self._multiples(_TICKS)
+        return values if len(values) >= _LEAST_TICKS else self._multiples(2 * _TICKS)
+
+    def _multiples(self, parts: int) -> list[float]:
+        """Multiples of a round number that part the axis into at most so many parts."""
+        rough = (self.high - self.low) / parts
         size = 10.0 ** math.floor(math.log10(rough))
         step = next(m * size for m in (1, 2, 5, 10) if m * size >= rough * 0.999)
         first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
-        return [i * step for i in range(first, last + 1)]
+        return [i * step + 0.0 for i in range(first, last + 1)]
+
+    def shown(self, value: float) -> str:
+        """A value as text; never -0."""
+        return f"{100 * value + 0.0:.5g}%" if self.percent else f"{value + 0.0:.5g}"
 
 
 def axis_of(label: str, values: Sequence[float], *, log: bool = False) -> Axis:
@@ -58,21 +85,69 @@ def axis_of(label: str, values: Sequence[float], *, log: bool = False) -> Axis:
     return Axis(label, low - margin, high + margin)
 
 
-def line_chart(title: str, x: Axis, y: Axis, lines: Sequence[Line]) -> str:
-    """Lines over two axes. title: for those who cannot see it."""
+def line_chart(
+    title: str,
+    x: Axis,
+    y: Axis,
+    lines: Sequence[Line],
+    *,
+    marks: Sequence[Mark] = (),
+    inset: tuple[Axis, Axis, bool] | None = None,
+) -> str:
+    """Lines over two axes.
+
+    Args:
+      title: description for readers who cannot see the chart.
+      x, y: the axes.
+      lines: the lines.
+      marks: points to mark.
+      inset: two other axes, over which the same lines are drawn small in a lower corner, and whether that is
+        the left one.
+    """
     drawn = [_frame(x, y)]
     for line in lines:
-        path = _path(x, y, line.x, line.y)
-        name = _text(line.name)
-        drawn.append(f'<path class="line c{line.colour}" d="{path}"><title>{name}</title></path>')
-        if len(line.x) == 1:
-            at = f'cx="{_x(x, line.x[0]):.1f}" cy="{_y(y, line.y[0]):.1f}"'
-            drawn.append(f'<circle class="dot c{line.colour}" {at} r="3"><title>{name}</title></circle>')
-    return _svg(title, drawn)
+        drawn.append(_line(x, y, line))
+    for mark in marks:
+        at = f'cx="{_x(x, mark.x):.1f}" cy="{_y(y, mark.y):.1f}"'
+        drawn.append(
+            f'<circle class="ring c{mark.colour}" {at} r="5"><title>{_text(mark.text)}</title></circle>'
+        )
+    if inset:
+        drawn.append(_inset(*inset, lines))
+    return _svg(title, drawn, points=True)
+
+
+def _line(x: Axis, y: Axis, line: Line) -> str:
+    path, name = _path(x, y, line.x, line.y), _text(line.name)
+    values = " ".join(
+        f"{_x(x, a):.1f},{_y(y, b):.1f},{x.shown(a)},{y.shown(b)}"
+        for a, b in zip(line.x, line.y, strict=True)
+    )
+    text = (
+        f'<path class="line c{line.colour}" d="{path}" data-name="{name}" data-points="{values}">'
+        f"<title>{name}</title></path>"
+    )
+    if len(line.x) == 1:
+        at = f'cx="{_x(x, line.x[0]):.1f}" cy="{_y(y, line.y[0]):.1f}"'
+        text += f'<circle class="dot c{line.colour}" {at} r="3"><title>{name}</title></circle>'
+    return text
+
+
+def _inset(x: Axis, y: Axis, on_left: bool, lines: Sequence[Line]) -> str:
+    """The lines over other axes, at a quarter of the size."""
+    scale = 0.27
+    left = _LEFT * (1 - scale) + 10 if on_left else (_WIDTH - _RIGHT) * (1 - scale) - 10
+    top = (_HEIGHT - _BOTTOM) * (1 - scale) - 10
+    frame = f"M{_LEFT} {_TOP}H{_WIDTH - _RIGHT}V{_HEIGHT - _BOTTOM}H{_LEFT}Z"
+    paths = (f'<path class="line c{line.colour}" d="{_path(x, y, line.x, line.y)}"/>' for line in lines)
+    return (
+        f'<g class="inset" transform="translate({left:.1f} {top:.1f}) scale({scale})">'
+        f'<path class="backdrop" d="{frame}"/>' + "".join(paths) + "</g>"
+    )
 
 
 def bar_chart(title: str, x: Axis, y: Axis, bars: Sequence[tuple[float, float, float, str]]) -> str:
-    """Bars (from x, to x, height, what to say of it), and the line where y is x."""
+    """Bars (from x, to x, height, text of its tooltip), and the line where y is x."""
     drawn = [_frame(x, y)]
     for start, stop, height, text in bars:
         left, right, top = _x(x, start), _x(x, stop), _y(y, height)
@@ -84,10 +159,14 @@ def bar_chart(title: str, x: Axis, y: Axis, bars: Sequence[tuple[float, float, f
     return _svg(title, drawn)
 
 
-def _svg(title: str, drawn: Sequence[str]) -> str:
+def _svg(title: str, drawn: Sequence[str], *, points: bool = False) -> str:
+    """points: whether readers can step through values, which then takes the keyboard."""
     label = _text(title)
+    keys = ' class="values" tabindex="0"' if points else ""
     return (
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{label}">' + "".join(drawn) + "</svg>"
+        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{label}"{keys}>'
+        + "".join(drawn)
+        + "</svg>"
     )
 
 
@@ -101,11 +180,11 @@ def _frame(x: Axis, y: Axis) -> str:
     for value in x.ticks():
         at = _x(x, value)
         parts.append(f'<path class="grid" d="M{at:.1f} {_TOP}V{bottom}"/>')
-        parts.append(f'<text x="{at:.1f}" y="{bottom + 17}" text-anchor="middle">{value:.4g}</text>')
+        parts.append(f'<text x="{at:.1f}" y="{bottom + 17}" text-anchor="middle">{x.shown(value)}</text>')
     for value in y.ticks():
         at = _y(y, value)
         parts.append(f'<path class="grid" d="M{_LEFT} {at:.1f}H{right}"/>')
-        parts.append(f'<text x="{_LEFT - 6}" y="{at + 4:.1f}" text-anchor="end">{value:.4g}</text>')
+        parts.append(f'<text x="{_LEFT - 6}" y="{at + 4:.1f}" text-anchor="end">{y.shown(value)}</text>')
     parts.append(f'<path class="axis" d="M{_LEFT} {_TOP}V{bottom}H{right}"/>')
     middle = (_LEFT + right) / 2
     parts.append(f'<text x="{middle}" y="{_HEIGHT - 6}" text-anchor="middle">{_text(x.label)}</text>')
@@ -120,11 +199,11 @@ def _path(x: Axis, y: Axis, xs: Sequence[float], ys: Sequence[float]) -> str:
 
 
 def _x(axis: Axis, value: float) -> float:
-    return _LEFT + axis.place(value) * (_WIDTH - _LEFT - _RIGHT)
+    return _LEFT + axis.position(value) * (_WIDTH - _LEFT - _RIGHT)
 
 
 def _y(axis: Axis, value: float) -> float:
-    return _HEIGHT - _BOTTOM - axis.place(value) * (_HEIGHT - _TOP - _BOTTOM)
+    return _HEIGHT - _BOTTOM - axis.position(value) * (_HEIGHT - _TOP - _BOTTOM)
 
 
 def _log(value: float) -> float:

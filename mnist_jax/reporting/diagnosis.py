@@ -18,7 +18,7 @@ def diagnose(
     training_labels: np.ndarray,
     tested: Predictions,
 ) -> str | None:
-    """One line about a run that learned nothing, with what is likeliest to help; None of another run.
+    """One line about a run that learned nothing, with the most promising remedies; None for other runs.
 
     A run learned nothing where its accuracy on test is not better than that of always naming the commonest
     class of training, by an exact binomial test at 5%, or where its training loss did not fall.
@@ -50,7 +50,7 @@ def diagnose(
 def _remedies(
     config: ml_collections.FrozenConfigDict, training: Sequence[Mapping[str, Any]], share: float
 ) -> list[str]:
-    """The two or three that fit the run, likeliest first."""
+    """The two or three remedies that fit the run, most promising first."""
     steps, rate = (training[-1]["step"] if training else 0), config.optimizer.learning_rate
     learned = bool(training) and training[-1]["accuracy"] > (1 + share) / 2
     found = []

@@ -1,7 +1,10 @@
-"""report.html: what a run came to, on one page that needs nothing beside itself."""
+"""report.html: the results of a run on one self-contained page."""
 
 import functools
+import math
+import operator
 import pathlib
+import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
@@ -14,22 +17,29 @@ from mnist_jax.data import Dataset
 from mnist_jax.data.cache import Arrays
 from mnist_jax.metrics.detailed import Detailed, evaluate_in_detail
 from mnist_jax.metrics.predictions import Predictions
-from mnist_jax.reporting.charts import Axis, Line, axis_of, bar_chart, line_chart
+from mnist_jax.reporting.charts import Axis, Line, Mark, axis_of, bar_chart, line_chart
 from mnist_jax.reporting.galleries import drawn, gallery, worst_mistakes
 from mnist_jax.reporting.templates import load_template
 from mnist_jax.storage.history import read_metrics, whole_intervals
 from mnist_jax.storage.record import RunRecord, now, plain
 from mnist_jax.system.files import write_whole
 
-_SHARE = 0.05  # of the training's time, that the reports of a run that is under way may take
-_GALLERY = 24  # pictures
-_CLASSES = 40  # up to which a matrix of confusion can be read
-_CURVES = 10  # classes in a chart; of more, the worst
-_POINTS = 200  # of a curve
+_SHARE = 0.05  # most of the training time that reports may take
+_GALLERY = 24  # pictures per gallery
+_CLASSES = 40  # most classes of a confusion matrix that is shown
+_CURVES = 10  # most classes in a chart: the worst
+_POINTS = 200  # most points of a curve
+_LOGARITHMIC = ("loss", "grad_norm")  # learning curves
+_RATE = "training images/s"
+_OTHER_CURVES = (
+    ("learning rate", "learning_rate"),
+    ("gradient norm", "grad_norm"),
+    (_RATE, "images_per_second"),
+)
 
 
 class Results(NamedTuple):
-    """What the checkpoint of a step says of a split, and the split's examples."""
+    """The predictions of a checkpoint on a split, their metrics, and the examples of the split."""
 
     split: str
     step: int
@@ -39,7 +49,10 @@ class Results(NamedTuple):
 
 
 class Report:
-    """The report of a run as it goes: at each evaluation, but for those that follow within moments."""
+    """The report of a run, written again after evaluations while the run trains.
+
+    Evaluations that follow a report too soon are left out, so that reports take at most 5% of the time.
+    """
 
     def __init__(
         self, workdir: pathlib.Path, record: RunRecord, dataset: Dataset, say: Callable[[str], None]
@@ -49,7 +62,7 @@ class Report:
         self._next = 0.0  # seconds of the monotonic clock
 
     def evaluated(self, split: str, step: int, predictions: Predictions, details: Detailed | None) -> None:
-        """Writes the report, unless the last one is too recent; details: None to work them out."""
+        """Writes the report, unless the last one is too recent; details: None to compute them."""
         examples = getattr(self._dataset, split)
 
         def results() -> Results:
@@ -63,7 +76,7 @@ class Report:
             self._next = time.monotonic() + (time.monotonic() - started) / _SHARE
 
     def close(self) -> None:
-        """Writes the report of the last evaluation, with the status that run.json has in the end."""
+        """Writes the report of the last evaluation, with the final status of run.json."""
         if self._latest is not None:
             self._write()
 
@@ -71,16 +84,17 @@ class Report:
         assert self._latest
         try:
             write_report(self._workdir, "report.html", self._record.fields, self._latest())
-        except Exception as error:  # whatever it is, it must not end the run
+        except Exception as error:  # a report must not end the run
             self._say(f"the report cannot be written: {type(error).__name__}: {error}")
 
 
 def write_report(workdir: pathlib.Path, name: str, record: Mapping[str, Any], results: Results) -> None:
-    """Writes the page as a file of the workdir, whole or not at all. record: the content of run.json."""
+    """Writes the page into the workdir, atomically. record: the content of run.json."""
 
     def pictures(indices: np.ndarray) -> list[dict[str, Any]]:
         return gallery(indices, results.examples.images, results.predictions, record["data"]["classes"])
 
+    best = record.get("best") or {}
     page = _template().render(
         record=record,
         written=now(),
@@ -88,7 +102,9 @@ def write_report(workdir: pathlib.Path, name: str, record: Mapping[str, Any], re
         step=results.step,
         metrics=plain(results.details.as_dict(record["data"]["classes"])),
         classes=record["data"]["classes"],
-        learning=_learning_curves(read_metrics(workdir / "metrics.jsonl")),
+        learning=_learning_curves(read_metrics(workdir / "metrics.jsonl"), best.get("step")),
+        best=best,
+        nonce=secrets.token_urlsafe(16),
         matrix=_matrix(results.predictions.confusion),
         confusions=_confusions(results.predictions.confusion, record["data"]["classes"]),
         roc=_ranking_chart(results.details, record["data"]["classes"], "roc"),
@@ -114,43 +130,68 @@ def _template() -> Template:
 
 
 def _shown(value: float | None, form: Callable[[float], str]) -> str:
-    return "undefined" if value is None else form(value)
+    return "undefined" if value is None else form(value + 0.0)
 
 
-def _learning_curves(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
-    """Charts over epochs, each with what it is called."""
+def _learning_curves(rows: Sequence[Mapping[str, Any]], best: int | None) -> list[dict[str, str]]:
+    """Charts over epochs: name, chart, and `more`, the same values in another view, or "".
+
+    best: step of the best checkpoint, which is marked on the validation lines.
+    """
     rows = whole_intervals(rows)
     charts = []
-    for label, log, value in (
-        ("loss, nats", True, lambda row: row["loss"]),
-        ("share that is wrong", True, lambda row: 1 - row["accuracy"]),
-        ("learning rate", False, lambda row: row.get("learning_rate")),
-    ):
-        lines = []
-        for colour, split in enumerate(("train", "validation")):
-            points = [(row["epoch"], value(row)) for row in rows if row["split"] == split]
-            if points := [(x, y) for x, y in points if y is not None]:
-                lines.append(Line(split, [x for x, _ in points], [y for _, y in points], colour))
-        if lines:
-            x = axis_of("epoch", [0.0, *(value for line in lines for value in line.x)])
-            y = axis_of(label, [value for line in lines for value in line.y], log=log)
-            charts.append((label, line_chart(label, x._replace(low=0.0), y, lines)))
+    for label, key in (("accuracy", "accuracy"), ("loss, nats", "loss"), *_OTHER_CURVES):
+        if chart := _curve(rows, label, operator.methodcaller("get", key), best, log=key in _LOGARITHMIC):
+            charts.append({"name": label, "chart": chart, "more": ""})
+    if charts and charts[0]["name"] == "accuracy":
+        charts[0]["more"] = _curve(rows, "error rate", lambda row: 1 - row["accuracy"], best, log=True)
     return charts
 
 
+def _curve(
+    rows: Sequence[Mapping[str, Any]],
+    label: str,
+    value: Callable[[Mapping[str, Any]], float | None],
+    best: int | None,
+    *,
+    log: bool,
+) -> str:
+    """A chart of a value of training and validation over epochs; "" without values."""
+    percent = label in ("accuracy", "error rate")
+    lines, marks = [], []
+    for colour, split in enumerate(("train", "validation")):
+        points = [(row["epoch"], value(row), row["step"]) for row in rows if row["split"] == split]
+        points = [(x, y, step) for x, y, step in points if y is not None and math.isfinite(y)]
+        if points:
+            xs, ys, steps = zip(*points, strict=True)
+            lines.append(Line(split, xs, ys, colour))
+            if split == "validation" and best in steps:
+                at = steps.index(best)
+                marks.append(Mark(f"best checkpoint: step {best:,}", xs[at], ys[at], colour))
+    if not lines:
+        return ""
+    x = axis_of("epoch", [0.0, *(at for line in lines for at in line.x)])._replace(low=0.0)
+    y = axis_of(label, [at for line in lines for at in line.y], log=log)._replace(percent=percent)
+    if label == _RATE:
+        y = y._replace(low=0.0)
+    if percent and not log:
+        y = y._replace(high=min(y.high, 1.0), low=max(y.low, 0.0))
+    return line_chart(f"{label} by epoch", x, y, lines, marks=marks)
+
+
 def _matrix(confusion: np.ndarray) -> list[list[int]]:
-    """The rows of the matrix of confusion; none of more classes than can be read."""
+    """The rows of the confusion matrix; none where there are too many classes to read it."""
     return confusion.tolist() if len(confusion) <= _CLASSES else []
 
 
 def _confusions(confusion: np.ndarray, names: Sequence[str]) -> list[dict[str, Any]]:
-    """The commonest pairs of true and predicted class."""
+    """The most frequent pairs of true and predicted class."""
     wrong = confusion - np.diag(np.diag(confusion))
     order = np.argsort(-wrong, axis=None, kind="stable")[:10]
-    places = [divmod(int(place), len(names)) for place in order]
+    pairs = [divmod(int(cell), len(names)) for cell in order]
     return [
         {"true": names[i], "predicted": names[j], "count": int(wrong[i, j]), "of": int(confusion[i].sum())}
-        for i, j in places
+        for i, j in pairs
         if wrong[i, j]
     ]
 
@@ -169,15 +210,25 @@ def _ranking_chart(
         assert curve is not None
         x, y = curve.thinned(kind, _POINTS).tolist()
         lines.append(Line(f"{names[k]}: {areas[k]:.5f}", x, y, colour))
+    across, up, on_left = _ranking_axes(lines, kind)
+    square = (Axis("", 0.0, 1.0), Axis("", 0.0, 1.0), on_left)
+    chart = line_chart(f"{up.label} by {across.label}", across, up, lines, inset=square)
+    return {"chart": chart, "lines": lines}
+
+
+def _ranking_axes(lines: Sequence[Line], kind: Literal["roc", "pr"]) -> tuple[Axis, Axis, bool]:
+    """Axes around the corner where the curves bend, and whether the lower left corner is the free one."""
+    points = [point for line in lines for point in zip(line.x, line.y, strict=True)]
     if kind == "roc":
-        least = min([value for line in lines for value in line.x if value > 0], default=0.1)
-        across, up = Axis("false positive rate", min(least, 0.1), 1.0, log=True), "true positive rate"
-        low = min([y for line in lines for x, y in zip(line.x, line.y, strict=True) if x > 0], default=0.0)
+        right = max([x for x, y in points if y < 1], default=0.0)
+        low = min([y for x, y in points if x > 0], default=0.0)
+        across = Axis("false positive rate", 0.0, min(max(1.1 * right, 0.01), 1.0))
     else:
-        across, up = Axis("recall", 0.0, 1.0), "precision"
-        low = min(y for line in lines for y in line.y)
-    upward = Axis(up, max(low - 0.02, 0.0), 1.0)
-    return {"chart": line_chart(f"{up} by {across.label}", across, upward, lines), "lines": lines}
+        left = min([x for x, y in points if y < 1], default=0.0)
+        low = min(y for _, y in points)
+        across = Axis("recall", max(left - 0.05 * (1 - left) - 0.01, 0.0), 1.0)
+    up = Axis("true positive rate" if kind == "roc" else "precision", max(low - 0.02, 0.0), 1.0)
+    return across, up, kind == "pr"
 
 
 def _reliability_chart(table: np.ndarray) -> str:
@@ -186,13 +237,13 @@ def _reliability_chart(table: np.ndarray) -> str:
             k / len(table),
             (k + 1) / len(table),
             right,
-            f"{int(n):,} examples: {confident:.1%} sure, {right:.1%} right",
+            f"{int(n):,} examples: mean confidence {confident:.1%}, accuracy {right:.1%}",
         )
         for k, (n, confident, right) in enumerate(table.tolist())
         if n
     ]
-    x, y = Axis("confidence", 0.0, 1.0), Axis("share that is right", 0.0, 1.0)
-    return bar_chart("share of right predictions by confidence", x, y, bars)
+    x, y = (Axis(name, 0.0, 1.0, percent=True) for name in ("confidence", "accuracy"))
+    return bar_chart("accuracy by confidence", x, y, bars)
 
 
 def _config_rows(config: Mapping[str, Any]) -> list[tuple[str, Any, Any, bool]]:

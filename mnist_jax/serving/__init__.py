@@ -1,4 +1,4 @@
-"""A trained model, asked: about images, as an exported program, or on a page.
+"""Uses of a trained model: predictions, an exported program, a demo page.
 
 Door: `classifier.load_classifier`.
 """

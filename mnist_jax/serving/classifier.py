@@ -1,8 +1,9 @@
-"""The model of a finished run, or of one under way, as something to ask."""
+"""Predictions by the model of a run, finished or not."""
 
 import functools
+import json
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -18,20 +19,27 @@ from mnist_jax.storage.checkpoints import Checkpoints
 from mnist_jax.storage.record import read_record, require_current
 from mnist_jax.system import devices
 from mnist_jax.system.errors import UserError
+from mnist_jax.system.files import read_regular
 from mnist_jax.system.mesh import make_mesh
 from mnist_jax.system.terminal import warn
 from mnist_jax.training.predictor import model_template
 from mnist_jax.training.steps import Model, make_classify
 
-BATCH = 256  # images a forward pass: one shape, so one program
+BATCH = 256  # images per forward pass, always, so that one program is compiled
 
 
 class Classifier(NamedTuple):
-    """data_name: the set it learned from, without version. image_shape: (H, W, C). step: of the checkpoint.
+    """The model of a run, ready to predict.
 
-    rendering, fit: how image files become pixels, as in training.
-
-    probabilities: of uint8 images (N, H, W, C), float64 (N, K); calling it gives the same.
+    Attributes:
+        data_name: the training set, without its version.
+        class_names: names of the K classes.
+        image_shape: (H, W, C) of the images that the model takes.
+        step: step of the checkpoint.
+        probabilities: from uint8 images (N, H, W, C) to float64 (N, K).
+        rendering: how image files become 8-bit pixels, as in training.
+        fit: how images become square, as in training.
+        title: name of the training set for people, such as that of its folder.
     """
 
     data_name: str
@@ -41,12 +49,13 @@ class Classifier(NamedTuple):
     probabilities: Callable[[np.ndarray], np.ndarray]
     rendering: Rendering = Rendering()
     fit: str = "pad"
+    title: str = ""
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Probabilities (N, K) of uint8 images (N, H, W, C), or (N, H, W) where they have one channel.
+        """Returns probabilities (N, K) of uint8 images (N, H, W, C), or (N, H, W) with one channel.
 
         Raises:
-          UserError: they are of another dtype or shape.
+          UserError: the images have another dtype or shape.
         """
         images = np.asarray(images)
         if images.ndim == 3 and self.image_shape[-1] == 1:
@@ -60,9 +69,10 @@ class Classifier(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """A run's record and a model of it.
+    """The record of a run and the model of one of its checkpoints.
 
-    classify: to be traced, from a model and uint8 images (B, H, W, C) to log-probabilities, float32 (B, K).
+    classify: a function for jax.jit, from a model and uint8 images (B, H, W, C) to log-probabilities, float32
+        (B, K). temperature: what it divides logits by; None: nothing.
     """
 
     record: dict[str, Any]
@@ -72,17 +82,18 @@ class Trained(NamedTuple):
     step: int
     model: Model
     classify: Callable[[Model, jax.Array], jax.Array]
+    temperature: float | None
 
 
 def load_classifier(workdir: str | pathlib.Path, *, step: int | None = None) -> Classifier:
-    """The model of a workdir; its data are not needed.
+    """Loads the model of a workdir, without its data.
 
     Args:
-      workdir: of the run.
-      step: of the checkpoint; None for the best on validation so far.
+      workdir: workdir of the run.
+      step: step of the checkpoint; None: the best on validation so far.
 
     Raises:
-      UserError: no run there, or no such checkpoint.
+      UserError: the workdir has no run or no such checkpoint.
     """
     trained = load_trained(pathlib.Path(workdir), step=step)
     classify = jax.jit(
@@ -104,11 +115,12 @@ def load_classifier(workdir: str | pathlib.Path, *, step: int | None = None) -> 
         probabilities,
         Rendering(**about.get("rendering", {})),
         trained.config.data.fit,
+        pathlib.Path(trained.config.data.dir).name,
     )
 
 
 def load_trained(workdir: pathlib.Path, *, step: int | None = None) -> Trained:
-    """A model of a workdir with all that it is of; see `load_classifier`."""
+    """Loads the model of a workdir and its record; see `load_classifier`."""
     record = read_record(workdir)
     require_current(record, workdir)
     config = from_record(record["config"])
@@ -124,12 +136,30 @@ def load_trained(workdir: pathlib.Path, *, step: int | None = None) -> Trained:
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{workdir / 'run.json'} is damaged: its data lack {error}") from error
     if not (workdir / "checkpoints").is_dir():
-        raise UserError(f"{workdir} has no checkpoints, which a model is read from")
+        raise UserError(f"{workdir} has no checkpoints to load a model from")
     with Checkpoints(workdir / "checkpoints", config.checkpoint.keep, read_only=True) as checkpoints:
         model = checkpoints.restore_model(like, warn, step=step)
-    on_images = make_classify(config, graph)
+    on_images, temperature = make_classify(config, graph), _temperature(workdir, record, int(model.step))
 
     def classify(model: Model, images: jax.Array) -> jax.Array:
-        return on_images(model.params, model.model_state, images)
+        log_probabilities = on_images(model.params, model.model_state, images)
+        if temperature is None:
+            return log_probabilities
+        return jax.nn.log_softmax(log_probabilities / temperature)
 
-    return Trained(record, config, names, shape, int(model.step), model, classify)
+    return Trained(record, config, names, shape, int(model.step), model, classify, temperature)
+
+
+def _temperature(workdir: pathlib.Path, record: Mapping[str, Any], step: int) -> float | None:
+    """The temperature of a checkpoint, from the end of the run or its evaluation; None without one."""
+    if not record["config"]["evaluation"].get("temperature"):
+        return None
+    if (record.get("best") or {}).get("step") == step and record.get("temperature"):
+        return float(record["temperature"])
+    try:
+        return float(json.loads(read_regular(workdir / f"evaluation-{step}.json"))["temperature"])
+    except (OSError, ValueError, KeyError, TypeError):
+        warn(
+            f"probabilities are not calibrated: the checkpoint of step {step} has no temperature; evaluate it"
+        )
+        return None

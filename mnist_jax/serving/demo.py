@@ -1,4 +1,4 @@
-"""One local page where a run's model is tried: draw, or give it an image, and see what it thinks."""
+"""A local page to try the model of a run: draw or open an image, and see its predictions."""
 
 import functools
 import http.server
@@ -18,17 +18,22 @@ from mnist_jax.serving.classifier import Classifier
 from mnist_jax.serving.pictures import read_image
 from mnist_jax.system.errors import UserError
 
-MAX_BYTES = 20 * 2**20  # of an image, as a file
-_SECONDS = 10  # that a browser may take to send it
+MAX_BYTES = 20 * 2**20  # of an image file
+_SECONDS = 10  # until a request must be complete
 _LOCAL = ("127.0.0.1", "localhost")
 
 
 def serve(classifier: Classifier, host: str, port: int) -> http.server.ThreadingHTTPServer:
-    """A server of the page, which listens already; `serve_forever` makes it answer.
+    """Returns a server of the page that listens; call its `serve_forever`.
 
-    host: where it listens; where that is this machine alone, only requests to its own names are answered, so
-    that no page from elsewhere reaches it. port: 0 for any that is free.
-    Raises UserError: the port is taken, or there is no such host.
+    Args:
+      classifier: the model.
+      host: address to listen on. On a loopback address, only requests to a local name are answered, so that
+        pages from other sites cannot reach the server.
+      port: port to listen on; 0: any free one.
+
+    Raises:
+      UserError: the port is taken, or the host does not exist.
     """
     handler = functools.partial(_Handler, Demo(classifier), host)
     try:
@@ -42,18 +47,18 @@ def serve(classifier: Classifier, host: str, port: int) -> http.server.Threading
 
 class _Server(http.server.ThreadingHTTPServer):
     def handle_error(self, *_: Any) -> None:
-        """Nothing: a browser that goes away, or sends nonsense, is no news."""
+        """Ignores browsers that close the connection or send invalid requests."""
 
 
 class Demo:
-    """What the page asks for."""
+    """The page and its answers."""
 
     def __init__(self, classifier: Classifier):
         self._classifier, self._lock = classifier, threading.Lock()
         self.nonce = secrets.token_urlsafe(16)
         height, width, channels = classifier.image_shape
         page = load_template("demo.html.jinja").render(
-            data_name=classifier.data_name,
+            title=classifier.title or classifier.data_name,
             step=classifier.step,
             classes=classifier.class_names,
             size=f"{width} x {height}",
@@ -65,9 +70,10 @@ class Demo:
         classifier.probabilities(np.zeros((1, *classifier.image_shape), np.uint8))  # compiles
 
     def answer(self, content: bytes) -> dict[str, Any]:
-        """Of an image file: `probabilities` in the order of classes, `ink`, and `seen`, the model's picture.
+        """Predicts the content of an image file.
 
-        Raises UserError: it cannot be read, or shows nothing.
+        Returns: `probabilities` in the order of classes, `ink`, and `seen`, the model's input as a data URI.
+        Raises UserError: the image cannot be read, or is empty.
         """
         classifier = self._classifier
         with self._lock:  # one large image in memory at a time
@@ -87,43 +93,45 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         if not self._is_local():
-            self._tell(HTTPStatus.FORBIDDEN, "this page is for this machine alone")
+            self._refuse(HTTPStatus.FORBIDDEN, "this page is only served to this machine")
         elif self.path.split("?")[0] == "/":
             self._send(HTTPStatus.OK, "text/html; charset=utf-8", self._demo.page)
         else:
-            self._tell(HTTPStatus.NOT_FOUND, "there is one page here, /")
+            self._refuse(HTTPStatus.NOT_FOUND, "not found: the only page is /")
 
     def do_POST(self) -> None:
         length = self.headers.get("Content-Length", "")
         if not self._is_local() or not self.headers.get("Content-Type", "").startswith("image/"):
-            # Pages from elsewhere may send some kinds of content unasked, but images are not among them.
-            self._tell(HTTPStatus.FORBIDDEN, "this takes images from its own page")
+            # Browsers let pages of other sites post some content types without asking first, but not images.
+            self._refuse(HTTPStatus.FORBIDDEN, "images must come from the page of this server")
         elif self.path != "/answer":
-            self._tell(HTTPStatus.NOT_FOUND, "images go to /answer")
+            self._refuse(HTTPStatus.NOT_FOUND, "images must be sent to /answer")
         elif not length.isascii() or not length.isdigit():
-            self._tell(HTTPStatus.LENGTH_REQUIRED, "the request does not say how long it is")
+            self._refuse(HTTPStatus.LENGTH_REQUIRED, "the request must have a Content-Length")
         elif len(length) > 18 or int(length) > MAX_BYTES:
-            self._tell(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"it has more than {MAX_BYTES >> 20} MiB")
+            self._refuse(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the image must have at most {MAX_BYTES >> 20} MiB"
+            )
         else:
             try:
                 found = self._demo.answer(self.rfile.read(int(length)))
             except UserError as error:
-                return self._tell(HTTPStatus.UNPROCESSABLE_ENTITY, str(error), close=False)
+                return self._refuse(HTTPStatus.UNPROCESSABLE_ENTITY, str(error), close=False)
             self._send(HTTPStatus.OK, "application/json", json.dumps(found).encode())
         return None
 
     def _is_local(self) -> bool:
-        """Whether the request is to a local name, where only those are served.
+        """Whether the request names a local host, where the server listens on a loopback address.
 
-        Else a page whose name was made to lead here would be taken for this one: "DNS rebinding".
+        This prevents DNS rebinding: a page of another site whose name resolves to this machine.
         """
         if not ipaddress.ip_address(self.connection.getsockname()[0]).is_loopback:
             return True
         name = self.headers.get("Host", "").rsplit(":", 1)[0]
         return name in (self._host, *_LOCAL)
 
-    def _tell(self, status: HTTPStatus, message: str, *, close: bool = True) -> None:
-        """Sends a mistake; close: ends the connection, on which what was not read would be left."""
+    def _refuse(self, status: HTTPStatus, message: str, *, close: bool = True) -> None:
+        """Sends an error; close: ends the connection, whose request body has not been read."""
         self.close_connection = close
         self._send(status, "application/json", json.dumps({"error": message}).encode())
 
@@ -148,4 +156,4 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def log_message(self, *_: Any) -> None:
-        """Nothing: the terminal stays readable."""
+        """Keeps requests out of the terminal."""

@@ -1,4 +1,4 @@
-"""A run's model as files that need nothing of this package: a program, its weights, and a card about both."""
+"""Exports the model of a run: a program that needs only JAX, the weights, and a model card."""
 
 import functools
 import json
@@ -27,7 +27,7 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 def export_model(
     workdir: pathlib.Path, folder: pathlib.Path, *, step: int | None = None
 ) -> list[pathlib.Path]:
-    """Writes model.stablehlo, model.safetensors, config.json and README.md, the card, into a folder.
+    """Writes model.stablehlo, model.safetensors, config.json and the model card README.md into a folder.
 
     step: of the checkpoint; None for the best by validation so far.
     Returns: the files. Raises UserError: no run there, no such checkpoint, the folder cannot be written.
@@ -52,7 +52,7 @@ def export_model(
 
 
 def program(classify: Callable[[jax.Array], jax.Array], image_shape: tuple[int, int, int]) -> bytes:
-    """StableHLO, serialized by `jax.export`, from uint8 images (B, H, W, C) to float32 probabilities (B, K).
+    """A StableHLO program by `jax.export`, from uint8 images (B, H, W, C) to float32 probabilities (B, K).
 
     Normalization and weights are in it, B is whatever it is called with, and it runs on each of PLATFORMS
     (https://docs.jax.dev/en/latest/export/export.html).
@@ -68,7 +68,7 @@ def program(classify: Callable[[jax.Array], jax.Array], image_shape: tuple[int, 
 
 
 def weights(trained: Trained) -> bytes:
-    """What evaluation uses, parameters and fixed state, float32, by dotted names, as safetensors."""
+    """The parameters and other state that evaluation uses, float32, by dotted names, as safetensors."""
     state = {"params": trained.model.params, "model_state": trained.model.model_state}
     arrays = {name: np.asarray(value) for name, value in _flat(state)}
     record = trained.record
@@ -85,7 +85,7 @@ def _flat(tree: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, jax.
 
 
 def describe_model(trained: Trained, metrics: Mapping[str, Any] | None, *, chosen: bool) -> dict[str, Any]:
-    """What config.json says: classes, shape, how the model was made, and its metrics on the test split.
+    """The content of config.json: classes, shape, how the model was made, and its test metrics.
 
     chosen: whether the checkpoint is the best by validation, not one that was asked for.
     """
@@ -95,6 +95,7 @@ def describe_model(trained: Trained, metrics: Mapping[str, Any] | None, *, chose
         "image_shape": list(trained.image_shape),
         "step": trained.step,
         "chosen": chosen,
+        "temperature": trained.temperature,
         "parameters": record["parameters"],
         "data": record["data"],
         "started": record["started"],
@@ -107,7 +108,7 @@ def describe_model(trained: Trained, metrics: Mapping[str, Any] | None, *, chose
 
 
 def _test_metrics(workdir: pathlib.Path, trained: Trained) -> dict[str, Any] | None:
-    """Of this very checkpoint, by the run's end or by --mode=evaluate; None where neither has them."""
+    """Test metrics of this checkpoint, from the end of the run or its evaluation; None without either."""
     record = trained.record
     if _best(record) == trained.step:
         return record["metrics"]["test"]
@@ -123,7 +124,7 @@ def _best(record: Mapping[str, Any]) -> int | None:
 
 
 def model_card(about: Mapping[str, Any]) -> str:
-    """README.md of what `describe_model` says."""
+    """README.md, from the result of `describe_model`."""
     filters: dict[str, Callable[..., str]] = {
         "percent": lambda value: "undefined" if value is None else f"{100 * value:.2f}%",
         "decimal": lambda value: "undefined" if value is None else f"{value:.5f}",
@@ -134,12 +135,12 @@ def model_card(about: Mapping[str, Any]) -> str:
 
 
 def _markdown(text: str) -> str:
-    """Text that Markdown shows as it is."""
+    """Text, escaped for Markdown."""
     return re.sub(r"[\\`*_\[\]<>|#~&!$]", r"\\\g<0>", text)
 
 
 def _code_span(text: str) -> str:
-    """Text as code in a table of Markdown, between more backticks than it has in a row."""
+    """Text as code in a Markdown table, between more backticks than it has in a row."""
     fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
     space = " " if "`" in text else ""
     return f"{fence}{space}{text}{space}{fence}".replace("|", "\\|")

@@ -1,9 +1,9 @@
-"""Drawn and photographed digits, made to look like those of the set that a model learned from.
+"""Fits drawn and photographed digits to the format of the training set.
 
-As MNIST was made (http://yann.lecun.com/exdb/mnist/): light ink on black, the digit scaled to a box of 20 x
-20 pixels with its shape kept and grey levels from the scaling, and its centre of mass in the middle of 28 x
-28. Measured on its test images: the longer side of 9,997 of 10,000 is 20 pixels, of the others 19, and the
-centre of mass of all lies within the pixel right and below of the middle.
+MNIST (http://yann.lecun.com/exdb/mnist/) has light ink on black. The digit is scaled to a box of 20 x 20
+pixels, with its aspect ratio kept and grey levels from the scaling, and its centre of mass is in the middle
+of 28 x 28. Measured on its test images: the longer side is 20 pixels in 9,997 of 10,000 and 19 in the others,
+and all centres of mass are within the pixel right and below of the middle. The bundled digits: see `bitmap`.
 """
 
 from typing import NamedTuple
@@ -12,56 +12,65 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
+from mnist_jax.serving.bitmap import fit_blocks
 from mnist_jax.system.errors import UserError
 
-_WORKING_SIDE = 256  # pixels; what a photograph has beyond is noise here
+_WORKING_SIDE = 256  # pixels; finer detail of a photograph is noise
 _LEAST_CONTRAST = 0.1  # of black to white
 _EVEN = 0.03  # deviation of a ground without shadows, of black to white
-_NOTHING = "it shows nothing that stands out from its ground"
+_NOTHING = "it shows nothing that stands out from its background"
 _SPECK = 0.05  # of the largest part's mass: less is dust
 _THINNEST = 0.1  # stroke width per longer side; of MNIST 98% are thicker than 0.08, the median is 0.134
 
 
 class Style(NamedTuple):
-    """How a set's digits lie in their images. box: longer side of the digit per side of the image.
+    """How the images of a set show their digits.
 
-    by_mass: the centre of mass is in the middle, else that of the box around the digit.
+    Attributes:
+        box: longer side of the digit per side of the image.
+        by_mass: the centre of mass is in the middle, else that of the box around the digit.
+        by_blocks: pixels count the set pixels in blocks of a normalized bitmap, see `bitmap`.
     """
 
     box: float
     by_mass: bool
+    by_blocks: bool = False
 
 
-STYLES = {"mnist": Style(20 / 28, by_mass=True), "digits": Style(1.0, by_mass=False)}  # by the set's name
+# By the name of the set.
+STYLES = {"mnist": Style(20 / 28, by_mass=True), "digits": Style(1.0, by_mass=False, by_blocks=True)}
 
 
 def otsu(grey: np.ndarray) -> float:
-    """The level that parts the values into two groups of least variance: https://doi.org/10.1109/TSMC.1979.4310076."""
+    """The threshold that minimizes the variance within two groups: https://doi.org/10.1109/TSMC.1979.4310076."""
     counts, edges = np.histogram(grey, bins=256)
     middles = (edges[:-1] + edges[1:]) / 2
     below, above = np.cumsum(counts), np.cumsum(counts[::-1])[::-1]
     mean_below = np.cumsum(counts * middles) / np.maximum(below, 1)
     mean_above = (np.cumsum((counts * middles)[::-1]) / np.maximum(above[::-1], 1))[::-1]
     between = below[:-1] * above[1:] * (mean_below[:-1] - mean_above[1:]) ** 2
-    best = np.flatnonzero(between == between.max())  # a gap between the groups leaves many: its middle
+    best = np.flatnonzero(between == between.max())  # a gap between the groups has many: take its middle
     return float(edges[1 + (best[0] + best[-1]) // 2])
 
 
 def fit_ink(grey: np.ndarray, side: int, style: Style) -> tuple[np.ndarray, str]:
-    """The digit of a grey image (H, W), uint8, as a set has it; and whether its ink was "dark" or "light".
+    """Fits the digit of a grey image (H, W), uint8, to a set; also returns its ink, "dark" or "light".
 
-    Returns: light ink on black, uint8 (side, side). An image that is so already, or with the two exchanged,
-    comes out as it is.
-    Raises UserError: there is no ink on it.
+    Returns: light ink on black, uint8 (side, side). An image in this format already, or inverted, keeps its
+    pixels.
+    Raises UserError: the image has no ink.
     """
     grey = _without_frame(grey.astype(np.float32) / 255)
     smooth = ndimage.gaussian_filter(_shrunk(grey), min(max(grey.shape), _WORKING_SIDE) / 128)
     if np.ptp(smooth) < _LEAST_CONTRAST:
-        raise UserError("it shows nothing: all of it has one brightness")
+        raise UserError("it shows nothing: its brightness is the same everywhere")
     dark = _is_dark(grey)
     if _is_fitted(ink := 1 - grey if dark else grey, side, style):
         return np.round(ink * 255).astype(np.uint8), _name(dark)
     ink = _without_specks(_without_background(_shrunk(ink)))
+    if style.by_blocks:
+        ink = ink / ink.max()
+        return fit_blocks(_cropped(ink, 0.5), side), _name(dark)
     ink = _thickened(_cropped(ink))
     return _centred(_scaled(ink, round(side * style.box)), side, style), _name(dark)
 
@@ -80,23 +89,23 @@ def _is_fitted(ink: np.ndarray, side: int, style: Style) -> bool:
 
 
 def _shrunk(ink: np.ndarray) -> np.ndarray:
-    """At most so large as is worked on."""
+    """Shrinks the image to the working size."""
     factor = _WORKING_SIDE / max(ink.shape)
     return _resized(ink, factor) if factor < 1 else ink
 
 
 def _is_dark(grey: np.ndarray) -> bool:
-    """Whether the ink is darker than what it is on, which is what most of the border is."""
+    """Whether the ink is darker than the background, which is most of the border."""
     level = grey - _plane(grey)
     threshold = otsu(level)
     light = np.mean(_border(level) > threshold)
-    if 0.4 < light < 0.6:  # the digit is cut off, and the border does not tell
+    if 0.4 < light < 0.6:  # the digit touches the border: decide by all pixels
         light = np.mean(level > threshold)
     return bool(light > 0.5)
 
 
 def _plane(grey: np.ndarray) -> np.ndarray:
-    """Light that falls from one side, as the border has it: the plane of least squares through it."""
+    """Light from one side: the least-squares plane through the border."""
     rows, columns = np.indices(grey.shape) / max(grey.shape)
     around = np.stack([_border(rows), _border(columns), np.ones(2 * sum(grey.shape))], axis=1)
     (down, right, level), *_ = np.linalg.lstsq(around, _border(grey), rcond=None)
@@ -108,7 +117,7 @@ def _border(grey: np.ndarray) -> np.ndarray:
 
 
 def _without_frame(grey: np.ndarray) -> np.ndarray:
-    """Without lines of one brightness all around that are not the ground's."""
+    """Removes a frame: lines of one brightness all around that differ from the background."""
     for _ in range(min(grey.shape) // 8):
         border, inside = _border(grey), grey[1:-1, 1:-1]
         if border.std() > _EVEN or abs(border.mean() - np.median(inside)) < 2 * _LEAST_CONTRAST:
@@ -118,7 +127,7 @@ def _without_frame(grey: np.ndarray) -> np.ndarray:
 
 
 def _without_background(ink: np.ndarray) -> np.ndarray:
-    """Ink in [0, 1] on 0, without noise, shadows and the paper's brightness."""
+    """Ink in [0, 1] on 0, without noise, shadows and the brightness of the paper."""
     paper = _paper(ink)
     ink = np.clip((ink - paper) / np.maximum(1 - paper, 0.05), 0, 1)  # ink's share of the light
     threshold = otsu(ink)
@@ -131,10 +140,10 @@ def _without_background(ink: np.ndarray) -> np.ndarray:
 
 
 def _paper(ink: np.ndarray) -> np.ndarray:
-    """What would be there without ink.
+    """The background without ink.
 
-    In a photograph, whose paper is uneven, that is what an opening leaves: light no broader than its window,
-    as strokes are, is gone.
+    On uneven paper, such as in photographs, a morphological opening removes strokes, which are narrower than
+    its window.
     """
     ground = ink[ink <= otsu(ink)]
     if ground.std() < _EVEN:
@@ -144,7 +153,7 @@ def _paper(ink: np.ndarray) -> np.ndarray:
 
 
 def _without_specks(ink: np.ndarray) -> np.ndarray:
-    """Without parts that are too small to belong to the digit."""
+    """Removes parts that are too small to belong to the digit."""
     parts, count = ndimage.label(ink > 0.2, structure=np.ones((3, 3)))
     if count == 0:
         raise UserError(_NOTHING)
@@ -153,18 +162,18 @@ def _without_specks(ink: np.ndarray) -> np.ndarray:
     return np.where(ndimage.binary_dilation(np.isin(parts, kept), iterations=2), ink, 0)
 
 
-def _cropped(ink: np.ndarray) -> np.ndarray:
-    return ink[_box(ink > 0.1)]
+def _cropped(ink: np.ndarray, level: float = 0.1) -> np.ndarray:
+    return ink[_box(ink > level)]
 
 
 def _box(mask: np.ndarray) -> tuple[slice, slice]:
-    """The rows and columns from the first to the last that are not empty."""
+    """The rows and columns of the bounding box."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
 
 
 def _thickened(ink: np.ndarray) -> np.ndarray:
-    """With strokes no thinner than the set's: scaled down, a fine pen would leave almost nothing."""
+    """Thickens strokes to at least those of the set: a fine pen would vanish when scaled down."""
     longer = max(ink.shape)
     inside = ink > 0.5
     if not inside.any():
@@ -179,8 +188,8 @@ def _thickened(ink: np.ndarray) -> np.ndarray:
 
 
 def _disc(diameter: int) -> np.ndarray:
-    places = np.arange(diameter + 1) - diameter / 2
-    return places[:, None] ** 2 + places**2 <= (diameter / 2) ** 2 + 0.5
+    offsets = np.arange(diameter + 1) - diameter / 2
+    return offsets[:, None] ** 2 + offsets**2 <= (diameter / 2) ** 2 + 0.5
 
 
 def _scaled(ink: np.ndarray, longer: int) -> np.ndarray:
@@ -194,7 +203,7 @@ def _resized(ink: np.ndarray, factor: float) -> np.ndarray:
 
 
 def _centred(ink: np.ndarray, side: int, style: Style) -> np.ndarray:
-    canvas = np.zeros((2 * side, 2 * side), np.float32)  # room for every shift
+    canvas = np.zeros((2 * side, 2 * side), np.float32)  # large enough for every shift
     height, width = ink.shape
     top, left = side - height // 2, side - width // 2
     canvas[top : top + height, left : left + width] = ink
@@ -205,10 +214,10 @@ def _centred(ink: np.ndarray, side: int, style: Style) -> np.ndarray:
 
 
 def _shift(ink: np.ndarray, side: int, style: Style) -> tuple[int, int]:
-    """Pixels down and to the right that bring the digit to the middle, as the set has it."""
+    """Pixels down and to the right that centre the digit as in the set."""
     if style.by_mass:
         centre = ndimage.center_of_mass(ink)
-        down, right = (side // 2 - int(np.floor(place + 0.5)) for place in centre)
+        down, right = (side // 2 - int(np.floor(position + 0.5)) for position in centre)
     else:
         rows, columns = _box(ink > 0)
         down, right = ((side - part.start - part.stop) // 2 for part in (rows, columns))

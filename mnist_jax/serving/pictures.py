@@ -1,4 +1,4 @@
-"""An image as the model of a run takes it."""
+"""Image files as input of the model of a run."""
 
 import io
 
@@ -12,11 +12,11 @@ from mnist_jax.serving.ink import STYLES, fit_ink
 
 
 def read_image(file: str | io.BytesIO, classifier: Classifier) -> tuple[np.ndarray, str | None]:
-    """The image in a file as a model takes it: as in training, from the same file the same pixels.
+    """Reads an image file as model input, with the same pixels as in training.
 
-    Of digits, whose ink is told from their ground in each image anew, each has its own range and ground.
+    For sets of digits, ink and ground are found in each image, so each image has its own range and ground.
 
-    file: its path, or its content. Returns: see `fit_image`. Raises UserError: it cannot be read.
+    file: path or content. Returns: see `fit_image`. Raises UserError: the file cannot be read.
     """
     rendering, shape = classifier.rendering, classifier.image_shape
     if _by_ink(shape, classifier.data_name):
@@ -28,11 +28,11 @@ def read_image(file: str | io.BytesIO, classifier: Classifier) -> tuple[np.ndarr
 def fit_image(
     image: Image.Image, shape: tuple[int, int, int], data_name: str, fit: str = "pad"
 ) -> tuple[np.ndarray, str | None]:
-    """An image as a model takes it, uint8 (H, W, C) of the shape given, and its ink: "dark" or "light".
+    """Fits an image to a model: uint8 (H, W, C) of the given shape, and its ink, "dark" or "light".
 
-    Digits are made to look like those of the set of that name, see `ink`. Others are scaled as
-    `decoding.fit_to` does; their ink is None.
-    Raises UserError: there is no digit on it.
+    Digits become like those of the named set, see `ink`. Other images are scaled by `decoding.fit_to`; their
+    ink is None.
+    Raises UserError: the image shows no digit.
     """
     height, width, channels = shape
     if _by_ink(shape, data_name):

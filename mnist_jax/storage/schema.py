@@ -214,6 +214,12 @@ class Record(TypedDict):
     metrics: NotRequired[
         Annotated[_Metrics | None, _key("of that model; in a population, of the mean of its members")]
     ]
+    temperature: NotRequired[
+        Annotated[
+            float | None,
+            _key("with `config.evaluation.temperature`: divides the logits; fitted on validation"),
+        ]
+    ]
     diagnosis: NotRequired[Annotated[str | None, _key("why a run learned nothing, and a remedy")]]
     population: NotRequired[Annotated[list[_Member], _key("its members, if it is a population")]]
     params_sha256: NotRequired[

@@ -1,4 +1,4 @@
-"""Runs side by side: settings over their seeds and folds, and which differences between them are real."""
+"""Comparison of runs: settings over seeds and folds, and which differences are significant."""
 
 import itertools
 import re
@@ -18,7 +18,7 @@ _LEVEL = 0.05
 
 
 class Setting(NamedTuple):
-    """The runs of one config but for the seed and the fold, in the order of these.
+    """Runs whose configs differ only in seed and fold, in the order of these.
 
     fields: what differs between settings. scores: the chosen metric of each run on test, validation: on
     validation; deviations: of the sample, NaN for one run.
@@ -48,7 +48,7 @@ class Setting(NamedTuple):
 
     @property
     def alone(self) -> list["Setting"]:
-        """Its runs as if each were a setting."""
+        """Each run as a setting of its own."""
         lists = zip(self.runs, self.scores, self.validation, strict=True)
         return [Setting(run.name, {}, [run], [score], [value]) for run, score, value in lists]
 
@@ -59,7 +59,7 @@ class Setting(NamedTuple):
 
 
 class ModelPair(NamedTuple):
-    """Two trained models, by their runs' names, under McNemar's test; p_corrected: by Holm over all pairs."""
+    """McNemar's test of two models, by the names of their runs; p_corrected: by Holm over all pairs."""
 
     first: str
     second: str
@@ -87,7 +87,7 @@ class SettingPair(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """What may be said: "real" or "not shown"; where seeds are too few, of the trained models alone."""
+        """The verdict: "real" or "not shown"; with too few seeds, about the trained models only."""
         if np.isfinite(self.p_corrected):
             return "real" if self.p_corrected < _LEVEL else "not shown"
         differ = sum(pair.p_corrected < _LEVEL for pair in self.models)
@@ -97,9 +97,12 @@ class SettingPair(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """metric: that settings are sorted by, best first. varying: the fields that differ between settings.
+    """A comparison of settings.
 
-    circumstances: what else is not the same in all runs, such as the code -> each value of it with its runs.
+    Attributes:
+        metric: what settings are sorted by, best first.
+        varying: the fields that differ between settings.
+        circumstances: what else differs between runs, such as the code -> each value with its runs.
     """
 
     metric: str
@@ -115,7 +118,7 @@ class Comparison(NamedTuple):
 
     @property
     def columns(self) -> list[str]:
-        """The varying fields, shortened where that leaves them apart."""
+        """The varying fields, shortened where the short names differ."""
         return short_names(self.varying)
 
 
@@ -146,7 +149,7 @@ def _setting(name: str, fields: dict[str, Any], runs: list[FinishedRun], metric:
 
 
 def as_dict(comparison: Comparison) -> dict[str, Any]:
-    """A comparison for programs; what is undefined is NaN."""
+    """A comparison for programs; undefined values are NaN."""
     return {
         "metric": comparison.metric,
         "settings": [
@@ -178,7 +181,7 @@ def as_dict(comparison: Comparison) -> dict[str, Any]:
 
 
 def _circumstances(runs: Sequence[FinishedRun]) -> dict[str, dict[str, list[str]]]:
-    """What beside the config may be why runs differ."""
+    """What runs differ in besides the config: code, packages, hardware."""
 
     def facts(record: dict[str, Any]) -> dict[str, Any]:
         code, machine = record["code"], record["environment"]["accelerator"]
@@ -201,20 +204,20 @@ def _best_first(settings: Sequence[Setting], metric: str) -> list[Setting]:
 
 
 def _pairs(settings: Sequence[Setting], metric: str) -> list[SettingPair]:
-    """All pairs of settings; of one setting alone, its runs as if they were settings."""
+    """All pairs of settings; for one setting, pairs of its runs."""
     if len(settings) == 1:
         settings = _best_first(settings[0].alone, metric)
-    places = [(i, j) for i in range(len(settings)) for j in range(i + 1, len(settings))]
-    if not places:
+    indices = [(i, j) for i in range(len(settings)) for j in range(i + 1, len(settings))]
+    if not indices:
         return []
     runs = [run for setting in settings for run in setting.runs]
     start = np.cumsum([0, *(len(setting.runs) for setting in settings)])
     members = [range(start[k], start[k + 1]) for k in range(len(settings))]
     labels, predicted = runs[0].predictions.labels, [run.predictions.predicted for run in runs]
-    tests = [welch(settings[i].scores, settings[j].scores) for i, j in places]
+    tests = [welch(settings[i].scores, settings[j].scores) for i, j in indices]
     corrected = holm([test.p for test in tests])
-    bootstrap = paired_bootstrap(labels, predicted, [(members[i], members[j]) for i, j in places])
-    models = _model_pairs([_by_draw(settings[i], settings[j]) for i, j in places])
+    bootstrap = paired_bootstrap(labels, predicted, [(members[i], members[j]) for i, j in indices])
+    models = _model_pairs([_by_draw(settings[i], settings[j]) for i, j in indices])
     return [
         SettingPair(
             first=settings[i].name,
@@ -226,12 +229,12 @@ def _pairs(settings: Sequence[Setting], metric: str) -> list[SettingPair]:
             bootstrap=bootstrap[k],
             models=models[k],
         )
-        for k, ((i, j), test) in enumerate(zip(places, tests, strict=True))
+        for k, ((i, j), test) in enumerate(zip(indices, tests, strict=True))
     ]
 
 
 def _by_draw(first: Setting, second: Setting) -> list[tuple[FinishedRun, FinishedRun]]:
-    """The runs of two settings that share seed and fold; all pairs where none does, or one has one run."""
+    """Pairs of runs of equal seed and fold; all pairs where there are none, or one setting has one run."""
     pairs = [(a, b) for a in first.runs for b in second.runs]
     if min(len(first.runs), len(second.runs)) == 1:
         return pairs
@@ -256,7 +259,7 @@ def _score(run: FinishedRun, metric: str) -> float:
     scores = run.record["metrics"]["test"]
     numbers = {name for name, value in scores.items() if isinstance(value, (int, float))}
     if metric not in scores or not (metric in numbers or scores[metric] is None):
-        raise UserError(f"--metric={metric} is none; there are {', '.join(sorted(numbers))}")
+        raise UserError(f"--metric must be one of {', '.join(sorted(numbers))} (got {metric!r})")
     if scores[metric] is None:
         raise UserError(f"--metric={metric} is undefined in {run.workdir}; {' '.join(scores['notes'])}")
     return float(scores[metric])
@@ -271,7 +274,7 @@ def _deviation(scores: Sequence[float]) -> float:
 
 
 def _name(group: Sequence[FinishedRun]) -> str:
-    """What the folders' names have in common, without seed and fold."""
+    """The common part of the folders' names, without seed and fold."""
     parents = [run.workdir.absolute().parent.name for run in group]
     without = [re.sub(r"([-_.,]*(seed|fold)[-_=]*\d+)+$", "", run.name) for run in group]
     names = [name or parent for name, parent in zip(without, parents, strict=True)]
@@ -282,7 +285,7 @@ def _name(group: Sequence[FinishedRun]) -> str:
 
 
 def _told_apart(settings: Sequence[Setting]) -> list[Setting]:
-    """Settings of one name, from different folders say, are numbered."""
+    """Numbers settings of the same name, such as those from different folders."""
     names = [setting.name for setting in settings]
     return [
         setting._replace(name=f"{setting.name} ({names[: k + 1].count(setting.name)})")

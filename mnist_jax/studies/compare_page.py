@@ -1,8 +1,9 @@
-"""compare.html: runs side by side on one page that needs nothing beside itself."""
+"""compare.html: a comparison of runs on one self-contained page."""
 
 import functools
 import math
 import pathlib
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -18,13 +19,13 @@ from mnist_jax.studies.compare import Comparison, Setting
 from mnist_jax.studies.finished import FinishedRun
 from mnist_jax.system.files import write_whole
 
-_COLOURS = 10  # settings in a chart: the best
-_CLASSES = 40  # up to which a confusion matrix can be read
+_COLOURS = 10  # most settings in a chart: the best
+_CLASSES = 40  # most classes of a confusion matrix that is shown
 _NOT_SHARES = frozenset({"loss", "brier", "cohen_kappa", "matthews"})
 
 
 def write_comparison(path: pathlib.Path, comparison: Comparison) -> None:
-    """Writes the page, whole or not at all."""
+    """Writes the page atomically."""
     settings = comparison.settings
     classes = settings[0].runs[0].record["data"]["classes"]
     page = _template().render(
@@ -38,34 +39,37 @@ def write_comparison(path: pathlib.Path, comparison: Comparison) -> None:
         curves=_learning_curves(settings),
         by_class=_class_rows(settings, classes),
         heat=_confusion_difference(settings, classes),
+        nonce=secrets.token_urlsafe(16),
     )
     write_whole(path, page.encode())
 
 
 def score_form(metric: str) -> Callable[[float], str]:
-    """How values of a metric are written: shares as percentages."""
+    """Returns the text form of values of a metric: shares as percentages."""
 
     def write(value: float) -> str:
         if math.isnan(value):
             return "undefined"
-        return f"{value:.4f}" if metric in _NOT_SHARES else f"{100 * value:.2f}%"
+        number = round(value, 4) + 0.0  # no -0.0000
+        return f"{number:.4f}" if metric in _NOT_SHARES else f"{100 * number:.2f}%"
 
     return write
 
 
 def difference_form(metric: str) -> Callable[[float], str]:
-    """How differences of a metric are written: of shares in percentage points, with the sign."""
+    """Returns the text form of differences of a metric: shares in percentage points, with the sign."""
 
     def write(value: float) -> str:
         if math.isnan(value):
             return "undefined"
-        return f"{value:+.4f}" if metric in _NOT_SHARES else f"{100 * value:+.2f}"
+        number = round(value, 4) + 0.0  # no -0.0000
+        return f"{number:+.4f}" if metric in _NOT_SHARES else f"{100 * number:+.2f}"
 
     return write
 
 
 def unit(metric: str) -> str:
-    """What differences of a metric are in, after a comma."""
+    """The unit of differences of a metric, after a comma."""
     return "" if metric in _NOT_SHARES else ", points"
 
 
@@ -89,7 +93,7 @@ def _learning_curves(settings: Sequence[Setting]) -> list[tuple[str, str]]:
     ]
     charts = []
     for title, split, value in (
-        ("share of validation that is wrong", "validation", lambda row: 1 - row["accuracy"]),
+        ("validation accuracy", "validation", lambda row: row["accuracy"]),
         ("validation loss, nats", "validation", lambda row: row["loss"]),
         ("training loss, nats", "train", lambda row: row["loss"]),
     ):
@@ -100,7 +104,9 @@ def _learning_curves(settings: Sequence[Setting]) -> list[tuple[str, str]]:
         ]
         if lines := [line for line in lines if line.x]:
             x = axis_of("epoch", [0.0, *(at for line in lines for at in line.x)])
-            y = axis_of(title, [at for line in lines for at in line.y], log=True)
+            share = title == "validation accuracy"
+            y = axis_of(title, [at for line in lines for at in line.y], log=not share)
+            y = y._replace(percent=True, low=max(y.low, 0.0), high=min(y.high, 1.0)) if share else y
             charts.append((title, line_chart(title, x._replace(low=0.0), y, lines)))
     return charts
 
@@ -124,7 +130,7 @@ def _mean_confusion(setting: Setting) -> np.ndarray:
 
 
 def _class_rows(settings: Sequence[Setting], classes: Sequence[str]) -> list[dict[str, Any]]:
-    """F1 of each class in the best setting, and how far the others are from it; means over runs."""
+    """F1 per class in the best setting and the differences of the others; means over runs."""
     f1 = np.array(
         [
             np.mean([confusion_scores(run.predictions.confusion)["f1"] for run in setting.runs], axis=0)
@@ -144,9 +150,9 @@ def _class_rows(settings: Sequence[Setting], classes: Sequence[str]) -> list[dic
 
 
 def _confusion_difference(settings: Sequence[Setting], classes: Sequence[str]) -> dict[str, Any] | None:
-    """How often more each confusion happens in the best setting than in the last; means over runs.
+    """The confusion matrix of the best setting minus that of the last; means over runs.
 
-    Of one setting with two runs or more, the first run against the last.
+    For one setting with two or more runs: the first run minus the last.
     """
     first, last = settings[0], settings[-1]
     if len(settings) == 1:
@@ -155,7 +161,7 @@ def _confusion_difference(settings: Sequence[Setting], classes: Sequence[str]) -
         return None
     gaps = _mean_confusion(first) - _mean_confusion(last)
     largest = float(np.abs(gaps).max()) or 1.0
-    better = np.where(np.eye(len(classes), dtype=bool), gaps, -gaps)  # right more often, or wrong less often
+    better = np.where(np.eye(len(classes), dtype=bool), gaps, -gaps)  # more correct, or fewer wrong
     rows = [
         [
             {"gap": gap, "share": (abs(gap) / largest) ** 0.5, "good": good >= 0}

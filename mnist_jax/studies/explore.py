@@ -1,4 +1,4 @@
-"""What a data set is like before anything is trained on it: plain numpy in, plain numpy out."""
+"""Statistics of a data set before training: NumPy arrays in, NumPy arrays out."""
 
 import hashlib
 from collections.abc import Sequence
@@ -10,11 +10,11 @@ from mnist_jax.data import ROLES, Dataset
 from mnist_jax.data.cache import Arrays
 from mnist_jax.metrics.predictions import Predictions
 
-_ROWS = 5000  # images worked on at once
+_ROWS = 5000  # images per block
 
 
 class Place(NamedTuple):
-    """An example: its split, its row there, and its label."""
+    """An example: its split, its row in the split, and its label."""
 
     role: str
     row: int
@@ -82,7 +82,7 @@ def distances_of_means(means: np.ndarray) -> np.ndarray:
 
 
 def by_distance(split: Arrays, label: int, mean: np.ndarray) -> np.ndarray:
-    """The rows of a class, the most like its mean image first."""
+    """The rows of a class, nearest to its mean image first."""
     rows = np.flatnonzero(split.labels == label)
     distances = np.empty(len(rows))
     for start in range(0, len(rows), _ROWS):
@@ -91,7 +91,7 @@ def by_distance(split: Arrays, label: int, mean: np.ndarray) -> np.ndarray:
 
 
 def duplicates(dataset: Dataset) -> list[list[Place]]:
-    """Groups of examples with the same pixels, those across splits first, and of these the largest."""
+    """Groups of examples with the same pixels: those across splits first, then by size."""
     groups: dict[bytes, list[Place]] = {}
     for role in ROLES:
         split = getattr(dataset, role)
@@ -103,7 +103,7 @@ def duplicates(dataset: Dataset) -> list[list[Place]]:
 
 
 def closest_pairs(dataset: Dataset, role: str = "test") -> list[ImagePair]:
-    """Each example of a split with the training example that is most like it, the closest pairs first.
+    """Each example of a split with its nearest training example, closest pairs first.
 
     Copies across splits that are not the same to the bit, as CIFAR-10 has them
     (https://arxiv.org/abs/1902.00423), come out on top.
@@ -128,7 +128,7 @@ def _flat(images: np.ndarray) -> np.ndarray:
 
 
 def doubtful(predictions: Predictions) -> np.ndarray:
-    """The examples of a split, those first whose label the model believes least.
+    """The examples of a split, lowest probability of the label first.
 
     The model must not have been trained on them. Ranked by the probability of the given label, the
     "self-confidence" of https://arxiv.org/abs/1911.00068.
@@ -138,10 +138,10 @@ def doubtful(predictions: Predictions) -> np.ndarray:
 
 
 def samples_by_class(labels: np.ndarray, classes: Sequence[int], count: int) -> np.ndarray:
-    """Rows drawn at random, always the same, int64 (K, count); -1 where a class has fewer."""
+    """Random rows, always the same, int64 (K, count); -1 where a class has fewer."""
     rng = np.random.default_rng(0)
     found = np.full((len(classes), count), -1)
-    for place, label in enumerate(classes):
+    for index, label in enumerate(classes):
         rows = rng.permutation(np.flatnonzero(labels == label))[:count]
-        found[place, : len(rows)] = rows
+        found[index, : len(rows)] = rows
     return found

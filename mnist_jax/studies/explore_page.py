@@ -1,4 +1,4 @@
-"""One page about a data set, that needs nothing beside itself."""
+"""A self-contained page about a data set."""
 
 import base64
 import collections
@@ -17,13 +17,16 @@ from mnist_jax.reporting.templates import load_template
 from mnist_jax.studies import explore, figures
 from mnist_jax.system.files import write_whole
 
-_PAIRS = 12  # in a figure
+_PAIRS = 12  # most pairs in a figure
 _VARIETIES = 10  # classes whose variety is shown
-_COMPARED = 2**30  # bytes of training images, up to which each test image is compared with all of them
+_COMPARED = 2**30  # most bytes of training images that test images are compared with
+
+
+_INKS = {"light": "#1c1d1f", "dark": "#e6e7e9"}  # of figures, by the page's colour scheme
 
 
 class Section(NamedTuple):
-    """text: what there is to see. rows: of a table, alike in their keys."""
+    """A part of the page. rows: of a table, all with the same keys."""
 
     title: str
     text: str
@@ -37,15 +40,24 @@ def write_data_page(
     config: ml_collections.FrozenConfigDict,
     predictions: Predictions | None = None,
 ) -> None:
-    """Writes the page whole or not at all.
+    """Writes the page atomically.
 
-    config: of the run, for what it normalizes with. predictions: of the test split by a model that was not
-    trained on it.
+    Args:
+      path: the HTML file.
+      dataset: the data set.
+      config: config with the mean and deviation to compare with.
+      predictions: predictions of the test split, by a model that was not trained on it.
     """
     page = load_template("data_page.html.jinja").render(
         dataset=dataset,
         sections=[
-            (section, [base64.b64encode(figures.png(figure)).decode() for figure in section.figures])
+            (
+                section,
+                [
+                    {ground: _encoded(figure, ink) for ground, ink in _INKS.items()}
+                    for figure in section.figures
+                ],
+            )
             for section in sections(dataset, config, predictions)
         ],
     )
@@ -55,14 +67,14 @@ def write_data_page(
 def sections(
     dataset: Dataset, config: ml_collections.FrozenConfigDict, predictions: Predictions | None
 ) -> Iterator[Section]:
-    """What the page shows, from top to bottom."""
+    """The sections of the page, from top to bottom."""
     splits = explore.describe_splits(dataset)
-    yield Section("Splits", "Dimensions are height x width x channels; MiB is decoded.", splits)
-    yield Section("Images", "Drawn at random from train.", figures=[figures.samples(dataset)])
+    yield Section("Splits", "Dimensions are height x width x channels. MiB: decoded size.", splits)
+    yield Section("Images", "Random examples of train.", figures=[figures.samples(dataset)])
     yield Section("Labels", "", figures=[figures.label_distribution(dataset)])
     yield Section(
         "Pixels",
-        "Mean and deviation of levels in [0, 1] over train, and those that the config normalizes with.",
+        "Mean and standard deviation of levels in [0, 1] over train, and the values in the config.",
         channel_rows(dataset, config),
         [figures.pixel_distribution(dataset)],
     )
@@ -76,11 +88,14 @@ def sections(
     yield _duplicates(dataset)
     yield _closest(dataset)
     if predictions is None:
-        yield Section("Doubtful labels", "With --workdir=RUN, those of test that its model believes least.")
+        yield Section(
+            "Doubtful labels",
+            "--workdir=RUN shows the test labels that the model of that run finds least probable.",
+        )
     else:
         yield Section(
             "Doubtful labels",
-            "The model was not trained on these: what it doubts is hard, or labelled wrongly.",
+            "The model was not trained on these examples. They are hard or mislabelled.",
             figures=[figures.doubtful_labels(dataset, predictions)],
         )
 
@@ -105,7 +120,7 @@ def channel_rows(dataset: Dataset, config: ml_collections.FrozenConfigDict) -> l
 
 
 def duplicate_rows(groups: Sequence[Sequence[explore.Place]]) -> list[dict[str, Any]]:
-    """How many pairs of equal examples lie in which splits, and how many of them have different labels."""
+    """Pairs of equal examples by split, and how many of them have different labels."""
     counts: collections.Counter[tuple[str, str]] = collections.Counter()
     conflicts: collections.Counter[tuple[str, str]] = collections.Counter()
     for group in groups:
@@ -122,6 +137,10 @@ def duplicate_rows(groups: Sequence[Sequence[explore.Place]]) -> list[dict[str, 
     ]
 
 
+def _encoded(figure: Figure, ink: str) -> str:
+    return base64.b64encode(figures.png(figure, ink=ink)).decode()
+
+
 def _duplicates(dataset: Dataset) -> Section:
     groups = explore.duplicates(dataset)
     if not groups:
@@ -135,8 +154,8 @@ def _duplicates(dataset: Dataset) -> Section:
 def _closest(dataset: Dataset) -> Section:
     title = "Test images beside the most similar of train"
     if dataset.train.images.nbytes > _COMPARED:
-        return Section(title, "Left out: the set is so large that it would take hours.")
+        return Section(title, "Not computed: the set is too large, and it would take hours.")
     found = explore.closest_pairs(dataset)
     shown = figures.pairs(dataset, found[:_PAIRS], "The closest pairs (labels, and distance in levels)")
-    text = "Where these are copies of one another, the test split tells too little of new images."
+    text = "If these are copies, test scores say little about new images."
     return Section(title, text, figures=[figures.nearest_distances(found), shown])

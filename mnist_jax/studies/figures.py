@@ -1,6 +1,6 @@
-"""Figures of a data set with matplotlib, readable in print and by colour-blind readers.
+"""Figures of a data set by matplotlib, readable in print, on dark pages and by colour-blind readers.
 
-Each function returns a `matplotlib.figure.Figure`, which a notebook shows and `png` writes.
+Each function returns a `matplotlib.figure.Figure`, for notebooks or for `png`.
 """
 
 import io
@@ -19,21 +19,38 @@ from mnist_jax.studies.explore import ImagePair, Place
 
 # Okabe and Ito's colours, https://jfly.uni-koeln.de/color/, in an order whose greys differ in print.
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7")
-_CHANNELS = {1: (("grey", "#333333"),), 3: (("red", "#D55E00"), ("green", "#009E73"), ("blue", "#0072B2"))}
+_CHANNELS = {1: (("grey", "#7a7a7a"),), 3: (("red", "#D55E00"), ("green", "#009E73"), ("blue", "#0072B2"))}
 _LINES = ("-", "--", ":")
-_CLASSES = 20  # the most rows of a figure with a row for each
+_CLASSES = 20  # most rows of a figure with one row per class
 _WIDTH = 9.0  # inches
 
 
-def png(figure: Figure, *, dpi: int = 100) -> bytes:
-    """The figure as a PNG file."""
+def png(figure: Figure, *, dpi: int = 100, ink: str = "black") -> bytes:
+    """The figure as a PNG file with a transparent ground; ink: colour of its axes and texts."""
+    _recolour(figure, ink)
     content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=dpi)
+    figure.savefig(content, format="png", dpi=dpi, transparent=True)
     return content.getvalue()
 
 
+def _recolour(figure: Figure, ink: str) -> None:
+    """Changes the colour of titles, labels, axes and legends; texts on images keep theirs."""
+    for text in figure.texts:
+        text.set_color(ink)
+    for axes in figure.axes:
+        axes.tick_params(which="both", color=ink, labelcolor=ink)
+        for text in (axes.title, axes.xaxis.label, axes.yaxis.label):
+            text.set_color(ink)
+        for spine in axes.spines.values():
+            spine.set_edgecolor(ink)
+        if legend := axes.get_legend():
+            legend.get_frame().set_alpha(0)
+            for text in legend.get_texts():
+                text.set_color(ink)
+
+
 def samples(dataset: Dataset, *, columns: int = 10) -> Figure:
-    """Random images of each class, one class per row."""
+    """Random images of each class, one row per class."""
     shown = range(min(len(dataset.class_names), _CLASSES))
     rows = explore.samples_by_class(dataset.train.labels, shown, columns)
     return _grid(
@@ -56,37 +73,36 @@ def label_distribution(dataset: Dataset) -> Figure:
             color=_COLOURS[number],
             hatch=("", "//", "..")[number],
             edgecolor="white",
-            label=f"{role}, {found.sum():,} examples, {found.min():,} to {found.max():,} per class",
+            label=f"{role}: {found.sum():,} examples, {found.min():,} to {found.max():,} per class",
         )
-    axes.axhline(100 / len(names), color="#555555", linewidth=0.8, linestyle="--")
+    axes.axhline(100 / len(names), color="#888888", linewidth=0.8, linestyle="--")
     axes.set_xticks(positions, names, rotation=0 if max(map(len, names)) < 4 else 30)
-    axes.set(
-        title="Share of each class (dashed: equal shares)", xlabel="class", ylabel="share of the split, %"
-    )
+    axes.set(title="Share of each class (dashed: balanced)", xlabel="class", ylabel="share of the split, %")
     axes.set_ylim(0, 1.45 * axes.get_ylim()[1])
     axes.legend(loc="upper center", fontsize=8)
     return figure
 
 
 def pixel_distribution(dataset: Dataset) -> Figure:
-    """The frequency of each level, by channel, on a log axis: the peaks at 0 and 255 would hide the rest."""
+    """The frequency of each level by channel, on a log axis since 0 and 255 dominate."""
     counts = normalization.pixel_counts(dataset.train.images)
     shares = 100 * counts / counts.sum(axis=1, keepdims=True)
     figure, axes = _axes(height=3.6)
     for number, (name, colour) in enumerate(channels(dataset)):
-        label = f"{name}: {shares[number, 0]:.1f}% are 0, {shares[number, -1]:.1f}% are 255"
+        text = f"{name}: {shares[number, 0]:.1f}% are 0, {shares[number, -1]:.1f}% are 255"
         style = _LINES[number % 3]
         levels = range(normalization.LEVELS)
-        axes.step(levels, shares[number], where="mid", color=colour, linestyle=style, label=label)
+        axes.step(levels, shares[number], where="mid", color=colour, linestyle=style, label=text)
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("{x:g}")
     axes.set(title="Pixels of train", xlabel="level, 0 to 255", ylabel="share of pixels, %, log scale")
     axes.legend(fontsize=8)
     return figure
 
 
 def mean_images(dataset: Dataset, means: np.ndarray, deviations: np.ndarray) -> Figure:
-    """The mean image of each class, and below it the standard deviation of each pixel.
+    """The mean image of each class above the standard deviation of each pixel.
 
     means, deviations: of `explore.class_statistics`.
     """
@@ -101,7 +117,7 @@ def mean_images(dataset: Dataset, means: np.ndarray, deviations: np.ndarray) -> 
 
 
 def variety(dataset: Dataset, label: int, mean: np.ndarray, *, columns: int = 12) -> Figure:
-    """Examples of a class by distance to its mean image (H, W, C): nearest, in between, and farthest."""
+    """Examples of a class: those nearest to its mean image (H, W, C), some in between, and the farthest."""
     rows = explore.by_distance(dataset.train, label, mean)
     between = rows[np.linspace(0, len(rows) - 1, min(columns, len(rows))).astype(int)]
     lines = (rows[:columns], between, rows[-columns:])
@@ -141,7 +157,7 @@ def pairs(dataset: Dataset, found: Sequence[ImagePair], title: str) -> Figure:
 
 
 def nearest_distances(found: Sequence[ImagePair]) -> Figure:
-    """A histogram of the distances from images to the nearest training image."""
+    """The distances of test examples to the nearest training example."""
     figure, axes = _axes(height=3.2)
     axes.hist([pair.distance for pair in found], bins=80, color=_COLOURS[0])
     axes.set(
@@ -153,7 +169,7 @@ def nearest_distances(found: Sequence[ImagePair]) -> Figure:
 
 
 def doubtful_labels(dataset: Dataset, predictions: Predictions, *, count: int = 24) -> Figure:
-    """The test examples with the least probable labels according to a model."""
+    """Test examples whose label has the lowest probability by a model."""
     rows = explore.doubtful(predictions)[:count]
     names, shares, predicted = _names(dataset), predictions.probabilities, predictions.predicted
     return _gallery(
@@ -163,7 +179,7 @@ def doubtful_labels(dataset: Dataset, predictions: Predictions, *, count: int = 
             f"or {names[predicted[row]]} {shares[row].max():.1%}"
             for row in rows
         ],
-        "Test images with the least probable labels according to the model",
+        "Test images whose label the model finds least probable",
     )
 
 
@@ -178,7 +194,7 @@ def _names(dataset: Dataset) -> Sequence[str]:
 
 
 def _plain(name: str) -> str:
-    """A name in which matplotlib finds no formula."""
+    """A name without formulas for matplotlib."""
     return name.replace("$", r"\$")
 
 
@@ -208,17 +224,16 @@ def _grid(
     rows: Sequence[str],
     columns: Sequence[str] = (),
 ) -> Figure:
-    """Rows of images with names on the left, as one picture: a thousand axes would take a minute."""
+    """Rows of images, each with a name at its left, in one axes: a thousand axes would take a minute."""
     across = max(1, *map(len, lines))
     height, width, _ = next((image.shape for line in lines for image in line if image is not None), (1, 1, 1))
     gap = max(1, width // 14)
-    mosaic = np.full((len(lines) * (height + gap) - gap, across * (width + gap) - gap, 3), 255, np.uint8)
-    for (i, line), j in itertools.product(enumerate(lines), range(across)):
-        if j < len(line) and (image := line[j]) is not None:
-            top, left = i * (height + gap), j * (width + gap)
-            mosaic[top : top + height, left : left + width] = (
-                image if image.shape[-1] == 3 else image[..., :1]
-            )
+    mosaic = np.zeros((len(lines) * (height + gap) - gap, across * (width + gap) - gap, 4), np.uint8)
+    for (i, line), column in itertools.product(enumerate(lines), range(across)):
+        if column < len(line) and (image := line[column]) is not None:
+            top, left = i * (height + gap), column * (width + gap)
+            cell = mosaic[top : top + height, left : left + width]
+            cell[..., :3], cell[..., 3] = (image if image.shape[-1] == 3 else image[..., :1]), 255
     below = 0.9 * _WIDTH * mosaic.shape[0] / mosaic.shape[1]
     above = 0.5 + (0.16 * max(name.count("\n") + 1 for name in columns) if columns else 0)
     figure, axes = _axes(height=above + below)
@@ -237,8 +252,8 @@ def _gallery(images: np.ndarray, titles: Sequence[str], title: str) -> Figure:
     down = -(-len(images) // across)
     figure = Figure(figsize=(_WIDTH, 1.35 * down + 0.4), layout="constrained")
     figure.suptitle(title, fontsize=11)
-    for number, (image, text) in enumerate(zip(images, titles, strict=True), start=1):
-        axes = figure.add_subplot(down, across, number)
+    for index, (image, text) in enumerate(zip(images, titles, strict=True)):
+        axes = figure.add_subplot(down, across, index + 1)
         pixels = image if image.shape[-1] == 3 else image[..., 0]
         axes.imshow(pixels, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         axes.set_title(text, fontsize=6.5)

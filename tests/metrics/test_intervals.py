@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mnist_jax.metrics import curves, intervals
-from mnist_jax.metrics.confusion import confusion_scores
+from mnist_jax.metrics.confusion import confusion_scores, count_scores
 
 
 @given(trials=st.integers(1, 10_000), share=st.floats(0, 1))
@@ -27,7 +27,7 @@ def test_rates_have_wilson_intervals_and_the_rest_is_bootstrapped():
     assert rates["recall/1"] == intervals.wilson(95, 100)
     assert rates["precision/0"] == intervals.wilson(90, 95)
     assert np.isnan(rates["recall/2"]).all()
-    scores = intervals.of_confusion_scores(confusion, confusion_scores)
+    scores = intervals.of_confusion_scores(confusion, count_scores)
     assert not {"accuracy", "precision/0", "recall/0"} & scores.keys()
     assert {"macro_f1", "f1/0", "cohen_kappa", "matthews", "balanced_accuracy"} <= scores.keys()
 
@@ -43,7 +43,7 @@ def test_the_bootstrap_over_cells_is_the_one_over_examples():
     expected = scipy.stats.bootstrap(
         (examples,), macro_f1, vectorized=False, method="percentile", n_resamples=2000, rng=1
     ).confidence_interval
-    found = intervals.of_confusion_scores(confusion, confusion_scores)["macro_f1"]
+    found = intervals.of_confusion_scores(confusion, count_scores)["macro_f1"]
     np.testing.assert_allclose(found, expected, atol=0.006)
 
 

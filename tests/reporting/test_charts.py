@@ -20,9 +20,9 @@ def places(svg: str) -> list[tuple[float, float]]:
 def test_an_axis_holds_its_values_and_has_ticks_within(values, log):
     axis = axis_of("x", values, log=log)
     assert axis.low < axis.high
-    assert all(0 <= axis.place(value) <= 1 for value in values)
+    assert all(0 <= axis.position(value) <= 1 for value in values)
     assert all(axis.low - 1e-9 <= tick <= axis.high * (1 + 1e-9) + 1e-9 for tick in axis.ticks())
-    assert len(axis.ticks()) >= 1 or log
+    assert len(axis.ticks()) >= 3 or log
     assert len(axis.ticks()) <= 22
 
 
@@ -30,6 +30,9 @@ def test_ticks_are_round():
     assert Axis("x", 0, 10).ticks() == [0, 2, 4, 6, 8, 10]
     assert Axis("x", 0.93, 1.0).ticks() == pytest.approx([0.94, 0.96, 0.98, 1.0])
     assert Axis("x", 0.002, 2, log=True).ticks() == pytest.approx([0.01, 0.1, 1])
+    assert Axis("x", 0.02, 0.31, log=True).ticks() == pytest.approx([0.03, 0.1, 0.3])
+    assert Axis("x", 0.011, 0.014, log=True).ticks() == pytest.approx([0.011, 0.012, 0.013, 0.014])
+    assert "-0" not in [Axis("x", -1, 1).shown(tick) for tick in Axis("x", -1, 1).ticks()]
 
 
 def test_a_line_goes_from_left_to_right_and_up():

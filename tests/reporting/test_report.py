@@ -59,7 +59,7 @@ def test_the_report_tells_what_run_json_does(finished):
     test = record["metrics"]["test"]
     low, high = test["intervals"]["accuracy"]
     for text in (
-        f"{test['accuracy']:.2%} right on test",
+        f"{test['accuracy']:.2%} test accuracy",
         f"{low:.2%} to {high:.2%}",
         f"{test['macro_roc_auc']:.5f}",
         "finished",
@@ -68,6 +68,7 @@ def test_the_report_tells_what_run_json_does(finished):
         record["params_sha256"],
         "model.widths",
         "Worst mistakes",
+        "best checkpoint: step",
         record["environment"]["packages"]["jax"],
     ):
         assert text in page.text, text
@@ -76,10 +77,14 @@ def test_the_report_tells_what_run_json_does(finished):
 
 def test_the_report_refers_to_nothing_outside(finished):
     text = (finished / "report.html").read_text()
-    assert all(reference.startswith("data:image/png;") for reference in Page(text).references)
+    assert all(reference.startswith(("data:image/png;", "#")) for reference in Page(text).references)
     assert "@import" not in text
     assert "url(" not in text
-    assert "<script" not in text
+    (nonce,) = re.findall("script-src 'nonce-([^']+)'", text)
+    assert re.findall("<script[^>]*>", text) == [f'<script nonce="{nonce}">']
+    targets = {reference[1:] for reference in Page(text).references if reference.startswith("#")}
+    assert len(targets) == 9
+    assert all(f'id="{target}"' in text for target in targets)
 
 
 @pytest.mark.parametrize("width", [390, 1200])
@@ -89,10 +94,23 @@ def test_a_browser_shows_all_of_it_and_fetches_nothing(finished, browser, width)
     page.on("request", lambda request: asked.append(request.url))
     page.on("console", lambda message: told.append(message.text))
     page.goto((finished / "report.html").as_uri())
+    accuracy = page.locator("svg.values").first
+    accuracy.hover()
+    assert re.fullmatch(
+        r"at [\d.]+train [\d.]+%validation [\d.]+%", page.locator(".reading").first.text_content()
+    )
+    page.mouse.move(0, 0)
+    assert page.locator(".reading").first.text_content() == ""
+    accuracy.press("End")
+    assert page.locator(".reading").first.text_content().startswith("at 2")
+    accuracy.press("Escape")
+    assert page.locator(".ring title").first.text_content().startswith("best checkpoint: step ")
     found = page.evaluate(FOUND)
     page.close()
     assert found["images"] == found["pictures"] >= 24
-    assert found["charts"] == 6  # three learning curves, ROC, precision and recall, reliability
+    assert (
+        found["charts"] == 9
+    )  # six learning curves, one of them folded; ROC, precision and recall, calibration
     assert found["cells"] == 100
     assert found["overflow"] == 0
     assert [url for url in asked if not url.startswith("data:")] == [(finished / "report.html").as_uri()]
@@ -107,7 +125,7 @@ def test_a_run_that_is_cut_off_has_a_report_of_its_validation(tiny_config, tmp_p
     with pytest.raises(RuntimeError, match="on fire"):
         train_and_evaluate(tiny_config, tmp_path)
     page = Page((tmp_path / "report.html").read_text())
-    assert "right on validation" in page.text
+    assert "validation accuracy" in page.text
     assert "failed" in page.text
     assert "The test split was not read" in page.text
 
@@ -127,7 +145,7 @@ def test_a_report_that_cannot_be_written_does_not_stop_the_run(tiny_config, tmp_
 def test_odd_results_have_a_report(finished, tmp_path, classes):
     """Names like markup, colour, a class without an example, no mistake at all."""
     record = record_of(finished)
-    names = [f"<b>{k}</b>" for k in range(classes)]
+    names = ["long" * 40 + f"<b>{k}</b>" for k in range(classes)]
     record["data"]["classes"] = names
     labels = np.array([0, 1, 1, 0, 1])
     case = predictions_from(8.0 * (labels[:, None] == np.arange(classes)), labels)
@@ -137,7 +155,7 @@ def test_odd_results_have_a_report(finished, tmp_path, classes):
     write_report(tmp_path, "report.html", record, results)
     text = (tmp_path / "report.html").read_text()
     assert "<b>0</b>" not in text
-    assert "There is none." in text
+    assert "No mistakes." in text
     assert ("true positives (TP)" in text) == (classes == 2)
     if classes > 2:
         assert "has no example" in text
@@ -147,4 +165,4 @@ def test_evaluating_a_checkpoint_writes_its_report(finished):
     assert run_main(*TINY, f"--workdir={finished}", "--mode=evaluate", "--checkpoint=38").returncode == 0
     page = Page((finished / "evaluation-38.html").read_text())
     accuracy = json.loads((finished / "evaluation-38.json").read_text())["metrics"]["accuracy"]
-    assert f"{accuracy:.2%} right on test" in page.text
+    assert f"{accuracy:.2%} test accuracy" in page.text

@@ -31,7 +31,7 @@ class Page(html.parser.HTMLParser):
 
 def demo_page(name):
     return load_template("demo.html.jinja").render(
-        data_name=name, step=1, classes=[name, "b" * 999], size="8 x 8", drawable=True, max_bytes=1, nonce="n"
+        title=name, step=1, classes=[name, "b" * 999], size="8 x 8", drawable=True, max_bytes=1, nonce="n"
     )
 
 

@@ -6,6 +6,8 @@ from rounding import assert_rounding_alone, disturbed
 
 from mnist_jax import data
 from mnist_jax.config.validation import from_record, validate
+from mnist_jax.evaluation import evaluate_checkpoint
+from mnist_jax.loop import train_and_evaluate
 from mnist_jax.metrics.predictions import load_predictions
 from mnist_jax.serving.classifier import BATCH, load_classifier, load_trained
 from mnist_jax.system.errors import UserError
@@ -60,3 +62,19 @@ def test_a_folder_whose_run_was_taken_apart_is_told_and_left_alone(tiny_run, tmp
     (tmp_path / "run.json").write_text(json.dumps(record))
     with pytest.raises(UserError, match=r"is damaged \(Object missing required field `splits`"):
         load_classifier(tmp_path)
+
+
+def test_probabilities_are_calibrated_as_those_of_the_run(tiny_config, tmp_path):
+    """By `evaluation.temperature`: in the record, the predictions of test, the classifier and the export."""
+    tiny_config.evaluation.temperature = True
+    tiny_config.train.label_smoothing = 0.2
+    record = train_and_evaluate(tiny_config, tmp_path)
+    _, predictions = load_predictions(tmp_path / "predictions.npz")
+    plain = load_trained(tmp_path)
+    assert plain.temperature == record["temperature"] != 1
+    images = data.load(validate(tiny_config).data).test.images
+    np.testing.assert_allclose(load_classifier(tmp_path)(images), predictions.probabilities, atol=2e-5)
+    found = evaluate_checkpoint(tiny_config, tmp_path)
+    assert found["temperature"] == pytest.approx(record["temperature"], rel=1e-4)
+    assert found["metrics"]["loss"] == pytest.approx(record["metrics"]["test"]["loss"], rel=1e-4)
+    assert "fitted on validation" in (tmp_path / "report.html").read_text()

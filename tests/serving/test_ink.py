@@ -95,9 +95,10 @@ def test_a_frame_is_not_the_ground(side, level, width):
 
 @given(hypothesis.extra.numpy.arrays(np.uint8, st.tuples(st.integers(1, 12), st.integers(1, 12))))
 def test_whatever_it_is_it_is_fitted_or_told(grey):
-    with contextlib.suppress(UserError):
-        fitted, _ = fit_ink(grey, 28, MNIST)
-        assert (fitted.shape, fitted.dtype) == ((28, 28), np.uint8)
+    for side, style in ((28, MNIST), (8, STYLES["digits"])):
+        with contextlib.suppress(UserError):
+            fitted, _ = fit_ink(grey, side, style)
+            assert (fitted.shape, fitted.dtype) == ((side, side), np.uint8)
 
 
 def test_a_fine_pen_is_thickened():

@@ -38,12 +38,14 @@ def test_a_grid_has_each_image_in_its_place(dataset):
     rows = explore.samples_by_class(dataset.train.labels, range(10), 4)
     (axes,) = figures.samples(dataset, columns=4).axes
     mosaic = axes.images[0].get_array()
-    assert mosaic.shape == (10 * 9 - 1, 4 * 9 - 1, 3)
+    assert mosaic.shape == (10 * 9 - 1, 4 * 9 - 1, 4)
     for label in range(10):
         for place in range(4):
             cell = mosaic[9 * label : 9 * label + 8, 9 * place : 9 * place + 8]
             expected = np.broadcast_to(dataset.train.images[rows[label, place]], (8, 8, 3))
-            np.testing.assert_array_equal(cell, expected)
+            np.testing.assert_array_equal(cell[..., :3], expected)
+            assert np.all(cell[..., 3] == 255)
+    assert not mosaic[8].any()  # gaps are transparent
     assert [text.get_text() for text in axes.get_yticklabels()] == list(dataset.class_names)
 
 

@@ -1,4 +1,4 @@
-"""The templates of pages and cards, which lie beside the code."""
+"""The templates of pages and model cards."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,11 +14,14 @@ def load_template(
     escape: Callable[[str], str] | None = None,
     filters: dict[str, Callable[..., str]] | None = None,
 ) -> jinja2.Template:
-    """A template of this package; a name in it that is not given raises when it is rendered.
+    """Loads a template of this package; rendering raises for a name that is not given.
 
-    Names and values cannot become markup, control characters or bytes that are not UTF-8.
+    Values are escaped: they cannot become markup, control characters or invalid UTF-8.
 
-    escape: of a value, where the text is not HTML.
+    Args:
+      name: file name of the template.
+      escape: escapes a value in a text that is not HTML.
+      filters: further filters.
     """
 
     def written(value: Any) -> Any:
