@@ -39,7 +39,7 @@ def main() -> None:
             _shoot(browser, scheme, "confusion", report, heading="Confusion matrix")
             _shoot(browser, scheme, "compare", (runs / "compare.html").as_uri())
             _shoot(browser, scheme, "explore", (runs / "explore.html").as_uri())
-            with _demo(runs / "digits") as address, _page(browser, scheme, address, 620) as page:
+            with _demo(runs / "digits") as address, _page(browser, scheme, address, 580) as page:
                 _draw(page)
                 _save(page, f"demo-{scheme}")
         browser.close()
