@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
-# The start of a container: reads W&B's settings from .env, checks for the GPU that the image needs, then replaces this
-# process by the program, so that signals reach it.
+# What a container starts with: W&B's settings from .env, a look for the GPU that the image is made for, then the
+# program in the place of this process, so that signals reach it.
 #
 #   docker run IMAGE --config=configs/mnist.py --workdir=/runs/mnist     main.py with these flags
 #   docker run IMAGE mnist-jax reproduce /runs/mnist                     another command of this program
 #   docker run IMAGE bash                                                or any program
 #
-# $ALLOW_CPU=1: an image for GPUs also runs without one; otherwise it ends with one line and exit status 2.
+# $ALLOW_CPU=1: an image for GPUs goes on without one. Exit status 2, with one line: it does not.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 say() { printf 'docker_entrypoint.sh: %s\n' "$1" >&2; }
 
-# Sets `value` to the value that python-dotenv reads from $1, the right side of a line of .env.
+# Sets `value` to what python-dotenv takes $1, the right side of a line of .env, to be.
 parse_value() {
     value=$1
     if [[ $value =~ ^[[:space:]]*\'([^\']*)\'[[:space:]]*(#.*)?$ ||
@@ -25,7 +25,7 @@ parse_value() {
     fi
 }
 
-# Exports the names that begin with WANDB_ and are not set yet. Nothing is evaluated, and no value is printed.
+# Exports the names that begin with WANDB_ and are not set yet. Nothing is evaluated, and no value is ever printed.
 load_dotenv() {
     local line name value number=0
     while IFS= read -r line || [[ -n $line ]]; do
@@ -54,17 +54,17 @@ elif [[ -e .env && -z $(find -L .env -prune ! -perm -004) ]]; then
 elif [[ -e .env ]]; then
     load_dotenv
 fi
-export PYTHON_DOTENV_DISABLED=1 # keeps main.py from reading .env again
+export PYTHON_DOTENV_DISABLED=1 # what was left out stays out
 
-# Docker's --env-file keeps quotes and comments as parts of a value. None of these values contains either.
+# --env-file of Docker takes quotes and comments for parts of a value. None of these can hold either.
 for name in WANDB_API_KEY WANDB_BASE_URL WANDB_ENTITY WANDB_MODE; do
     [[ -z ${!name-} ]] || { parse_value "${!name}" && export "$name=$value"; }
 done
 
-# Without a GPU, JAX would use the CPU, with a line that is easily missed.
+# Without a GPU, JAX would go on on the CPU with a line that is easily missed.
 if [[ ${MNIST_JAX_ACCELERATOR-} == cuda && ${JAX_PLATFORMS:-cuda} == *cuda* && ! " $* " =~ " "(-h|--help.*)" " ]]; then
     if missing=$(python -m mnist_jax.system.gpu_check); then
-        export JAX_PLATFORMS=${JAX_PLATFORMS:-cuda,cpu} # named platforms must work, see devices.py
+        export JAX_PLATFORMS=${JAX_PLATFORMS:-cuda,cpu} # what is named has to work, see devices.py
     elif [[ ${ALLOW_CPU-} == 1 ]]; then
         say "$missing; goes on on the CPU, since ALLOW_CPU is 1"
         export JAX_PLATFORMS=cpu
@@ -76,7 +76,7 @@ fi
 
 if [[ $# == 0 || $1 == -* ]]; then
     set -- python main.py "$@"
-    # Uploads that continue in the background for ten minutes would end with the container.
+    # Uploads that go on behind a run for ten minutes would end with the container.
     [[ $* == *--config.wandb.wait* ]] || set -- "$@" --config.wandb.wait=600
 fi
 exec "$@"

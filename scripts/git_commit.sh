@@ -1,6 +1,6 @@
 #!/bin/sh
-# Prints the commit of this checkout, with "-dirty" if the tree differs from it; without a git repository, such as in an
-# archive, $GIT_COMMIT. The tree is the files that git tracks, and others that Python can import
+# Prints the commit of this checkout, with "-dirty" where the tree is not the commit's; where there is no git
+# repository, in an archive say, $GIT_COMMIT. The tree is the files that git tracks, and others that Python can import
 # and templates, as in mnist_jax/storage/git.py.
 set -eu
 cd "$(dirname "$0")/.."
@@ -10,13 +10,13 @@ fail() {
     exit 1
 }
 
-# The same on the host and in a build, which does not know the user's settings and other systems' file modes.
+# Alike on the host and in a build, where the user's own settings and the modes of other systems are not known.
 settled_git() {
     LC_ALL=C git --no-optional-locks -c core.fileMode=false -c core.fsmonitor=false -c core.hooksPath=/dev/null \
         -c core.ignoreStat=false -c core.splitIndex=false -c core.untrackedCache=false -c diff.autoRefreshIndex=true "$@"
 }
 
-# Whether the tree differs from the commit, by a new index, in which no flag or time stamp hides a change.
+# Whether the tree differs from the commit, by an index made anew, in which no flag or time stamp hides a change.
 is_dirty() {
     GIT_INDEX_FILE=$1/index
     export GIT_INDEX_FILE

@@ -1,4 +1,4 @@
-"""Disturbs whole runs and checks that they still give the same bits.
+"""Does to whole runs what can happen to them, and sees whether they still come to the same bits.
 
     python scripts/torture kills --cases=100
     python scripts/torture signals --cases=30
@@ -7,16 +7,17 @@
     python scripts/torture stalls --cases=20
     python scripts/torture long --minutes=60
 
-kills: SIGKILL at random moments, some with empty caches, some repeatedly, then the same command to its end.
-signals: SIGTERM, SIGINT, SIGINT twice, SIGHUP, a terminal and a pipe that close. damage: changes a byte of a
-file in the workdir or the caches, or truncates, empties or removes the file, during a run or after it. disk:
-the workdir or the caches are on a disk that is too small at first. stalls: they are on a disk that repeatedly
-does not answer for seconds. Both need root, to mount disks. long: one run of --minutes, whose memory, open
-files and disk use must not grow.
+kills: SIGKILL at random moments, some with empty caches, some again and again, then the same command to its
+end. signals: SIGTERM, SIGINT, SIGINT twice, SIGHUP, a terminal and a pipe that close. damage: a byte of a
+file in the workdir or the caches is changed, or the file cut off, emptied or removed, in the middle of a run
+or after it. disk: the workdir or the caches are on a disk that is too small, and later is not. stalls: they
+are on a disk that does not answer for seconds, again and again. Both need root, to mount disks. long: one
+run for so many minutes, whose memory, open files and disk must not grow.
 
-The result must equal that of an undisturbed run: parameters to the bit, metrics, every step once in the
-history, and no other files. A run that cannot continue must end with one line. --seed repeats the same cases,
-except for moments that depend on the machine. Other flags, such as --config.train.steps=100, go to main.py.
+What comes out has to be what an undisturbed run gave: parameters to the bit, metrics, every step once in the
+history, and no file beside those of that run; what cannot go on has to end with one line. --seed repeats the
+same cases but for the moments, in which the machine has a part. Other flags, such as
+--config.train.steps=100, go to main.py.
 """
 
 import argparse
@@ -43,7 +44,7 @@ def main() -> int:
     )
     parser.add_argument("what", choices=list(PARTS))
     parser.add_argument("--cases", type=int, default=20, help="default: %(default)s")
-    parser.add_argument("--minutes", type=float, default=60, help="for long; default: %(default)s")
+    parser.add_argument("--minutes", type=float, default=60, help="of long; default: %(default)s")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     parser.add_argument("--config", default="configs/digits.py", help="default: %(default)s")
     arguments, flags = parser.parse_known_args()

@@ -1,4 +1,4 @@
-"""Disks that fail a run: too small, or silent for seconds; scripts/torture describes each."""
+"""Disks that fail a run: too small, or silent for seconds; scripts/torture tells what each is."""
 
 import contextlib
 import os
@@ -41,7 +41,7 @@ def stalls(rig: Rig, rng: random.Random, cases: int) -> Iterator[Case]:
     _require_root("stalls")
     image, mounted = rig.folder / "disk", rig.folder / "mounted"
     with image.open("wb") as file:
-        file.truncate(1 << 30)  # uses only the space that is written
+        file.truncate(1 << 30)  # takes no more than is written
     subprocess.run(["mkfs.ext4", "-q", image], check=True)
     with _mounted(image, mounted, "-o", "loop,noatime"):
         for number in range(cases):
@@ -57,7 +57,7 @@ def stalls(rig: Rig, rng: random.Random, cases: int) -> Iterator[Case]:
                 try:
                     subprocess.run(["fsfreeze", "--freeze", mounted], check=True)
                     time.sleep(rng.uniform(0.1, 5))
-                finally:  # processes on it hang for ever unless it is resumed
+                finally:  # it hangs for good what is not let go
                     subprocess.run(["fsfreeze", "--unfreeze", mounted])
             where = "workdir and caches" if caches else "workdir"
             yield f"{where} on a disk that stalls", rig.wrong(place, end(process))

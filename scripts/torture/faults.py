@@ -1,4 +1,4 @@
-"""Random faults for a run; scripts/torture describes each."""
+"""What can happen to a run, done to it at random; scripts/torture tells what each is."""
 
 import contextlib
 import datetime
@@ -20,7 +20,7 @@ from mnist_jax.storage.history import read_metrics
 from mnist_jax.storage.record import read_record
 from mnist_jax.system.errors import UserError
 
-_SIGNALS: dict[str, tuple[tuple[int, ...], int]] = {  # the signals sent, and the run's exit status
+_SIGNALS: dict[str, tuple[tuple[int, ...], int]] = {  # what is sent, and the status that a run then ends with
     "SIGTERM": ((signal.SIGTERM,), 143),
     "SIGINT": ((signal.SIGINT,), 130),
     "SIGINT twice": ((signal.SIGINT, signal.SIGINT), 130),
@@ -43,7 +43,7 @@ def kills(rig: Rig, rng: random.Random, cases: int) -> Iterator[Case]:
             process = rig.start(place)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(rng.uniform(0, (cold_seconds if cold else None) or rig.seconds))
-            # With its children, as in a container or batch job, or by itself.
+            # With its children, as in a container or batch job, or alone.
             with contextlib.suppress(ProcessLookupError):
                 (os.killpg if rng.random() < 0.5 else os.kill)(process.pid, signal.SIGKILL)
             status, said = end(process)
@@ -70,7 +70,7 @@ def signals(rig: Rig, rng: random.Random, cases: int) -> Iterator[Case]:
 
 
 def _in_pipe(rig: Rig, place: Place, moment: float, kind: str) -> Ended:
-    """The end of a run that gets a kind of signal after some seconds, or whose output closes then."""
+    """How a run ended that got a kind of signal after some seconds, or whose output was closed then."""
     process = rig.start(place, stdout=subprocess.PIPE)
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(moment)
@@ -85,7 +85,7 @@ def _in_pipe(rig: Rig, place: Place, moment: float, kind: str) -> Ended:
 
 
 def _finished_by(place: Place, moment: float) -> bool:
-    """Whether a run had ended by a time, in seconds since 1970."""
+    """Whether a run had come to its end by a time, in seconds since 1970."""
     try:
         ended = read_record(place.workdir).get("ended")
     except UserError:
@@ -94,14 +94,14 @@ def _finished_by(place: Place, moment: float) -> bool:
 
 
 def stopped_wrongly(kind: str, ended: Ended, place: Place, *, late: bool) -> list[str]:
-    """Errors in how a signal ended a run; late: it may have arrived after the end."""
+    """What is wrong with how a signal ended a run; late: it may have come when there was nothing to stop."""
     sent, expected = _SIGNALS[kind]
     begun = (place.workdir / "run.json").exists()
     if "Traceback" in ended.said:
         return [f"printed a traceback: {ended.said}"]
     if ended.status == 0:
         return [] if late or expected == 0 else ["it was not stopped"]
-    if ended.status != expected:  # before Python installs handlers, a signal ends it directly
+    if ended.status != expected:  # before Python listens, a signal ends it by itself
         by_itself = not begun and -ended.status in (*sent, signal.SIGHUP)
         return [] if by_itself else [f"status {ended.status}: {ended.said}"]
     if not begun:
@@ -112,7 +112,7 @@ def stopped_wrongly(kind: str, ended: Ended, place: Place, *, late: bool) -> lis
 
 
 def _in_terminal(rig: Rig, place: Place, moment: float, _: str) -> Ended:
-    """The end of a run whose terminal closes after some seconds."""
+    """How a run ended whose terminal closed after some seconds."""
     child, terminal = pty.fork()
     if child == 0:
         os.chdir(ROOT)
@@ -154,26 +154,26 @@ def damage(rig: Rig, rng: random.Random, cases: int) -> Iterator[Case]:
         name = f"{path.relative_to(within[where].parent)} {_damage(path, rng)}"
         finished = source is rig.reference
         ended = end(rig.start(place, *(("--mode=evaluate",) if finished else ())))
-        # Only unique files may be refused, not those that can be rebuilt or have a predecessor.
+        # What there is one of can be refused; what can be made anew, or has another before it, cannot.
         only_one = path.name == "run.json" or (finished and where != "caches" and "checkpoints" in path.parts)
-        refused = (
+        told = (
             only_one and ended.status == 2 and ended.said.count("\n") <= 2 and "Traceback" not in ended.said
         )
-        if refused or (finished and "the one before is taken" in ended.said):  # whose best may differ
+        if told or (finished and "the one before is taken" in ended.said):  # whose best may be another
             found = []
         elif finished:
             found = rig.evaluates_otherwise(place, ended)
         else:
             found = [one for one in rig.wrong(place, ended) if not one.startswith("left ")]
-            if "rows up to step" in ended.said:  # the history is damaged, and that was reported
+            if "rows up to step" in ended.said:  # the history is damaged, and that was told
                 found = [one for one in found if not one.startswith("the history")]
-        kind = f"{where}, {'evaluated again' if finished else 'resumed'}"
-        yield f"{kind}, {'refused' if refused else 'right'}", [f"{name}: {one}" for one in found]
+        kind = f"{where}, {'evaluated again' if finished else 'gone on with'}"
+        yield f"{kind}, {'refused' if told else 'right'}", [f"{name}: {one}" for one in found]
         rig.clear(place)
 
 
 def _damage(path: pathlib.Path, rng: random.Random) -> str:
-    """Damages a file and returns a description."""
+    """Damages a file, and tells how."""
     content = bytearray(path.read_bytes())
     done = rng.choice(("flipped", "flipped", "cut off", "emptied", "removed")) if content else "removed"
     if done == "removed":
@@ -187,7 +187,7 @@ def _damage(path: pathlib.Path, rng: random.Random) -> str:
 
 
 def long(rig: Rig, minutes: float) -> Iterator[Case]:
-    steps = int(60 * minutes * 1000)  # more than a run takes
+    steps = int(60 * minutes * 1000)  # more than it comes to
     rig.flags += [f"--config.train.steps={steps}", "--config.schedule.name=constant"]
     place = rig.place()
     process = rig.start(place)
@@ -218,7 +218,7 @@ def long(rig: Rig, minutes: float) -> Iterator[Case]:
 
 
 def _held(pid: int, workdir: pathlib.Path) -> tuple[int, int, int]:
-    """Resident bytes and open files of a process, and bytes of its workdir without the growing history."""
+    """Resident bytes and open files of a process, and bytes of its workdir but for the growing history."""
     resident = int(pathlib.Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     used = 0
     for path in workdir.rglob("*"):

@@ -1,4 +1,4 @@
-"""Whole runs of main.py that can be disturbed, and the results that they must still give."""
+"""Whole runs of main.py that can be disturbed, and what they have to come to all the same."""
 
 import json
 import os
@@ -18,20 +18,20 @@ from mnist_jax.storage.record import read_record
 from mnist_jax.system.errors import UserError
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-_SLOWEST = 300  # maximum seconds of a run
+_SLOWEST = 300  # seconds that a run may take
 
-Case = tuple[str, list[str]]  # its kind, and the errors
+Case = tuple[str, list[str]]  # its kind, and what was wrong
 
 
 class Ended(NamedTuple):
-    """The exit status of a command, and its standard error."""
+    """How a command ended, and what it said on standard error."""
 
     status: int
     said: str
 
 
 class Place(NamedTuple):
-    """The folders of a run: its workdir, caches of data and compiled programs, and prepared sets."""
+    """Where a run writes: its workdir, its caches of data and compiled programs, and sets it prepares."""
 
     workdir: pathlib.Path
     caches: pathlib.Path
@@ -43,7 +43,7 @@ class Place(NamedTuple):
 
 
 class Rig:
-    """Starts runs of one config and compares their results with an undisturbed run."""
+    """Starts runs of one config, and knows what they have to come to."""
 
     def __init__(self, flags: list[str], folder: pathlib.Path):
         self.flags, self.folder, self._number = flags, folder, 0
@@ -58,7 +58,7 @@ class Rig:
         self.seconds = time.monotonic() - started
 
     def place(self, *, cold: bool = False) -> Place:
-        """Unused folders; cold: with empty caches and without prepared sets."""
+        """A place that no run was at; cold: with empty caches, and no set prepared that can be."""
         self._number += 1
         workdir = self.folder / f"run-{self._number}"
         caches = self.folder / f"caches-{self._number}" if cold else self.warm
@@ -66,7 +66,7 @@ class Rig:
         return Place(workdir, caches, cold and any("manual_dir" in flag for flag in self.flags))
 
     def command(self, place: Place, *more: str) -> list[str]:
-        """The command, to run in ROOT with the environment of the place."""
+        """To be run in ROOT, in the place's environment."""
         return [sys.executable, "main.py", *self.flags, f"--workdir={place.workdir}", *more]
 
     def start(self, place: Place, *more: str, **given: Any) -> "subprocess.Popen[str]":
@@ -85,7 +85,7 @@ class Rig:
         return end(self.start(place))
 
     def wrong(self, place: Place, ended: Ended) -> list[str]:
-        """Differences from an undisturbed run, for a run with this place and end."""
+        """What differs from an undisturbed run, where a run was and ended so."""
         if ended.status:
             return [f"status {ended.status}: {ended.said}"]
         found = [f"printed a traceback: {ended.said}"] if "Traceback" in ended.said else []
@@ -95,7 +95,7 @@ class Rig:
             return [*found, str(error)]
 
     def evaluates_otherwise(self, place: Place, ended: Ended) -> list[str]:
-        """Differences from the undisturbed run's metrics after another evaluation of the best checkpoint."""
+        """What differs from the undisturbed run's metrics where its best checkpoint was evaluated again."""
         if ended.status or "Traceback" in ended.said:
             return [f"status {ended.status}: {ended.said}"]
         (path,) = place.workdir.glob("evaluation-*.json")
@@ -119,7 +119,7 @@ def end(process: "subprocess.Popen[str]") -> Ended:
 
 
 def deviations(place: Place, reference: Place) -> list[str]:
-    """Differences between a finished run and the same run undisturbed.
+    """What a finished run has otherwise than the same run undisturbed.
 
     Raises UserError: one of its files cannot be read.
     """
@@ -149,7 +149,7 @@ def deviations(place: Place, reference: Place) -> list[str]:
 
 
 def _gaps(rows: list[Row], steps: int) -> list[str]:
-    """Errors if the training rows of a history do not have every step exactly once."""
+    """Where the training rows of a history do not have every step up to the last once."""
     reached = 0
     for row in rows:
         reached += row["steps"]
@@ -159,9 +159,9 @@ def _gaps(rows: list[Row], steps: int) -> list[str]:
 
 
 def _names(place: Place) -> set[str]:
-    """Files in the workdir of a finished run, without patches of the code, and its checkpoints.
+    """What is in the workdir of a finished run, but for patches of the code, and among its checkpoints.
 
-    Of the checkpoints, the last must exist; other steps may.
+    Of those, only the last has to be there, and any other step may be.
     """
     record = read_record(place.workdir)
     checkpoints = {path.name for path in place.workdir.glob("checkpoints/*")}
@@ -171,6 +171,6 @@ def _names(place: Place) -> set[str]:
 
 
 def _unfinished(caches: pathlib.Path) -> set[str]:
-    """Unfinished files in the caches."""
+    """What was begun in the caches and never came to its end."""
     ends = ("*.partial", "*.building", "*incomplete*", ".preparing", "*tmp*")
     return {str(path.relative_to(caches)) for end in ends for path in caches.rglob(end)}
