@@ -14,7 +14,7 @@ from configs import default
 def get_config() -> ml_collections.ConfigDict:
     config = default.get_config()
     config.data.train = "train[:-1000]"
-    config.data.validation = "train[-1000:]"  # once, at the end: there is nothing to choose
+    config.data.validation = "train[-1000:]"  # looked at once, at the end: there is nothing to choose
     config.model.widths = (16, 32)
     config.model.dense = 64
     config.optimizer.name = "muon"
@@ -24,5 +24,5 @@ def get_config() -> ml_collections.ConfigDict:
     config.train.steps = 350
     config.train.label_smoothing = 0.1
     config.evaluation.every_steps = 350
-    config.wandb.mode = "disabled"  # its process would take as long as half an epoch
+    config.wandb.mode = "disabled"  # its process would take the time of half an epoch
     return config

@@ -25,8 +25,8 @@ from mnist_jax.models.layers import (
 class CNN(nnx.Module):
     """Convolutions that each halve the image, then two dense layers.
 
-    examples: training images as the model sees them, for their shape.
-    `__call__` takes float images (B, H, W, C), already normalized, and returns float32 logits (B, K).
+    examples: training images as the model will see them, for their shape.
+    `__call__` takes float images (B, H, W, C), already normalized, and gives float32 logits (B, K).
     """
 
     def __init__(

@@ -124,7 +124,7 @@ class Trainer:
         return state._replace(train=tuple(train for train, _ in done)), [metrics for _, metrics in done]
 
     def keep_best(self, state: States, better: Sequence[bool]) -> States:
-        """Makes the current model the best of each member that got better, bool (P,); donates the best."""
+        """Takes the models as they are for the best of those that got better, P of them; donates the best."""
         chosen = [np.array(better)] if self._together else [np.array(one) for one in better]
         best = (
             _choose(one, train.model, of) if of.any() else one

@@ -1,4 +1,4 @@
-"""Measures this project's speed, and that of PyTorch and Keras if they are installed.
+"""Measures this project's speed, beside that of PyTorch and Keras where they are installed.
 
     python scripts/benchmark throughput --peers
     python scripts/benchmark accuracy --config=configs/mnist_fast.py --repeats=10
@@ -8,15 +8,16 @@
     python scripts/benchmark population --config=configs/mnist_fast.py
     python scripts/benchmark tracking
 
-throughput: training images/s on a reference network (two convolutions of 32 and 64 channels, each with relu
-and average pooling, dense layers of 256 and 10; SGD with momentum). The programs run in turns, each time in a
-new, warmed-up process. accuracy: test accuracy and time of whole runs with seeds 0, 1, 2, and so on.
-startup: from `python main.py` to the end of its first step, with a warm compile cache. input: the stages
-before the model, each alone. evaluation: the forward pass over the test split, and its metrics. population: a
-training step of 1, 4 and 16 models at once. tracking: the wall time of whole runs with W&B off and offline,
-in turns. Figures are the median of --repeats and the range, for accuracies the mean and standard deviation. A
-wide range means that the machine was too busy for a comparison. --json: one object on standard output instead
-of the table. Flags such as --config.train.epochs=1 change the config.
+throughput: training images a second on a reference network (two convolutions of 32 and 64 channels, each
+with relu and average pooling, dense layers of 256 and 10; SGD with momentum), the programs in turns, each
+time in a new process and warmed up. accuracy: whole runs with seeds 0, 1, 2, ..., their test accuracy
+and time. startup: from `python main.py` to its first step done, with the compile cache warm. input: what
+comes before the model, each part alone. evaluation: the forward pass over the test split, and its metrics.
+population: a training step of 1, 4 and 16 models at once.
+tracking: the wall time of whole runs with W&B off and offline, in turns. Figures are the median of --repeats
+and the range, of accuracies the mean and deviation; where the range is wide, the machine was too busy to
+tell. --json: one object on standard output instead of the table. Flags such as --config.train.epochs=1 change
+the config.
 """
 
 import argparse
@@ -51,32 +52,27 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("what", choices=list(MEASUREMENTS))
-    parser.add_argument("--repeats", type=int, default=5, help="default: %(default)s")
-    parser.add_argument(
-        "--batch", type=int, default=128, help="throughput: images per step; default: %(default)s"
-    )
+    parser.add_argument("--repeats", type=int, default=5, help="of each; default: %(default)s")
+    parser.add_argument("--batch", type=int, default=128, help="throughput: images a step; %(default)s")
     parser.add_argument(
         "--dtype",
         choices=("float32", "bfloat16"),
         default="float32",
-        help="of products in throughput; %(default)s",
+        help="throughput: of what is multiplied; %(default)s",
     )
     parser.add_argument(
-        "--steps",
-        type=int,
-        default=200,
-        help="throughput, population: steps per repeat; default: %(default)s",
+        "--steps", type=int, default=200, help="throughput, population: a repeat; %(default)s"
     )
-    parser.add_argument("--peers", action="store_true", help="with PyTorch and Keras, if installed")
+    parser.add_argument("--peers", action="store_true", help="with PyTorch and Keras, where installed")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument(
-        "--config", default="configs/digits.py", help="not for throughput; default: %(default)s"
+        "--config", default="configs/digits.py", help="not of throughput; default: %(default)s"
     )
     arguments, overrides = parser.parse_known_args()
     if unknown := [flag for flag in overrides if not flag.startswith("--config.")]:
         parser.error(f"unknown arguments: {' '.join(unknown)}")
     if arguments.repeats < 1:
-        parser.error("--repeats must be at least 1")
+        parser.error("--repeats has to be at least 1")
     arguments.overrides = overrides
     terminal.quiet_libraries()
     with leaving_memory():
@@ -93,7 +89,7 @@ def main() -> int:
 
 @contextlib.contextmanager
 def leaving_memory() -> Iterator[None]:
-    """JAX, started in here, takes only the GPU memory that it needs and leaves some for the peers."""
+    """JAX, begun in here, takes no more of a GPU's memory than it needs: what is measured wants some."""
     name = "XLA_PYTHON_CLIENT_PREALLOCATE"
     before = os.environ.get(name)
     os.environ[name] = "false"
@@ -138,7 +134,7 @@ def measure_throughput(arguments: argparse.Namespace) -> tuple[dict[str, Any], l
         for name, one in found.items()
     ]
     share = f"{flops * ours.median / peak:.0%}"
-    rows.append(("of a matrix product's FLOP/s", share, f"{flops / 1e6:.1f} MFLOP per image", "", ""))
+    rows.append(("of a matrix product's FLOP/s", share, f"{flops / 1e6:.1f} MFLOP an image", "", ""))
     return {
         "mnist_jax": described("mnist_jax"),
         "peers": {name: described(name) for name in peers},
@@ -204,14 +200,14 @@ def measure_population(arguments: argparse.Namespace) -> tuple[dict[str, Any], l
         )
         for size, one in found.items()
     ]
-    header = ("models at once", "ms a step", "range", "times one", "times one model, per model")
+    header = ("models at once", "ms a step", "range", "times one", "times one, for each model")
     return {str(size): one._asdict() for size, one in found.items()}, [header, *rows]
 
 
 def measure_tracking(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[Row]]:
     modes = {mode: [f"--config.wandb.mode={mode}"] for mode in ("disabled", "offline")}
     runs = measures.runs(config_flags(arguments), modes, arguments.repeats + 1)
-    seconds = {mode: [wall for wall, _ in runs[mode][1:]] for mode in modes}  # the first one warms the caches
+    seconds = {mode: [wall for wall, _ in runs[mode][1:]] for mode in modes}  # the first warms
     timings = {mode: measures.timing(seconds[mode]) for mode in modes}
     pairs = zip(seconds["offline"], seconds["disabled"], strict=True)
     extra = measures.timing([with_it - without for with_it, without in pairs])
@@ -221,7 +217,7 @@ def measure_tracking(arguments: argparse.Namespace) -> tuple[dict[str, Any], lis
 
 
 def config_flags(arguments: argparse.Namespace, *defaults: str) -> list[str]:
-    """The config file, then the measurement's changes, then the user's, which win."""
+    """The config's file, what the measurement changes of it, and what the user does, which comes last."""
     return [f"--config={arguments.config}", *defaults, *arguments.overrides]
 
 
@@ -240,7 +236,7 @@ def as_json(found: dict[str, measures.Timing]) -> dict[str, dict[str, float]]:
 
 
 def shown(timing: measures.Timing, form: str) -> tuple[str, str]:
-    noise = " (too noisy to compare)" if timing.noisy else ""
+    noise = " (too noisy to tell)" if timing.noisy else ""
     return form.format(timing.median), f"{form.format(timing.low)} to {form.format(timing.high)}{noise}"
 
 

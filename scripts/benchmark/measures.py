@@ -1,4 +1,4 @@
-"""Measurements of speed, each repeated in turns, because other work on a machine varies."""
+"""Measurements of speed, each over repeats in turns, since other work on a machine comes and goes."""
 
 import functools
 import json
@@ -30,7 +30,7 @@ from mnist_jax.training.trainer import Trainer
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 _NOISY = 0.15  # spread beyond which a comparison means little
 
-STAGES = {  # of a start: each program does what the previous one does, and more
+STAGES = {  # of a start, each a program that does what the one before does and more
     "the interpreter": "pass",
     "import of JAX": "import jax",
     "import of the program": "import mnist_jax.loop",
@@ -46,7 +46,7 @@ class Timing(NamedTuple):
 
     @property
     def spread(self) -> float:
-        """The range divided by the median."""
+        """The range as a share of the median."""
         return (self.high - self.low) / self.median
 
     @property
@@ -63,7 +63,7 @@ def runs(
 ) -> dict[str, list[tuple[float, dict[str, Any]]]]:
     """Whole runs of main.py in fresh workdirs, the variants in turns: wall seconds and run.json of each.
 
-    variants: name -> flags added to the common ones.
+    variants: name -> flags beside those of all.
     """
     found: dict[str, list[tuple[float, dict[str, Any]]]] = {name: [] for name in variants}
     for _ in range(repeats):
@@ -73,9 +73,9 @@ def runs(
 
 
 def startup(flags: Sequence[str], repeats: int) -> dict[str, Timing]:
-    """Seconds from a process's start to the end of each stage; the last is main.py's first training step.
+    """Seconds from a process's start to the end of each stage, the last the first training step of main.py.
 
-    The caches are warm: the first round does not count.
+    The caches are warm: a first round is not counted.
     """
     found: dict[str, list[float]] = {name: [] for name in [*STAGES, "first step"]}
     for _ in range(repeats + 1):
@@ -88,7 +88,7 @@ def startup(flags: Sequence[str], repeats: int) -> dict[str, Timing]:
 
 
 def input_pipeline(config: ml_collections.FrozenConfigDict, repeats: int) -> dict[str, Timing]:
-    """Images/s of the stages before the model, each alone, over an epoch of training batches."""
+    """Images a second of what comes before the model, each part alone, over an epoch of training batches."""
     dataset, batch_size, mesh = data.load(config.data).train, config.train.batch_size, make_mesh(config)
     size = len(dataset.labels)
     steps = -(-size // batch_size)
@@ -117,7 +117,7 @@ def input_pipeline(config: ml_collections.FrozenConfigDict, repeats: int) -> dic
 
 
 def evaluation(config: ml_collections.FrozenConfigDict, repeats: int) -> dict[str, Timing]:
-    """Images/s of the forward pass over the test split, as it is and exported, and of all metrics."""
+    """Images a second of the forward pass over the test split, as it is and exported, and of all metrics."""
     dataset = data.load(config.data)
     trainer = Trainer([config], dataset)
     best = trainer.initial().best
@@ -141,7 +141,7 @@ def evaluation(config: ml_collections.FrozenConfigDict, repeats: int) -> dict[st
 def population(
     config: ml_collections.FrozenConfigDict, sizes: Sequence[int], steps: int, repeats: int
 ) -> dict[int, Timing]:
-    """Milliseconds per step for each number of models: one alone, or a population of seeds."""
+    """Milliseconds of a step of so many models, of one alone and of populations with other seeds."""
     dataset = data.load(config.data)
 
     def training(size: int) -> Callable[[], int]:
@@ -165,7 +165,7 @@ def population(
 
     work = {size: training(size) for size in sizes}
     found: dict[int, list[float]] = {size: [] for size in sizes}
-    for _ in range(repeats + 1):  # the first one compiles
+    for _ in range(repeats + 1):  # the first compiles
         for size, train in work.items():
             started = time.perf_counter()
             taken = train()
@@ -174,7 +174,7 @@ def population(
 
 
 def _rates(work: Mapping[str, Callable[[], object]], images: int, repeats: int) -> dict[str, Timing]:
-    """Images/s of each piece of work, in turns; the first round, which may compile, does not count."""
+    """Images a second of each piece of work, in turns; a first round, which may compile, is not counted."""
     found: dict[str, list[float]] = {name: [] for name in work}
     for _ in range(repeats + 1):
         for name, run in work.items():

@@ -1,4 +1,4 @@
-"""Training throughput on one network, of this project and of its peers, in turns."""
+"""Training throughput on one network, this project's program beside those of others, in turns."""
 
 import importlib.util
 import json
@@ -26,7 +26,7 @@ _EXAMPLES = 60_000  # of scripts/benchmark/peers/worker.py
 class Program(NamedTuple):
     """A program of scripts/benchmark/peers.
 
-    needs: modules without which it is skipped. on_gpu: it is skipped on other devices.
+    needs: the modules without which it is left out. on_gpu: it is left out on anything else.
     """
 
     name: str
@@ -52,7 +52,7 @@ PROGRAMS = (
 
 
 def installed(*, peers: bool) -> list[Program]:
-    """This project's programs and, on request, those of the installed peers."""
+    """This project's programs and, if asked for, those of the peers that are installed."""
     return [
         program
         for program in PROGRAMS
@@ -62,7 +62,7 @@ def installed(*, peers: bool) -> list[Program]:
 
 
 class Throughput(NamedTuple):
-    """Images/s, and the peak host memory of the program's processes."""
+    """Images a second, and the most memory of the host that a process of the program held."""
 
     images_per_second: Timing
     peak_memory_bytes: float
@@ -113,7 +113,7 @@ def throughput(
 ) -> dict[str, Throughput]:
     """The speed of each program's training, in turns.
 
-    Each repeat is a new process: the memory layout of a process can make it a fifth slower throughout.
+    Each repeat is a new process: how its memory came to lie can make one a fifth slower for all its life.
     """
     if batch_size > _EXAMPLES:
         raise UserError(f"--batch is {batch_size:,}; there are {_EXAMPLES:,} examples")
@@ -144,8 +144,8 @@ def matmul_peak(dtype: str, repeats: int = 10) -> float:
 
 
 def flops_per_image() -> float:
-    """FLOPs of a training step on the reference network: three times the forward pass, except for the first
-    layer, which needs no gradient of its input.
+    """Of a training step on the reference network: three times the forward pass, but for the first layer,
+    which has no gradient of its input.
     """
     first, second = 28 * 28 * 9 * 32, 14 * 14 * 9 * 32 * 64
     dense = 7 * 7 * 64 * 256 + 256 * 10
@@ -153,6 +153,6 @@ def flops_per_image() -> float:
 
 
 def _environment() -> dict[str, str]:
-    """The user's environment with this project, without the slow settings of `quiet_libraries`."""
+    """The user's own, with this project, and without what `quiet_libraries` set, which slows TensorFlow."""
     own = {name: value for name, value in os.environ.items() if name != "TF_ENABLE_ONEDNN_OPTS"}
     return {**own, "PYTHONPATH": os.pathsep.join(filter(None, [str(_ROOT), own.get("PYTHONPATH")]))}

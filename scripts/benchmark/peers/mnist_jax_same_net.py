@@ -2,8 +2,8 @@
 
     python mnist_jax_same_net.py --batch=128 --dtype=float32 [--plain]
 
-The code that trains a run: the order of examples, the feed to the device, the step. --plain: without the
-measures for speed: on a CPU the replacements of slow operations, elsewhere many steps in one dispatch.
+The code that trains a run: the order of examples, the way to the device, the step. --plain: without what is
+done for speed: on a CPU its own ways round what is slow there, elsewhere many steps in one dispatch.
 """
 
 import argparse
