@@ -251,7 +251,7 @@ def _member(tree: PyTree, index: int) -> PyTree:
 
 @functools.partial(jax.jit, donate_argnums=0)
 def _choose(old: Model, new: Model, better: jax.Array) -> Model:
-    """The new model if it is better, bool () or (P,)."""
+    """The new model where it is better, bool () or (P,)."""
     return jax.tree.map(
         lambda was, now: jnp.where(better.reshape(better.shape + (1,) * (now.ndim - better.ndim)), now, was),
         old,
