@@ -6,6 +6,7 @@ Chromium or Chrome must be installed. Each picture has at most 200 kB.
 """
 
 import contextlib
+import html
 import io
 import os
 import pathlib
@@ -23,38 +24,54 @@ FOLDER = ROOT / "docs" / "images"
 _MOST = 200_000  # bytes of a picture
 _SEVEN = ((0.25, 0.2), (0.75, 0.2), (0.6, 0.45), (0.42, 0.85))  # a stroke, in units of the board
 _SMALL = ("--config.model.widths=(4,8)", "--config.train.epochs=8")
+_COLOURS = {
+    "light": ("#1f2328", "#f6f8fa"),
+    "dark": ("#e6edf3", "#151b23"),
+}  # text and ground of the terminal
 
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        runs = pathlib.Path(folder)
-        _run("main.py", "--config=configs/digits.py", f"--workdir={runs / 'digits'}")
-        _run("main.py", "--config=configs/digits.py", f"--workdir={runs / 'small'}", *_SMALL)
-        _mnist_jax("compare", str(runs / "digits"), str(runs / "small"), f"--into={runs / 'compare.html'}")
-        _mnist_jax("explore", "--config=digits", f"--into={runs / 'explore.html'}")
+        work = pathlib.Path(folder)
+        _mnist_jax(work, "train", "--config=digits", "--workdir=runs/digits")
+        said = _mnist_jax(work, "train", "--config=digits", "--workdir=runs/small", *_SMALL)
+        _mnist_jax(work, "compare", "runs/digits", "runs/small", "--into=compare.html")
+        _mnist_jax(work, "explore", "--config=digits", "--into=explore.html")
         browser = playwright.chromium.launch(executable_path=_browser(), args=["--no-sandbox"])
         for scheme in ("light", "dark"):
-            report = (runs / "digits" / "report.html").as_uri()
+            report = (work / "runs" / "digits" / "report.html").as_uri()
             _shoot(browser, scheme, "report", report, height=860)
             _shoot(browser, scheme, "confusion", report, heading="Confusion matrix")
-            _shoot(browser, scheme, "compare", (runs / "compare.html").as_uri())
-            _shoot(browser, scheme, "explore", (runs / "explore.html").as_uri())
-            with _demo(runs / "digits") as address, _page(browser, scheme, address, 580) as page:
+            _shoot(browser, scheme, "compare", (work / "compare.html").as_uri())
+            _shoot(browser, scheme, "explore", (work / "explore.html").as_uri())
+            _shoot(browser, scheme, "terminal", _terminal(work, said, scheme), height=0)
+            with _demo(work) as address, _page(browser, scheme, address, 580) as page:
                 _draw(page)
                 _save(page, f"demo-{scheme}")
         browser.close()
 
 
-def _run(*command: str) -> None:
-    subprocess.run([sys.executable, *command], cwd=ROOT, check=True, env=_environment())
-
-
-def _mnist_jax(*arguments: str) -> None:
-    _run("-m", "mnist_jax", *arguments)
+def _mnist_jax(work: pathlib.Path, *arguments: str) -> str:
+    """Runs a command in a folder; returns its output."""
+    command = [sys.executable, "-m", "mnist_jax", *arguments]
+    return subprocess.run(
+        command, cwd=work, check=True, env=_environment(), text=True, stdout=subprocess.PIPE
+    ).stdout
 
 
 def _environment() -> dict[str, str]:
-    return {**os.environ, "WANDB_MODE": "disabled"}
+    return {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "80", "WANDB_MODE": "disabled"}
+
+
+def _terminal(work: pathlib.Path, said: str, scheme: str) -> str:
+    """The address of a page with the output of a command, as a terminal shows it."""
+    text, ground = _COLOURS[scheme]
+    page = work / "terminal.html"
+    style = f"margin: 0; padding: 16px; font: 14px/1.2 monospace; color: {text}; background: {ground}"
+    page.write_text(
+        f'<meta charset="utf-8"><body style="margin: 0"><pre style="{style}">{html.escape(said)}</pre>'
+    )
+    return page.as_uri()
 
 
 def _browser() -> str:
@@ -67,11 +84,11 @@ def _browser() -> str:
 def _shoot(
     browser: Browser, scheme: str, name: str, address: str, *, height: int = 700, heading: str = ""
 ) -> None:
-    """Saves the first screen of a page, or the one that begins with a heading."""
-    with _page(browser, scheme, address, height) as page:
+    """Saves the first screen of a page (height 0: all of it), or the one that begins with a heading."""
+    with _page(browser, scheme, address, height or 100) as page:
         if heading:
             page.locator("h2", has_text=heading).evaluate("node => node.scrollIntoView()")
-        _save(page, f"{name}-{scheme}")
+        _save(page, f"{name}-{scheme}", whole=not height)
 
 
 @contextlib.contextmanager
@@ -86,10 +103,10 @@ def _page(browser: Browser, scheme: str, address: str, height: int) -> Iterator[
 
 
 @contextlib.contextmanager
-def _demo(workdir: pathlib.Path) -> Iterator[str]:
+def _demo(work: pathlib.Path) -> Iterator[str]:
     """Serves the demo page; yields its address."""
-    command = [sys.executable, "-m", "mnist_jax", "demo", f"--workdir={workdir}", "--port=0"]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-m", "mnist_jax", "demo", "--workdir=runs/digits", "--port=0"]
+    process = subprocess.Popen(command, cwd=work, env=_environment(), stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     yield process.stdout.readline().split()[0]
     process.terminate()
@@ -108,9 +125,9 @@ def _draw(page: Page) -> None:
     page.locator("#answer[aria-busy=false]").wait_for()
 
 
-def _save(page: Page, name: str) -> None:
-    """Saves what the page shows, with as many of 256 colours as the size allows."""
-    image = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+def _save(page: Page, name: str, *, whole: bool = False) -> None:
+    """Saves what the page shows, or the whole page, with as many of 256 colours as the size allows."""
+    image = Image.open(io.BytesIO(page.screenshot(full_page=whole))).convert("RGB")
     for colours in (256, 64, 16):
         content = io.BytesIO()
         image.quantize(colours, dither=Image.Dither.NONE).save(content, "PNG", optimize=True)

@@ -1,8 +1,8 @@
-"""Whether the NVIDIA driver shows a GPU, asked without JAX, which goes on on the CPU where it does not.
+"""Whether the NVIDIA driver shows a GPU, without JAX, which would silently use the CPU.
 
     python -m mnist_jax.system.gpu_check      exit status 0, or 1 and a line on what is missing
 
-The driver's own interface is asked: https://docs.nvidia.com/cuda/cuda-driver-api/group__CUDA__INITIALIZE.html
+It asks the driver's own interface: https://docs.nvidia.com/cuda/cuda-driver-api/group__CUDA__INITIALIZE.html
 """
 
 import ctypes
@@ -14,7 +14,7 @@ _NO_DEVICE = 100  # CUDA_ERROR_NO_DEVICE
 
 
 def missing_gpu() -> str | None:
-    """What keeps this process from using an NVIDIA GPU, in a line; None where nothing does."""
+    """One line about why this process cannot use an NVIDIA GPU; None if it can."""
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError:
