@@ -1,4 +1,4 @@
-"""The machine: devices and CPUs, files, signals, terminal, processes, and their failures.
+"""The machine: its devices and CPUs, files, signals, terminal and processes, and how each of them fails.
 
-Nothing here depends on the model or data.
+Nothing here knows what is trained.
 """

@@ -1,4 +1,4 @@
-"""The packages that Colab lacks for this program, without breaking its own."""
+"""What Colab lacks to run this program, without breaking what it has."""
 
 import importlib.metadata
 import tomllib
@@ -6,14 +6,14 @@ from collections.abc import Collection
 
 from mnist_jax.system.installation import ROOT
 
-# Packages beside jax in a runtime for one of these accelerators.
+# What a runtime that was made for one of them has beside jax.
 _PLUGINS = {"libtpu": "tpu", "jax-cuda13-plugin": "cuda13", "jax-cuda12-plugin": "cuda12"}
 
 
 def requirements(installed: Collection[str]) -> list[str]:
-    """The requirements for pip beside a checkout, in a runtime with these packages.
+    """What pip has to be asked for beside a checkout, in a runtime with these packages.
 
-    pip keeps packages that are new enough, such as the runtime's own jax. If that is too old, it is upgraded
+    pip leaves alone what is new enough, the runtime's own jax among it; where that is too old, it is renewed
     together with its plugin for the same accelerator.
     """
     known = {name.lower().replace("_", "-") for name in installed}
@@ -25,7 +25,7 @@ def requirements(installed: Collection[str]) -> list[str]:
 
 
 def _dependencies() -> list[str]:
-    """The requirements in pyproject.toml of a checkout, or in the metadata of an installed package."""
+    """What pyproject.toml of a checkout lists, or the metadata of an installed package."""
     project = ROOT / "pyproject.toml"
     if project.is_file():
         return tomllib.loads(project.read_text())["project"]["dependencies"]

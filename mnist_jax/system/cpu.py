@@ -1,7 +1,7 @@
 """Every special case for CPUs: host memory, compiler options, and operations that XLA computes slowly.
 
-docs/lab-notes/cpu.md has the effect of each special case, and the CPU and jaxlib of the measurement. Other
-devices use the plain operations.
+README.md ("What makes it fast on a CPU") has what each special case gives and on which CPU and jaxlib it was
+measured. Other devices take the plain way everywhere.
 """
 
 import ctypes
@@ -17,7 +17,7 @@ import optax
 
 from mnist_jax.system import onednn
 
-# jaxlib 0.10 sends convolutions to a library that uses one core; an empty value returns them to the
+# jaxlib 0.10 sends convolutions to a library that uses one core; an empty value gives them back to the
 # threaded path.
 COMPILER_OPTIONS: dict[str, str | bool] = {"xla_cpu_experimental_ynn_fusion_type": ""}
 PATCH_CHANNELS = 3  # up to which a convolution is faster as a product of patches
@@ -33,8 +33,8 @@ def active() -> bool:
 def tune_allocator() -> None:
     """Makes glibc keep large blocks, in one heap.
 
-    Otherwise XLA's scratch memory of more than 32 MB is mapped and page-faulted again at every step, and with
-    one heap per thread its address can make a process a fifth slower.
+    XLA's scratch memory of more than 32 MB is otherwise mapped and page-faulted anew at every step, and with
+    a heap for each thread its address makes one process a fifth slower than another.
     """
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
@@ -54,7 +54,7 @@ def batch_parts(size: int) -> int:
 def add_bias(x: jax.Array, bias: jax.Array) -> jax.Array:
     """x (..., D) + bias (D,), as a product with ones.
 
-    The gradient of the bias is then a matrix product too; a sum over all pixels takes six times as long.
+    The gradient of the bias is a matrix product too: as a sum over all pixels it takes XLA six times as long.
     """
     ones = jnp.ones((x.size // bias.size, 1), x.dtype)
     return x + (ones @ bias[None]).reshape(x.shape)
@@ -66,9 +66,9 @@ def norm(grads: optax.Updates) -> jax.Array:
 
 
 def dtype_between(dtype: jnp.dtype) -> jnp.dtype:
-    """The dtype of activations between convolutions in `dtype`: float32 if oneDNN returns that for bfloat16.
+    """The dtype of what is between convolutions in `dtype`: float32 where oneDNN gives that for bfloat16.
 
-    On a CPU, XLA would convert bfloat16 to float32 and back around each operation.
+    XLA would turn bfloat16 into float32 and back around each operation on a CPU.
     """
     return jnp.dtype(jnp.float32) if dtype == jnp.bfloat16 and why_no_onednn() is None else dtype
 
@@ -80,7 +80,7 @@ def takes_onednn(x: jax.Array, dtype: jnp.dtype) -> bool:
 
 @functools.cache
 def why_no_onednn() -> str | None:
-    """Why XLA, not oneDNN, convolves bfloat16 here; None if oneDNN does."""
+    """The reason for which XLA, not oneDNN, convolves bfloat16 here; None where oneDNN does."""
     if not active():
         return "not on a CPU"
     if os.environ.keys() & {"ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"}:
@@ -94,19 +94,19 @@ def why_no_onednn() -> str | None:
 
 
 def counts_all(lowered: jax.stages.Lowered) -> bool:
-    """Whether XLA's count of a program's arithmetic is complete: it lacks oneDNN's part."""
+    """Whether XLA's count of a program's arithmetic is complete: it leaves out what oneDNN computes."""
     return not (active() and _multiplies_bfloat16() and onednn.TARGET in lowered.as_text())
 
 
 def convolves_bfloat16_by(dtype: str) -> str | None:
-    """For the record: the library that convolves in `config.dtype` bfloat16; the bits depend on it."""
+    """For the record: what convolves where `config.dtype` is bfloat16, since the bits depend on it."""
     if dtype != "bfloat16":
         return None
     return "oneDNN" if why_no_onednn() is None else f"XLA: {why_no_onednn()}"
 
 
 def notice(dtype: str) -> str | None:
-    """A line for the user if `config.dtype` makes the run slower on this CPU; else None."""
+    """A line for the user where `config.dtype` makes the run slower on this CPU; None elsewhere."""
     if dtype != "bfloat16" or not active() or why_no_onednn() is None:
         return None
     return (

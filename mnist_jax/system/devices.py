@@ -1,4 +1,4 @@
-"""Settings of host and compiler for speed, before the first computation; `cpu` has those for CPUs."""
+"""What host and compiler need for speed, set before the first computation; `cpu` has what CPUs need."""
 
 import functools
 import os
@@ -13,11 +13,11 @@ from mnist_jax.system.files import user_cache_dir
 
 _COMPILER_OPTIONS: dict[str, dict[str, str | bool]] = {  # by platform
     "cpu": cpu.COMPILER_OPTIONS,
-    # Otherwise each compilation chooses the kernels that are fastest at that moment, which changes the bits.
+    # Otherwise each compilation takes the kernels that were fastest just then, and with them other bits.
     "gpu": {"xla_gpu_deterministic_ops": True},
 }
 
-# JAX's own options that change results, such as $JAX_DEFAULT_PRNG_IMPL, and their defaults.
+# JAX's own options that change the numbers, as $JAX_DEFAULT_PRNG_IMPL does, and their defaults.
 _DECIDING: dict[str, object] = {
     "jax_default_prng_impl": "threefry2x32",
     "jax_threefry_partitionable": True,
@@ -30,12 +30,12 @@ _DECIDING: dict[str, object] = {
 def prepare_host() -> None:
     """Tunes the allocator and turns on the persistent compilation cache; call it before any computation.
 
-    Raises UserError: $JAX_PLATFORMS begins with an accelerator that JAX cannot start, or $JAX_ENABLE_X64 is
-    on.
+    Raises UserError: $JAX_PLATFORMS names an accelerator first that JAX does not start, or $JAX_ENABLE_X64
+    is on.
     """
     if jax.config.values["jax_enable_x64"]:
         raise UserError(
-            "JAX_ENABLE_X64 must be off (got on), because parameters are float32 here; unset it, or turn "
+            "JAX_ENABLE_X64 must be off (got on), since parameters are float32 here; unset it, or turn "
             "jax_enable_x64 off"
         )
     cpu.tune_allocator()
@@ -46,7 +46,7 @@ def prepare_host() -> None:
 
 
 def _require_named_platform() -> None:
-    """Refuses platforms whose plugin did not load: JAX would use the CPU, or fail without a message."""
+    """JAX itself goes on on the CPU, or fails with an empty assertion, where its plugin did not load."""
     names = os.environ.get("JAX_PLATFORMS", "")
     try:
         found = jax.default_backend()
@@ -55,13 +55,13 @@ def _require_named_platform() -> None:
     if found is None or (found == "cpu" and names.split(",")[0] not in ("", "cpu")):
         raise UserError(
             f"JAX_PLATFORMS is {names!r}, but JAX cannot compute on that here; `python -c 'import jax; "
-            "jax.devices()'` shows why, and JAX_PLATFORMS=cpu uses the CPU"
+            "jax.devices()'` says more, and JAX_PLATFORMS=cpu goes on on the CPU"
         )
 
 
 @functools.cache
 def compiler_options() -> dict[str, str | bool]:
-    """XLA options for this machine; none if the user has set the flag or the compiler does not know it."""
+    """XLA options for this machine; none where the user has set the flag or the compiler does not know it."""
     options = _COMPILER_OPTIONS.get(jax.default_backend(), {})
     if not options or any(option in os.environ.get("XLA_FLAGS", "") for option in options):
         return {}
@@ -73,17 +73,17 @@ def compiler_options() -> dict[str, str | bool]:
 
 
 def options_of_what_runs_once() -> dict[str, Any]:
-    """XLA options of a program that takes longer to optimize than to run, such as initialization."""
+    """XLA options of a program that would take longer to optimize than to run, as drawing parameters does."""
     return {"xla_backend_optimization_level": 1} if cpu.active() else compiler_options()
 
 
 def patch_channels() -> int:
-    """Channels up to which a convolution is a product of patches; measured on GPUs for one channel."""
+    """Channels up to which a convolution is a product of patches; on GPUs measured for one channel."""
     return cpu.PATCH_CHANNELS if cpu.active() or on_gpu() else 0
 
 
 def steps_per_call(asked: int) -> int:
-    """Steps per dispatch: as requested; 0 means one on CPU, where loops are slow, and 50 elsewhere."""
+    """Steps in one dispatch: as asked, or for 0 one on CPU, where loops are slow, and 50 elsewhere."""
     return asked or (1 if cpu.active() else 50)
 
 
@@ -93,7 +93,7 @@ def on_gpu() -> bool:
 
 
 def fits_on_device(nbytes: int) -> bool:
-    """Whether arrays of this size leave three quarters of the device's memory to the model."""
+    """Whether arrays of so many bytes leave three quarters of the device's memory to the model."""
     stats = jax.local_devices()[0].memory_stats()
     if stats and "bytes_limit" in stats:
         limit = stats["bytes_limit"]
@@ -103,7 +103,7 @@ def fits_on_device(nbytes: int) -> bool:
 
 
 def describe_devices(dtype: str = "float32") -> dict[str, object]:
-    """For the record: the accelerator of a run in `dtype`, and properties of the host that affect bits."""
+    """The accelerator of a run in `dtype`, and what of the host decides its bits, for the record."""
     device = jax.devices()[0]
     return {
         "platform": device.platform,
@@ -121,12 +121,12 @@ def describe_devices(dtype: str = "float32") -> dict[str, object]:
 
 
 def _unusual_options() -> dict[str, object]:
-    """JAX's options that change results and differ from their defaults."""
+    """Those of JAX's options that change the numbers and are not as JAX has them by itself."""
     return {name: value for name, usual in _DECIDING.items() if (value := jax.config.values[name]) != usual}
 
 
 def _driver() -> str | None:
-    """The version of the NVIDIA driver; None without one."""
+    """The kernel's driver of NVIDIA GPUs; None where there is none."""
     try:
         return pathlib.Path("/proc/driver/nvidia/version").read_text().splitlines()[0]
     except (OSError, IndexError):

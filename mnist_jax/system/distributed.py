@@ -1,10 +1,10 @@
-"""Several processes that train one model together: how they find each other, and which of them reports.
+"""Several processes that train one model together: how they find each other, and which of them tells.
 
-Each does the same. Only process 0 writes to the workdir and reports; of the others, only checkpoints are
-written. https://docs.jax.dev/en/latest/multi_process.html
+Each does the same; process 0 alone holds the workdir, and what the others would tell or write, but for
+checkpoints, goes nowhere. https://docs.jax.dev/en/latest/multi_process.html
 """
 
-# JAX is imported where it is needed, so that a single process starts as fast as without this module.
+# JAX is imported where it is needed, so that a command without others starts as fast as without this module.
 
 import contextlib
 import ctypes
@@ -21,14 +21,14 @@ from collections.abc import Iterator
 from mnist_jax.system import output
 from mnist_jax.system.errors import PeerLost, UserError
 
-_SILENT_SECONDS = 60  # after which a process that does not answer counts as dead
-_COUNTS = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")  # number of processes, from launchers
+_SILENT_SECONDS = 60  # after which a process that does not answer is taken for dead
+_COUNTS = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")  # of processes, as launchers tell it
 _SIGNS_OF_LOSS = ("Gloo", "NCCL", "UNAVAILABLE", "ABORTED", "coordination service")
 _HOSTS = "TPU_WORKER_HOSTNAMES"  # on Cloud TPU and GKE, with a comma between
 
 
 _ABORT = b"JAX distributed service detected fatal errors"  # in what its client prints
-_GRACE_SECONDS = 3  # for the program to notice the loss itself and record it
+_GRACE_SECONDS = 3  # in which the program may have met the loss itself, and records it
 
 _count, _index = 1, 0
 
@@ -36,11 +36,12 @@ _count, _index = 1, 0
 def start(
     coordinator: str | None, num_processes: int | None, process_id: int | None, *, program: str
 ) -> None:
-    """Joins the other processes of the job, if there are any; call it before any computation.
+    """Joins the other processes of the job, where there are any; call it before any computation.
 
-    Without arguments, Slurm, Open MPI, GKE and, on a TPU, its cloud are asked. A single process stays alone.
+    Without arguments, Slurm, Open MPI and GKE are asked, and on a TPU its cloud; a process of its own is left
+    alone.
 
-    program: its name precedes the line of a process that loses another.
+    program: whose name is before the line of a process that loses another.
     Raises UserError: some but not all of the arguments. PeerLost: the others cannot be reached.
     """
     given = (coordinator, num_processes, process_id)
@@ -63,7 +64,7 @@ def start(
         )
     except (RuntimeError, ValueError, OSError) as error:
         if not expected and not isinstance(error, RuntimeError):
-            return  # a TPU of one host, such as in Colab, where no cloud lists others
+            return  # a TPU of one host, in Colab say, where no cloud tells JAX of others
         text = " ".join(str(error).split())
         raise PeerLost(f"the other processes of this job cannot be reached: {text}") from error
     global _count, _index
@@ -74,18 +75,18 @@ def start(
 
 
 def is_first() -> bool:
-    """Whether this process is the one that reports and writes."""
+    """Whether this process is the one that tells and writes."""
     return _index == 0
 
 
 def count() -> int:
-    """The number of processes."""
+    """How many processes there are."""
     return _count
 
 
 @contextlib.contextmanager
 def own_workdir(workdir: pathlib.Path) -> Iterator[pathlib.Path]:
-    """The folder that this process writes to: the workdir for the first, a temporary one for others."""
+    """Where this process writes: the workdir for the first, for the others a folder that goes away."""
     if is_first():
         yield workdir
         return
@@ -94,7 +95,7 @@ def own_workdir(workdir: pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 def of_all(value: int) -> list[int]:
-    """The value of each process; all must call it."""
+    """What each process has; all have to ask."""
     if count() == 1:
         return [value]
     import numpy as np
@@ -104,42 +105,42 @@ def of_all(value: int) -> list[int]:
 
 
 def require_together(workdir: pathlib.Path, step: int) -> None:
-    """Waits for all processes.
+    """Waits for all processes to be here.
 
     Raises UserError: they do not see the same workdir, or are at different steps.
     """
     steps, seen = of_all(step), of_all((workdir / ".lock").exists())
     if count() > 1 and (len(set(steps)) > 1 or not all(seen)):
-        raise UserError(f"--workdir={workdir} must be on a file system that all processes of the job share")
+        raise UserError(f"--workdir={workdir} has to be on a file system that all processes of the job share")
 
 
 @contextlib.contextmanager
 def told_of_losses() -> Iterator[None]:
-    """Raises PeerLost instead of JAX's various exceptions when another process is gone."""
+    """Raises PeerLost in place of what JAX raises in the midst of things when another process is gone."""
     import jax
 
     try:
         yield
-    except (jax.errors.JaxRuntimeError, ValueError) as error:  # JAX accepts either
+    except (jax.errors.JaxRuntimeError, ValueError) as error:  # JAX takes either
         if count() == 1 or not any(sign in str(error) for sign in _SIGNS_OF_LOSS):
             raise
         raise PeerLost(_loss()) from error
 
 
 def _loss() -> str:
-    if count() == 1:  # they have not connected
+    if count() == 1:  # they have not met
         return "the other processes of this job cannot be reached; start all, with the same --coordinator"
     return (
         f"process {_index} of {count()}: another process of this job ended or cannot be reached; start the "
-        "job again; it resumes from its last checkpoint"
+        "job again, and it goes on from its last checkpoint"
     )
 
 
 def _abort_in_one_line(program: str) -> None:
-    """If JAX's client takes another process for dead, this process ends with one line and status 1.
+    """Where JAX's client takes another process for dead, this process ends with one line and status 1.
 
     The client prints a C++ stack and aborts, in a thread of its own; its callback for Python fails on its
-    argument in jaxlib 0.10. So C++ prints into a pipe, whose reader ends the process, while the
+    argument in jaxlib 0.10. So what C++ prints goes through a pipe, whose reader ends the process, while the
     signal's handler, `sleep`, holds the abort for as many seconds as the number of SIGABRT, 6.
     """
     own = os.dup(2)
@@ -162,7 +163,7 @@ def _pass_on(reading: int, own: int, program: str) -> None:
 
 
 def _has_tpu() -> bool:
-    """Whether this host has TPU chips that JAX can use; for a slice of several hosts only the cloud knows."""
+    """Whether this host has TPU chips that JAX can use; of a slice of several hosts the cloud alone knows."""
     chips = (*pathlib.Path("/dev").glob("accel[0-9]*"), *pathlib.Path("/dev/vfio").glob("[0-9]*"))
     return bool(chips) and importlib.util.find_spec("libtpu") is not None
 

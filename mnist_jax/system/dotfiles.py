@@ -16,17 +16,17 @@ _LARGEST = 1 << 20  # bytes
 
 
 class EnvFile(NamedTuple):
-    """The content of a file `.env`. unread: the numbers of the lines that are not NAME=VALUE."""
+    """What a file `.env` has. unread: the numbers of the lines that are not NAME=VALUE."""
 
     values: dict[str, str]
     unread: list[int]
 
 
 def read_env_file(path: pathlib.Path) -> EnvFile:
-    """Reads a file `.env`, if there is one; its values are not evaluated.
+    """The content of a file `.env`, where there is one; its values are taken as they are.
 
     Raises:
-      UserError: it cannot be read. The message contains nothing of the file.
+      UserError: it cannot be read. The message has nothing of its content.
     """
     try:
         if path.stat().st_size > _LARGEST:
@@ -39,7 +39,7 @@ def read_env_file(path: pathlib.Path) -> EnvFile:
     except UnicodeDecodeError:
         raise UserError(f"{path} must be UTF-8 text; save it as such") from None
     except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}; fix that, or remove it") from None
+        raise UserError(f"{path} cannot be read: {error.strerror}; mend that, or remove it") from None
     values, unread = {}, []
     for binding in parse_stream(io.StringIO(text)):
         if binding.error or (binding.key and (binding.value is None or not binding.key.isidentifier())):

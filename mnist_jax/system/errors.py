@@ -1,4 +1,4 @@
-"""Errors that users see as a single line: their own, and those of the machine."""
+"""What reaches the user as a single line: mistakes, and what the machine does not give."""
 
 import errno
 import os
@@ -11,18 +11,18 @@ _OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "Out of memory", "bad_alloc")
 
 
 class UserError(Exception):
-    """An error that the user can fix: the message is one line that says what is wrong and what to do.
+    """A mistake that the user can mend: the message is one line that says what is wrong and what to do.
 
     The command line prints it without a traceback and exits with status 2.
     """
 
 
 class PeerLost(UserError):
-    """Another process of the same job is gone, so this one cannot end normally."""
+    """Another process of the same job is gone, so that this one cannot end in an orderly way."""
 
 
 class Interrupted(BaseException):
-    """A signal stopped the run; its exit status is 128 + `signum`, as in a shell."""
+    """The run was told to stop; its exit status is 128 + `signum`, as a shell counts."""
 
     def __init__(self, signum: int, hint: str):
         super().__init__(f"stopped by {signal.Signals(signum).name}; {hint}")
@@ -30,7 +30,7 @@ class Interrupted(BaseException):
 
 
 def one_line(error: BaseException) -> str:
-    """An exception's message without line breaks, after its type's name if that adds information."""
+    """An exception's message with its line breaks gone, under its type's name where that is news."""
     text = " ".join(str(error).split())
     if isinstance(error, (UserError, Interrupted)):
         return text
@@ -38,34 +38,36 @@ def one_line(error: BaseException) -> str:
 
 
 def circumstance(error: BaseException) -> str | None:
-    """One line if an exception is due to a full or failing disk or memory, or an unusable path; else None."""
+    """One line where an exception comes of a disk or memory that is full or failing, or of a path that cannot
+    be used; None for others.
+    """
     if isinstance(error, OSError) and error.errno in _PATH and error.filename:
         reason = os.strerror(error.errno)
-        return f"{os.fsdecode(error.filename)} cannot be used: {reason}; fix that, or give another"
+        return f"{os.fsdecode(error.filename)} cannot be used: {reason}; mend that, or give another"
     for one in _chain(error):
         text = str(one)
         if os.strerror(errno.EMFILE) in text:
-            return f"{os.strerror(errno.EMFILE)}; raise the limit, for example with `ulimit -n 4096`"
+            return f"{os.strerror(errno.EMFILE)}; raise the limit, by `ulimit -n 4096` say"
         if isinstance(one, OSError) and one.errno in _DISK:
             return _disk_line(os.strerror(one.errno), one.filename)
-        for number in _DISK:  # Orbax's form of it
+        for number in _DISK:  # what Orbax makes of it
             if os.strerror(number) in text:
                 return _disk_line(os.strerror(number), None)
         if isinstance(one, MemoryError) or any(sign in text for sign in _OUT_OF_MEMORY):
             return (
                 "out of memory; lower config.train.batch_size or config.evaluation.batch_size, make the "
-                "model smaller, or keep images on the host with --config.data.placement=host"
+                "model smaller, or keep images on the host by --config.data.placement=host"
             )
     return None
 
 
 def _disk_line(what: str, where: str | bytes | None) -> str:
     place = f" at {os.fsdecode(where)}" if where else ""
-    return f"{what}{place}; what was saved is whole: fix that, and the same command resumes"
+    return f"{what}{place}; what was saved is whole: mend that, and the same command goes on"
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """The exception and its causes."""
+    """The exception, and those that it came of."""
     while error is not None:
         yield error
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)

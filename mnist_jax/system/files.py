@@ -1,4 +1,4 @@
-"""Files that are whole or absent, and records that detect later changes."""
+"""Files that are there whole or not at all, and records that tell whether they were changed since."""
 
 import errno
 import hashlib
@@ -15,12 +15,12 @@ import platformdirs
 from mnist_jax.system.errors import UserError
 
 _SEAL = b',\n  "record_sha256": "'
-PARTIAL = ".*.partial"  # of temporary files; a kill can leave one
+PARTIAL = ".*.partial"  # the names of temporary files; a kill can leave one
 _MOST = 1 << 30  # bytes of a file that is read at once
 
 
 def write_whole(path: pathlib.Path, content: bytes) -> None:
-    """Replaces a file atomically: no reader, kill or full disk leaves half of it.
+    """Replaces a file whole: no reader, kill or full disk finds half of it.
 
     The temporary file beside it is new, so that no link is followed; a link at `path` is replaced.
     """
@@ -37,7 +37,7 @@ def write_whole(path: pathlib.Path, content: bytes) -> None:
 
 
 def open_to_append(path: pathlib.Path) -> BinaryIO:
-    """Opens a file, unbuffered, to append; OSError for a link and for files that are not regular."""
+    """Opens a file, unbuffered, whose end is written to; OSError for a link and for no regular file."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK  # of a pipe
     descriptor = os.open(path, flags, 0o666)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -47,7 +47,7 @@ def open_to_append(path: pathlib.Path) -> BinaryIO:
 
 
 def make_folder(path: pathlib.Path) -> pathlib.Path:
-    """Makes a folder of a workdir, unless it exists.
+    """Makes a folder of a workdir, unless it is there.
 
     Raises:
       UserError: it is a link, which could lead out of the workdir.
@@ -58,10 +58,10 @@ def make_folder(path: pathlib.Path) -> pathlib.Path:
 
 
 def require_no_link(path: pathlib.Path) -> None:
-    """Raises UserError if a path of a workdir is a link, which could lead out of it."""
+    """Raises UserError where a path, of a workdir, is a link, which could lead out of it."""
     if path.is_symlink():
         raise UserError(
-            f"{path} must not be a link (got one to {os.readlink(path)}); move its target there, or give "
+            f"{path} must be no link (got one to {os.readlink(path)}); move what it leads to there, or give "
             "another --workdir"
         )
 
@@ -89,8 +89,8 @@ def user_cache_dir() -> pathlib.Path:
 def read_regular(path: pathlib.Path, most: int = _MOST) -> bytes:
     """The content of a file.
 
-    OSError for files that are not regular, such as a pipe without a writer, and for one of more bytes than
-    `most`, which a sparse file can declare without using them.
+    OSError for what is none, such as a pipe, which nobody might ever write to, and for one of more bytes than
+    `most`, which a sparse file has without taking them.
     """
     found = os.stat(path)
     if not stat.S_ISREG(found.st_mode):
@@ -101,7 +101,7 @@ def read_regular(path: pathlib.Path, most: int = _MOST) -> bytes:
 
 
 def _irregular(path: pathlib.Path) -> OSError:
-    return OSError(errno.EINVAL, "it is not a regular file", str(path))
+    return OSError(errno.EINVAL, "it is no regular file", str(path))
 
 
 def sealed(fields: Mapping[str, Any]) -> bytes:
@@ -111,20 +111,20 @@ def sealed(fields: Mapping[str, Any]) -> bytes:
 
 
 def seal_broken(content: bytes) -> bool:
-    """Whether JSON that `sealed` wrote was changed since; JSON without a seal is trusted."""
+    """Whether JSON that `sealed` wrote was changed since; what has no seal is believed."""
     body, seal, rest = content.rpartition(_SEAL)
     return bool(seal) and rest != hashlib.sha256(body).hexdigest().encode() + b'"\n}\n'
 
 
 def text_hash(text: str) -> str:
-    """sha256 of a string."""
+    """sha256 of a text."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
-    """A file opened for reading; OSError if it is not regular, such as a pipe, which would block."""
+    """A file opened to be read; OSError for what is none, such as a pipe, which would be waited for."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise OSError(errno.EINVAL, "it is not a regular file", os.fspath(path))
+        raise OSError(errno.EINVAL, "it is no regular file", os.fspath(path))
     return open(descriptor, "rb")

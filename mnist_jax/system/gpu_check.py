@@ -1,8 +1,8 @@
-"""Whether the NVIDIA driver shows a GPU, without JAX, which would silently use the CPU.
+"""Whether the NVIDIA driver shows a GPU, asked without JAX, which goes on on the CPU where it does not.
 
     python -m mnist_jax.system.gpu_check      exit status 0, or 1 and a line on what is missing
 
-It asks the driver's own interface: https://docs.nvidia.com/cuda/cuda-driver-api/group__CUDA__INITIALIZE.html
+The driver's own interface is asked: https://docs.nvidia.com/cuda/cuda-driver-api/group__CUDA__INITIALIZE.html
 """
 
 import ctypes
@@ -14,7 +14,7 @@ _NO_DEVICE = 100  # CUDA_ERROR_NO_DEVICE
 
 
 def missing_gpu() -> str | None:
-    """One line about why this process cannot use an NVIDIA GPU; None if it can."""
+    """What keeps this process from using an NVIDIA GPU, in a line; None where nothing does."""
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError:

@@ -1,4 +1,4 @@
-"""`--import=MODULE`: imports the user's module that the user names."""
+"""`--import=MODULE`: a module of the user's, imported because the user names it."""
 
 import importlib
 import os
@@ -29,5 +29,5 @@ def import_own(name: str) -> None:
         importlib.import_module(module)
     except UserError:
         raise
-    except Exception as error:  # the user's code can raise anything
+    except Exception as error:  # it is the user's code, so it can raise anything
         raise UserError(f"--import={name}: {one_line(error)}") from error

@@ -1,4 +1,4 @@
-"""The location of this program's files, in a checkout and in an installed package."""
+"""Where this program's files are, in a checkout as in an installed package."""
 
 import os
 import pathlib
@@ -11,7 +11,7 @@ ROOT = PACKAGE.parent
 
 
 def configs_folder() -> pathlib.Path:
-    """The folder of the program's configs; in an installed package it is inside the package."""
+    """The folder of the configs that come with the program: in the package where it is installed."""
     packaged = PACKAGE / "configs"
     return packaged if packaged.is_dir() else ROOT / "configs"
 
@@ -20,7 +20,7 @@ def child_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """An environment in which a new Python process imports this copy of the package.
 
     Args:
-        environment: The environment of the process.
+        environment: What the process gets otherwise.
 
     Returns:
         The same with ROOT first in PYTHONPATH. The folder of installed packages needs no such entry, which

@@ -1,4 +1,4 @@
-"""SIGINT, SIGTERM, SIGHUP: end at once if nothing can be lost, else after the current step is saved."""
+"""SIGINT, SIGTERM, SIGHUP: end at once while nothing is at stake, else when the step in flight is saved."""
 
 import signal
 import threading
@@ -8,17 +8,17 @@ from types import FrameType
 from mnist_jax.system import distributed
 from mnist_jax.system.errors import Interrupted
 
-# Programs that pass signals on (srun, apptainer, uv) repeat a signal that the terminal or Slurm sent to all.
+# What passes signals on (srun, apptainer, uv) gives a process again what the terminal or Slurm gave to all.
 _ONE_REQUEST_SECONDS = 0.5
 
 
 class Interrupts:
     """A context manager that turns the first signal into a request; the second ends the run at once.
 
-    The same signal again within half a second counts as one request.
+    The same signal again within half a second is one request that came twice.
 
-    If `deferred` is False, the first ends the run too. A SIGHUP that `nohup` has ignored stays ignored.
-    Outside the main thread it does nothing, because Python handles signals in the main thread only.
+    Where `deferred` is False, the first does so too. A SIGHUP that `nohup` has ignored stays ignored. Outside
+    of the main thread it does nothing, since Python lets no other thread handle signals.
     """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -37,13 +37,13 @@ class Interrupts:
 
     def __exit__(self, *_: object) -> None:
         for signum, handler in self._previous.items():
-            signal.signal(signum, handler)  # type: ignore[arg-type]  # the result of signal.signal
+            signal.signal(signum, handler)  # type: ignore[arg-type]  # what signal.signal itself gave
 
-    def check(self, hint: str = "nothing saved is lost: the same command resumes") -> None:
-        """Raises Interrupted if a signal came; hint: what the user can do now.
+    def check(self, hint: str = "nothing saved is lost: the same command goes on") -> None:
+        """Raises Interrupted where a signal came; hint: what the user can do now.
 
-        The exception of `_handle` may be lost: Python drops exceptions of a handler inside a callback
-        of the garbage collector, which JAX installs. So the flag decides, and is checked again.
+        What `_handle` raises may be lost: Python drops an exception that a handler raises inside a callback
+        of the garbage collector, which JAX installs. So the flag counts, and is looked at again.
         """
         if self.requested is not None:
             raise Interrupted(self.requested, hint)
@@ -51,7 +51,7 @@ class Interrupts:
     def agreed(self, *, pause: bool) -> int | None:
         """The signal that asks to stop now, if any; all processes of a job get the same answer.
 
-        pause: all pause at this step. Several processes ask each other only at a pause.
+        pause: they all pause at this step. Where there are several, elsewhere they do not ask each other.
         """
         if distributed.count() > 1:
             if not pause:

@@ -1,4 +1,4 @@
-"""The layout of arrays on several devices: a mesh of one axis, over which each batch is split.
+"""How arrays lie on several devices: a mesh of one axis, over which each batch is split.
 
 https://docs.jax.dev/en/latest/notebooks/Distributed_arrays_and_automatic_parallelization.html
 """
@@ -15,7 +15,7 @@ from mnist_jax.system.errors import UserError
 PyTree = Any
 
 AXIS = "data"
-_LEAST = 1024  # size of an array that is worth splitting
+_LEAST = 1024  # numbers of an array that is worth splitting
 
 
 def make_mesh(config: ml_collections.FrozenConfigDict) -> Mesh:
@@ -32,7 +32,7 @@ def make_mesh(config: ml_collections.FrozenConfigDict) -> Mesh:
     if batch_size % count:
         raise UserError(
             f"config.train.batch_size is {batch_size}, which {count} devices cannot share evenly; take a "
-            "multiple of their number, or fewer devices with config.mesh.data"
+            "multiple of their number, or fewer devices by config.mesh.data"
         )
     return Mesh(np.array(devices[:count]), (AXIS,))
 
@@ -43,15 +43,15 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 
 def split(mesh: Mesh, axis: int) -> NamedSharding:
-    """An array that is sharded along `axis`."""
+    """An array whose `axis` is shared out."""
     return NamedSharding(mesh, PartitionSpec(*[None] * axis, AXIS))
 
 
 def state_shardings(mesh: Mesh, state: PyTree, *, shard_params: bool) -> PyTree:
-    """The layout of each array of a training state: replicated, or sharded with `shard_params`.
+    """How each array of a training state lies: whole on each device, or with `shard_params` in shares.
 
-    As in ZeRO (https://arxiv.org/abs/1910.02054), parameters, their average and the optimizer's arrays are
-    sharded along the longest axis that divides evenly; small arrays stay replicated.
+    In shares, as ZeRO has it (https://arxiv.org/abs/1910.02054), are parameters, their average and the
+    optimizer's arrays, along the longest axis that can be shared evenly; what is small stays whole.
     """
 
     def sharding(leaf: jax.Array) -> NamedSharding:
@@ -64,14 +64,14 @@ def state_shardings(mesh: Mesh, state: PyTree, *, shard_params: bool) -> PyTree:
 
 
 def whole(tree: PyTree, mesh: Mesh) -> PyTree:
-    """Gathers arrays that may be sharded, so that this process can read them whole."""
+    """Arrays that may lie in shares, so that this process can read them whole."""
     if all(leaf.is_fully_addressable for leaf in jax.tree.leaves(tree)):
         return tree
     return jax.jit(lambda arrays: arrays, out_shardings=replicated(mesh))(tree)
 
 
 def place(tree: PyTree, shardings: PyTree) -> PyTree:
-    """Places arrays that are equal in all processes; each process sends its devices their part."""
+    """Arrays that every process has alike, laid out; each process sends its devices their part."""
 
     def put(leaf: Any, sharding: NamedSharding) -> jax.Array:
         whole = np.asarray(leaf)

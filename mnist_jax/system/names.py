@@ -1,4 +1,4 @@
-"""The names that a run, its studies and its tools use in a workdir. Members must have other names."""
+"""The names in a workdir: what a run, its studies and its tools leave there. Members take other names."""
 
 import fnmatch
 
@@ -18,5 +18,5 @@ _FILES = (
 
 
 def is_reserved(name: str) -> bool:
-    """Whether a name is one of these, ignoring case, as some file systems do."""
+    """Whether a name in a workdir is one of these, in any case of its letters: file systems can ignore it."""
     return any(fnmatch.fnmatchcase(name.casefold(), pattern) for pattern in (*FOLDERS, *_FILES))

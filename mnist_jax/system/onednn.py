@@ -1,8 +1,8 @@
 """Convolutions of bfloat16 by oneDNN: on CPUs that multiply it (AMX, AVX512_BF16) twice as fast as by XLA.
 
-jaxlib contains oneDNN, but its compiler never calls it and converts bfloat16 to float32 on a CPU. Its runtime
-does call oneDNN if a program asks for it. This is not an interface of JAX: a jaxlib that reads these calls
-differently may end the process. So each jaxlib is first tried in a separate process; see `works`.
+jaxlib carries oneDNN, but its compiler never calls it, and turns bfloat16 into float32 on a CPU. Its runtime
+calls oneDNN all the same where a program says so. That is no interface of JAX's: a jaxlib that reads these
+calls differently may end the process. So each jaxlib is tried in a process of its own first; see `works`.
 """
 
 import hashlib
@@ -28,9 +28,9 @@ Padding = Sequence[tuple[int, int]]  # zeros before and after, for each dimensio
 
 
 def works() -> bool:
-    """Whether oneDNN of this jaxlib passes `check` on this CPU, in a separate process.
+    """Whether oneDNN of this jaxlib passes `check` on this CPU, in a process of its own.
 
-    The answer is cached in the user's cache folder, for each jaxlib and CPU; the first takes some seconds.
+    The answer is kept in the user's cache folder, for each jaxlib and CPU; the first takes some seconds.
     """
     path = user_cache_dir() / f"onednn-{_machine()}"
     try:
@@ -42,14 +42,14 @@ def works() -> bool:
         done = subprocess.run(
             [sys.executable, "-c", _PROBE], env=environment, capture_output=True, timeout=_PROBE_SECONDS
         )
-    except (OSError, subprocess.TimeoutExpired):  # which may differ next time
+    except (OSError, subprocess.TimeoutExpired):  # which may not be so the next time
         return False
     answer = done.returncode == 0
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, b"works" if answer else b"fails")
     except OSError:
-        pass  # the next run tries again
+        pass  # the next run finds out again
     return answer
 
 
@@ -85,7 +85,7 @@ def _rounded(x: jax.Array) -> jax.Array:
 
 
 def _machine() -> str:
-    """A hash of everything that the answer of `works` depends on."""
+    """What the answer of `works` depends on, as a hash."""
     try:
         cpu = pathlib.Path("/proc/cpuinfo").read_text().split("\n\n")[0]
     except OSError:  # not on Linux
@@ -100,8 +100,8 @@ def _machine() -> str:
 def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Images (B, H, W, C) under a kernel (h, w, C, D) at each pixel, with zeros around: float32 (B, H, W, D).
 
-    x, kernel and gradients: float32. Factors are rounded to bfloat16, also for the gradients; sums are
-    float32.
+    x and kernel: float32, as are the gradients. What is multiplied is rounded to bfloat16, here and for them;
+    it is summed in float32.
     """
     return _forward(x, kernel)[0]
 
@@ -181,8 +181,8 @@ def _call(x: jax.Array, kernel: jax.Array, axes: str, padding: Padding) -> jax.A
 
 
 def _keep_out_of_cache() -> None:
-    """XLA fails to write programs with these calls to the compilation cache.
+    """XLA fails in writing programs with these calls to the compilation cache.
 
-    So nothing that this process compiles from here on is written; each start compiles again.
+    So nothing is written that this process compiles from here on; each start compiles it anew.
     """
     jax.config.update("jax_persistent_cache_min_compile_time_secs", float("inf"))

@@ -1,4 +1,4 @@
-"""Standard output and error that accept every text and never end a run if they cannot be written."""
+"""Standard output and error that take every text, and that never end a run when they cannot be written."""
 
 import contextlib
 import io
@@ -8,8 +8,8 @@ import select
 import sys
 from typing import Any
 
-# Control characters, also of escape sequences; line separators; marks that change the direction of text; and
-# the surrogates that Python uses for bytes of a name that are not UTF-8.
+# Control characters, among them those of escape sequences; line separators; what turns the direction of
+# text; and the surrogates that Python makes of a name's bytes that are not UTF-8.
 _UNSAFE = re.compile(r"[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
@@ -18,15 +18,15 @@ class OutputLost(Exception):
 
 
 def printable(text: str) -> str:
-    """A text as one line without effects: characters with an effect are escaped (\\x1b)."""
+    """A text as one line that only shows itself: a character that does something else is escaped (\\x1b)."""
     return _UNSAFE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def protect() -> None:
-    """Replaces `sys.stdout` and `sys.stderr` of this process so that no print raises.
+    """Makes `sys.stdout` and `sys.stderr` of this process such that no print raises.
 
-    Characters that an encoding lacks are escaped; text that a closed, full or broken output refuses is
-    dropped. Streams that a test or a notebook has installed stay.
+    What an encoding lacks is escaped; what a closed, full or broken output does not take is dropped. Streams
+    that a test or a notebook has put in their place stay.
     """
     _open_closed()
     if sys.stdin is None:
@@ -38,14 +38,14 @@ def protect() -> None:
 
 
 def require_output() -> None:
-    """From now on a failed write to standard output, the command's result, raises OutputLost."""
+    """From now on a failed write to standard output raises OutputLost: it is what the command is for."""
     raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
     if isinstance(raw, _Output):
         raw.required = True
 
 
 class _Output(io.FileIO):
-    """A descriptor that accepts every write; if it is `required`, the first failure raises OutputLost."""
+    """A descriptor that takes every write; where it is `required`, the first that fails raises OutputLost."""
 
     required = False
 
@@ -62,7 +62,7 @@ class _Output(io.FileIO):
 
 
 def stream(descriptor: int, before: io.TextIOWrapper | None) -> io.TextIOWrapper:
-    """A text stream of a descriptor that accepts every text; before: Python's own, None if it was closed."""
+    """A text stream of a descriptor that takes every text; before: Python's own, None where it was closed."""
     raw = _Output(descriptor, "wb", closefd=False)
     return io.TextIOWrapper(
         io.BufferedWriter(raw),
@@ -73,9 +73,9 @@ def stream(descriptor: int, before: io.TextIOWrapper | None) -> io.TextIOWrapper
 
 
 def _open_closed() -> None:
-    """Gives each closed standard stream a descriptor, which a file of the run would get otherwise.
+    """Gives each standard stream that is closed a descriptor, which a file of the run would have otherwise.
 
-    That of an output is open for reading only, so that a write still fails.
+    That of an output is open for reading alone, so that a write still fails.
     """
     for descriptor in range(3):
         try:

@@ -1,4 +1,4 @@
-"""The resources of a run: a trace of some of its steps, compile time, arithmetic and memory."""
+"""What a run takes of the machine: a trace of some of its steps, compile time, arithmetic and memory."""
 
 import os
 import pathlib
@@ -29,12 +29,12 @@ jax.monitoring.register_event_duration_secs_listener(_listen)
 
 
 def compile_seconds() -> float:
-    """Seconds that this process has spent on compilation, or on reading cached programs."""
+    """What this process has spent so far on compiling, or on reading what was compiled before."""
     return _compile_seconds
 
 
 def process_seconds() -> float:
-    """Wall seconds since this process started; if that is unknown, since the import of this module."""
+    """Wall seconds since this process started; where the system does not tell, since this module came in."""
     try:
         after_name = pathlib.Path("/proc/self/stat").read_text().rpartition(")")[2].split()
         started = int(after_name[19]) / os.sysconf("SC_CLK_TCK")  # field 22 of proc(5), since boot
@@ -46,9 +46,9 @@ def process_seconds() -> float:
 def traced(
     batches: Iterator[tuple[int, Chunk]], folder: pathlib.Path, steps: int, say: Callable[[str], None]
 ) -> Iterator[tuple[int, Chunk]]:
-    """Yields the batches of `feeding.training_rows`, and traces the training on them into a folder.
+    """The batches of `feeding.training_rows`, and of the training on them a trace in a folder.
 
-    steps: the minimum number of traced steps, in whole chunks, after the first chunks; 0: none.
+    steps: how many are traced at least, in whole chunks, once the first chunks are done; 0: none.
     https://docs.jax.dev/en/latest/profiling.html
     """
     if not steps:
@@ -64,7 +64,7 @@ def traced(
                 begun = before
             with jax.profiler.StepTraceAnnotation("train", step_num=step):
                 yield step, rows
-            # The consumer fetched the metrics of the previous chunk, so that one is done.
+            # What was done with the chunk fetched the metrics of the one before it, which is done therefore.
             if begun is not None and before is not None and before - begun >= steps:
                 break
             before = step
@@ -79,10 +79,10 @@ def traced(
 
 
 def resources(step: jax.stages.Lowered, times: int) -> dict[str, Any]:
-    """The resources of this process, as in run.json.
+    """What this process took, as run.json has it.
 
     Args:
-      step: the program of one step, whose arithmetic XLA counts.
+      step: the program of one step, for the arithmetic that XLA counts in it.
       times: how often it runs for a step of all models.
     """
     stats = [device.memory_stats() or {} for device in jax.local_devices()]

@@ -44,7 +44,7 @@ def test_only_regular_files_are_opened(tmp_path):
     os.mkfifo(tmp_path / "fifo.png")
     (tmp_path / "zero.png").symlink_to("/dev/zero")
     for path in (tmp_path / "fifo.png", tmp_path / "zero.png", tmp_path):
-        with pytest.raises(UserError, match="^it is not a regular file$"), opened(str(path)):
+        with pytest.raises(UserError, match="^it is no regular file$"), opened(str(path)):
             pass
 
 

@@ -108,7 +108,7 @@ def test_nothing_in_a_file_is_executed(tmp_path, monkeypatch, packed):
 
 def test_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "p.npz")
-    with pytest.raises(UserError, match="it is not a regular file"):
+    with pytest.raises(UserError, match="it is no regular file"):
         load_predictions(tmp_path / "p.npz")
 
 

@@ -120,7 +120,7 @@ def test_a_link_at_any_name_that_a_run_leaves_is_refused(tiny_run, tmp_path):
         path.parent.mkdir(exist_ok=True)
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         path.symlink_to(target)
-        with pytest.raises(UserError, match=rf"^{path} must not be a link [^\n]+$"), workdir.locked(folder):
+        with pytest.raises(UserError, match=rf"^{path} must be no link [^\n]+$"), workdir.locked(folder):
             pass
         assert target.read_text() == "precious"
         shutil.rmtree(folder)

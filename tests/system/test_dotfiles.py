@@ -41,7 +41,7 @@ def large(path):
 FAULTS = {
     "must be UTF-8 text": lambda path: path.write_bytes(b"# caf\xe9\nA=" + VALUE.encode()),
     "must have at most 1 MB": large,
-    "it is not a regular file": os.mkfifo,
+    "it is no regular file": os.mkfifo,
     "regular file": lambda path: path.mkdir(),
     "Permission denied": lambda path: path.touch(mode=0),
 }

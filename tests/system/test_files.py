@@ -66,7 +66,7 @@ def test_what_is_appended_to_is_a_file_of_its_own(tmp_path):
         with pytest.raises(OSError, match=name):
             open_to_append(tmp_path / name)
     reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
-    with pytest.raises(OSError, match="it is not a regular file"):
+    with pytest.raises(OSError, match="it is no regular file"):
         open_to_append(tmp_path / "pipe")
     os.close(reader)
 
@@ -75,7 +75,7 @@ def test_a_folder_is_no_link(tmp_path):
     assert make_folder(tmp_path / "folder").is_dir()
     make_folder(tmp_path / "folder")
     (tmp_path / "link").symlink_to(tmp_path / "folder")
-    with pytest.raises(UserError, match=r"^\S+/link must not be a link \(got one to \S+/folder\); [^\n]+$"):
+    with pytest.raises(UserError, match=r"^\S+/link must be no link \(got one to \S+/folder\); [^\n]+$"):
         make_folder(tmp_path / "link")
 
 

@@ -49,7 +49,7 @@ def test_a_batch_that_devices_cannot_share_is_told(tmp_path):
     assert done.returncode == 2
     assert done.stderr == (
         "main.py: config.train.batch_size is 30, which 4 devices cannot share evenly; take a multiple of "
-        "their number, or fewer devices with config.mesh.data\n"
+        "their number, or fewer devices by config.mesh.data\n"
     )
 
 
