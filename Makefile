@@ -21,7 +21,7 @@ ACCELERATOR ?= cuda
 
 PYTEST := $(BIN)/python -m pytest --numprocesses=logical --maxprocesses=4 --dist=worksteal
 
-.PHONY: train test test-all test-avx2 check lint format docs lock image test-image clean
+.PHONY: train test test-all test-avx2 check lint format docs pictures lock image test-image clean
 
 train: $(VENV)/.train
 	$(BIN)/python main.py --config=$(CONFIG) --workdir=$(WORKDIR)
@@ -29,11 +29,11 @@ train: $(VENV)/.train
 test: $(VENV)/.test
 	$(PYTEST)
 
-# With the fault campaign, the benchmark's programs and further cases.
+# Also the fault campaign, the benchmark's programs and further cases.
 test-all: $(VENV)/.test
 	$(PYTEST) -m ""
 
-# What depends most on the CPU, compiled as for one with AVX2 alone.
+# The tests that depend most on the CPU, compiled for AVX2 only.
 test-avx2: $(VENV)/.test
 	XLA_FLAGS="$$XLA_FLAGS --xla_cpu_max_isa=AVX2" $(PYTEST) $(addprefix tests/,$(addsuffix .py,serving/test_export \
 		system/test_mesh system/test_cpu system/test_onednn training/test_trainer \
@@ -47,18 +47,24 @@ lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	MYPYPATH=scripts/benchmark $(BIN)/mypy scripts/benchmark scripts/reference.py
+	MYPYPATH=scripts/benchmark $(BIN)/mypy scripts/benchmark scripts/reference.py scripts/pictures.py
 	MYPYPATH=scripts/torture $(BIN)/mypy scripts/torture
 	$(BIN)/hadolint Dockerfile.gpu
 	$(BIN)/shellcheck scripts/*.sh scripts/slurm.sbatch .ci/run
+	$(BIN)/check-jsonschema --quiet --builtin-schema=vendor.github-workflows .github/workflows/*.yml
 
 format: $(VENV)/.test
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# What is generated from tables in the code: configs/default.py, docs/config.md, docs/run-json.md.
+# configs/default.py, docs/config.md and docs/run-json.md from tables in the code; then the pages, in site/.
 docs: $(VENV)/.test
 	$(BIN)/python scripts/reference.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
+# The pictures of README and docs, from real runs, by Chromium or Chrome.
+pictures: $(VENV)/.test
+	$(BIN)/python scripts/pictures.py
 
 # Exact versions for every platform and Python, the newest that each Python has, with the sha256 of each file.
 LOCK := uv pip compile pyproject.toml --universal --python-version=3.11 --fork-strategy=requires-python --generate-hashes \
@@ -79,7 +85,7 @@ image:
 test-image: $(VENV)/.test
 	CONTAINER_ENGINE="$(ENGINE)" $(BIN)/python -m pytest tests/whole/test_image.py
 
-# Each mark stands for the lock it was installed from; a newer lock is installed again.
+# Each mark file stands for its installed lock; a newer lock is installed again.
 $(VENV)/.train: requirements.lock | $(needed_by_$(INSTALLER))
 	$(call install_with_$(INSTALLER),$<)
 	touch $@

@@ -3,7 +3,7 @@
     python main.py --config=configs/cifar10.py --workdir=runs/cifar10
 
 Test accuracy 89.0% (seed 0 alone) in 16 minutes on 2 cores of an x86-64 machine with AMX, on a copy of the
-set whose pixels had been through JPEG: that machine cannot download the original. On a CPU with neither AMX
+set that was stored as JPEG: that machine cannot download the original. On a CPU with neither AMX
 nor AVX512_BF16 add `--config.dtype=float32`; it takes longer there.
 """
 

@@ -3,8 +3,8 @@
     python main.py --config=configs/cifar10_best.py --workdir=runs/cifar10_best
 
 Test accuracy 92.4% (seed 0 alone) in 77 s on an NVIDIA H200, 38 s of which are training, on a copy of the set
-whose pixels had been through JPEG: that machine could not download the original. No checkpoints were saved on
-the way. On 2 CPU cores it would take some 8 hours.
+that was stored as JPEG: that machine could not download the original. No intermediate checkpoints were saved.
+On 2 CPU cores it would take about 8 hours.
 """
 
 import ml_collections

@@ -1,8 +1,8 @@
 """Every field of a run, with its default: MNIST, a small CNN, SGD with a one-cycle schedule.
 
 To make a config of your own, copy this file, or import it as the other files of this folder do and change a
-few lines. Each field is also a flag, such as `--config.train.batch_size=256`. This file is written from the
-table in mnist_jax/config/fields.py by `make docs`; docs/config.md adds what each field must be.
+few lines. Each field is also a flag, such as `--config.train.batch_size=256`. `make docs` generates this
+file from the table in mnist_jax/config/fields.py; docs/config.md adds the rule of each field.
 """
 
 import ml_collections

@@ -2,8 +2,8 @@
 
     python main.py --config=configs/fashion_mnist.py --workdir=runs/fashion_mnist
 
-Accuracy and time are not measured yet: the set has to be downloaded, which the machine that the other
-configs were measured on cannot do.
+Accuracy and time are not measured yet: the machine that the other configs were measured on cannot
+download the set.
 """
 
 import ml_collections

@@ -1,4 +1,4 @@
-"""MNIST as accurately as one model was found to get within 20 minutes on 2 cores: deep, and asked nine times.
+"""The most accurate MNIST model found within 20 minutes on 2 cores: deep, with nine views averaged.
 
     python main.py --config=configs/mnist_best.py --workdir=runs/mnist_best
 

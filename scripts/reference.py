@@ -1,4 +1,4 @@
-"""Writes what is generated from tables in the code: configs/default.py, docs/config.md and docs/run-json.md.
+"""Generates configs/default.py, docs/config.md and docs/run-json.md from tables in the code.
 
 make docs
 """

@@ -1,4 +1,4 @@
-"""What the tests share: small configs, the command line as users run it, and real MNIST where it is."""
+"""Shared by the tests: small configs, the command line as users run it, and the real MNIST if it is there."""
 
 import json
 import os
@@ -31,13 +31,13 @@ os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 REAL_MNIST = ROOT.parent / "shared" / "data" / "mnist"
 
 
-# What a launcher, a login or a CI runner may have set, and programs of this project read.
+# Variables of launchers, logins or CI runners that programs of this project read.
 _FOREIGN = ("WANDB_", "SLURM_", "OMPI_", "TPU_", "GIT_", "XDG_", "TFDS_", "LC_")
 _FOREIGN_NAMES = {"LANG", "LANGUAGE", "TERM", "COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "ALLOW_CPU"}
 
 
-# One process compiles what the others read. With a limit of size JAX locks what it keeps, and looks through
-# all of it at each write; so what is compiled in moments is not kept.
+# One process compiles, the others read. With a size limit JAX locks the cache and scans it at each write, so
+# programs that compile in moments are not cached.
 _COMPILATION_CACHE = {
     "compilation_cache_max_size": 1 << 33,
     "persistent_cache_min_compile_time_secs": 0.05,
@@ -55,8 +55,8 @@ def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 def once(
     shared_folder: pathlib.Path,
 ) -> Callable[[str, Callable[[pathlib.Path], Any]], tuple[pathlib.Path, Any]]:
-    """`once(name, make)`: a folder that the first test process to ask fills by `make(folder)`, and what that
-    returned, as JSON has it. Nobody else writes to it.
+    """`once(name, make)`: a folder that the first test process fills with `make(folder)`, and the JSON value
+    that this returned. Nobody else writes to it.
     """
 
     def ask(name: str, make: Callable[[pathlib.Path], Any]) -> tuple[pathlib.Path, Any]:
@@ -64,7 +64,7 @@ def once(
         folder.parent.mkdir(exist_ok=True)
         with filelock.FileLock(f"{folder}.lock"):
             if not returned.exists():
-                shutil.rmtree(folder, ignore_errors=True)  # of a try that failed
+                shutil.rmtree(folder, ignore_errors=True)  # of a failed try
                 folder.mkdir()
                 returned.write_text(json.dumps(make(folder)))
         return folder, json.loads(returned.read_text())
@@ -90,7 +90,7 @@ def run_once(once) -> Callable[..., tuple[pathlib.Path, subprocess.CompletedProc
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_machine(tmp_path_factory: pytest.TempPathFactory, shared_folder: pathlib.Path):
-    """Home, locale, terminal, umask and caches that are the same everywhere; programs inherit them."""
+    """The same home, locale, terminal, umask and caches everywhere; programs inherit them."""
     for name in list(os.environ):
         if name.startswith(_FOREIGN) or name in _FOREIGN_NAMES:
             del os.environ[name]
@@ -108,7 +108,7 @@ def _own_machine(tmp_path_factory: pytest.TempPathFactory, shared_folder: pathli
 
 @pytest.fixture(autouse=True)
 def _cache_for_all():
-    """The next test's programs go to the compilation cache again, also after one that had to leave it."""
+    """The next test's programs use the compilation cache again, also after a test that disabled it."""
     for name, value in _COMPILATION_CACHE.items():
         jax.config.update(f"jax_{name}", value)
 
@@ -152,13 +152,13 @@ def real_mnist() -> pathlib.Path:
 
 
 def git(folder: pathlib.Path, *arguments: str) -> str:
-    """What git prints, of the repository in `folder`."""
+    """The output of git in the repository `folder`."""
     return subprocess.run(["git", "-C", folder, *arguments], capture_output=True, text=True).stdout.strip()
 
 
 @pytest.fixture
 def checkout(tmp_path: pathlib.Path) -> pathlib.Path:
-    """A repository of the program's files as they lie here, all of them committed."""
+    """A repository of the program's current files, all of them committed."""
     listed = git(ROOT, "ls-files", "--cached", "--others", "--exclude-standard")
     if not listed:
         pytest.skip("the tests do not lie in a git checkout")
@@ -195,17 +195,17 @@ def program_checkout(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def run_main(*arguments: str, **options) -> subprocess.CompletedProcess:
-    """Runs main.py as a user would and returns what it printed."""
+    """Runs main.py as a user would and returns its output."""
     return launcher.run(["main.py", *arguments], **options)
 
 
 def run_script(name: str, *arguments: str, **options) -> subprocess.CompletedProcess:
-    """Runs a program of scripts/ as a user would and returns what it printed."""
+    """Runs a program of scripts/ as a user would and returns its output."""
     return launcher.run([f"scripts/{name}", *arguments], **options)
 
 
 def run_command(name: str, *arguments: str, **options) -> subprocess.CompletedProcess:
-    """Runs `mnist-jax NAME ARGUMENTS` as a user would and returns what it printed."""
+    """Runs `mnist-jax NAME ARGUMENTS` as a user would and returns its output."""
     return launcher.run(["-m", "mnist_jax", name, *arguments], **options)
 
 
@@ -221,7 +221,7 @@ def command(*arguments: str) -> list[str]:
 
 @pytest.fixture(scope="session")
 def browser():
-    """A headless Chromium or Chrome, driven by Playwright, that reaches nothing but this machine."""
+    """A headless Chromium or Chrome, driven by Playwright, that reaches only this machine."""
     playwright = pytest.importorskip("playwright.sync_api")
     program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if program is None:
@@ -264,12 +264,12 @@ LONGER = (*TINY, "--config.train.epochs=6", "--config.checkpoint.every_steps=15"
 
 @pytest.fixture(scope="session")
 def bfloat16_run(run_once) -> pathlib.Path:
-    """The workdir of a finished run of LONGER in bfloat16, whose programs are compiled for each process."""
+    """The workdir of a finished run of LONGER in bfloat16, whose programs each process compiles."""
     return run_once("bfloat16", *LONGER, "--config.dtype=bfloat16")[0]
 
 
 @pytest.fixture(scope="session")
 def airbench_run(run_once) -> pathlib.Path:
-    """Of a model that keeps more than its parameters: whitened patches and the statistics of batch norm."""
+    """The workdir of a model with state beside its parameters: whitened patches and batch-norm statistics."""
     flags = ("--config.model.name=airbench", "--config.model.norm=batch", "--config.evaluation.flip")
     return run_once("airbench", *TINY, *flags)[0]

@@ -1,4 +1,4 @@
-"""The order of the packages, and that imports go down it alone."""
+"""The order of the packages: imports only go down."""
 
 import ast
 import pathlib
@@ -79,7 +79,7 @@ def test_no_packages_import_each_other():
 
 
 def test_no_modules_import_each_other_in_a_circle():
-    """Without `mnist_jax` itself, which imports what it offers at its first use."""
+    """Without `mnist_jax` itself, which imports lazily."""
     found = modules()
     left = {
         name: {other for other in imported(tree, set(found)) if other not in (name, "mnist_jax")}

@@ -2,14 +2,14 @@
 
     mnist-jax sweep --config=mnist --sweep=report --workdir=runs/report
 
-18 runs of two to four minutes each on 2 cores of an x86-64 machine, beside other work. README.md has
-what came out. Another set by the base config: `--config.data.name=fashion_mnist`.
+18 runs of two to four minutes each on 2 cores of an x86-64 machine, beside other work. Results:
+docs/lab-notes/report-sweep.md. For another data set: `--config.data.name=fashion_mnist`.
 """
 
 from mnist_jax.config.variants import Sweep, over_seeds
 
-# The network of Keras's MNIST example with one hidden dense layer, and training as there: no augmentation, a
-# constant learning rate.
+# The network of Keras's MNIST example with one hidden dense layer, trained in the same way: no augmentation,
+# a constant learning rate.
 BASELINE = {
     "augment.shift": 0.0,
     "augment.rotation": 0.0,

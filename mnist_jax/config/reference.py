@@ -11,8 +11,8 @@ _DEFAULT_HEAD = '''\
 """Every field of a run, with its default: MNIST, a small CNN, SGD with a one-cycle schedule.
 
 To make a config of your own, copy this file, or import it as the other files of this folder do and change a
-few lines. Each field is also a flag, such as `--config.train.batch_size=256`. This file is written from the
-table in mnist_jax/config/fields.py by `make docs`; docs/config.md adds what each field must be.
+few lines. Each field is also a flag, such as `--config.train.batch_size=256`. `make docs` generates this
+file from the table in mnist_jax/config/fields.py; docs/config.md adds the rule of each field.
 """
 
 import ml_collections
@@ -24,12 +24,12 @@ def get_config() -> ml_collections.ConfigDict:
 _PAGE_HEAD = """# Config fields
 
 Every field of a config, its default, and what its value must be. Change a field on the command line, with
-`--config.FIELD=VALUE`, or in a config file that imports [configs/default.py](../configs/default.py).
+`--config.FIELD=VALUE`, or in a config file that imports `configs/default.py`.
 
 A workdir belongs to one config. Fields marked with \\* may change when its run is resumed: they are paths,
-change rounding alone, or belong to Weights & Biases.
+change only rounding, or belong to Weights & Biases.
 
-This page is written from `mnist_jax/config/fields.py` by `make docs`.
+`make docs` generates this page from `mnist_jax/config/fields.py`.
 """
 
 

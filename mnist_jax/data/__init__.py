@@ -1,7 +1,8 @@
-"""Data sets: three splits that share no example, decoded once, and brought to the device in a known order.
+"""Data sets: three splits that share no example, decoded once, and fed to the device in a known order.
 
-Door: `load(config.data)` returns a `Dataset`. A set is bundled (`sources`), prepared from its original files
-(`canonical`) or by TFDS (`tfds_sets`), a folder of images (`folders`) or a table (`tables`).
+Door: `load(config.data)` returns a `Dataset`. Its sources: the bundled digits
+(`sources`), original files (`canonical`), TFDS (`tfds_sets`), folders of images (`folders`) and tables
+(`tables`).
 """
 
 from mnist_jax.data.dataset import Dataset, load, module_of_data, version_of

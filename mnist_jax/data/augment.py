@@ -10,13 +10,13 @@ from mnist_jax.data.resampling import resample
 from mnist_jax.data.tones import enhance
 from mnist_jax.data.trivial_augment import trivial_augment
 
-_RESIZED_CROP, _COLOUR, _TRIVIAL = 4, 5, 6  # folded into the key of `augment`; its split takes those before
+_RESIZED_CROP, _COLOUR, _TRIVIAL = 4, 5, 6  # folded into the key of `augment`, whose split uses 0 to 3
 
 
 def augment(key: jax.Array, images: jax.Array, config: ml_collections.FrozenConfigDict) -> jax.Array:
     """Randomly moves, warps, crops, colours, mirrors and cuts each image, as `config.augment` says.
 
-    images: float (B, H, W, C) in [0, 1]; what comes in from outside the image is 0, but for crop.
+    images: float (B, H, W, C) in [0, 1]; pixels from outside the image are 0, except with crop.
     Returns: the same shape and dtype; the same images where every strength is 0.
     """
     warp_key, crop_key, flip_key, cutout_key = jax.random.split(key, 4)
@@ -39,9 +39,9 @@ def augment(key: jax.Array, images: jax.Array, config: ml_collections.FrozenConf
 
 
 def views(images: jax.Array, config: ml_collections.FrozenConfigDict) -> list[jax.Array]:
-    """The images as `config.evaluation` has them looked at several times: moved, and each also mirrored.
+    """The views of images that `config.evaluation` averages: moved, and each also mirrored.
 
-    images: float (B, H, W, C) in [0, 1]; what comes in from outside the image is 0. The first is as given.
+    images: float (B, H, W, C) in [0, 1]; pixels from outside the image are 0. The first view is not moved.
     """
     _, height, width, _ = images.shape
     side = config.shift
@@ -54,7 +54,7 @@ def views(images: jax.Array, config: ml_collections.FrozenConfigDict) -> list[ja
 def _warp(key: jax.Array, images: jax.Array, config: ml_collections.FrozenConfigDict) -> jax.Array:
     """One bilinear resampling of each image under a random affine map about its centre, and a smooth field.
 
-    The field of displacements is normal on a grid of 4 x 4 points and cubic between them, as in
+    The displacements are normal on a grid of 4 x 4 points, interpolated by cubics as in
     https://arxiv.org/abs/1505.04597; elastic distortions of digits: https://doi.org/10.1109/ICDAR.2003.1227801.
     """
     batch, height, width, _ = images.shape
@@ -85,8 +85,8 @@ def _warp(key: jax.Array, images: jax.Array, config: ml_collections.FrozenConfig
 def _resized_crop(key: jax.Array, images: jax.Array, least: float) -> jax.Array:
     """Enlarges a random part of each image to the whole, bilinearly (https://arxiv.org/abs/1409.4842).
 
-    Its area is `least` to 1 of the image's, its sides in a ratio 3/4 to 4/3 of the image's own; a side that
-    would be longer than the image's is as long.
+    The part has `least` to 1 times the image's area and 3/4 to 4/3 times its aspect ratio. No side is longer
+    than the image's.
     """
     batch, height, width, _ = images.shape
     area_key, ratio_key, place_key = jax.random.split(key, 3)
@@ -113,7 +113,7 @@ def _colour(key: jax.Array, images: jax.Array, config: ml_collections.FrozenConf
 
 
 def _crop(key: jax.Array, images: jax.Array, most: int) -> jax.Array:
-    """Moves each image by whole pixels; what comes in is the image reflected at its border."""
+    """Moves each image by whole pixels and fills the border by reflection."""
     padded = jnp.pad(images, ((0, 0), (most, most), (most, most), (0, 0)), "reflect")
     corners = jax.random.randint(key, (images.shape[0], 2), 0, 2 * most + 1)
 

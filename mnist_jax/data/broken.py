@@ -17,7 +17,7 @@ def broken_files(root: pathlib.Path, names: Sequence[str], listed: pathlib.Path)
     Args:
         root: folder of the set.
         names: files below it.
-        listed: the JSON file. Where it is there, only the files that it lists are decoded again; so its name
+        listed: the JSON file. If it exists, only the files that it lists are decoded again, so its name
             must change when the files do.
 
     Returns:
@@ -38,13 +38,13 @@ def refuse_broken(root: pathlib.Path, names: Sequence[str], listed: pathlib.Path
     """Lists all files that cannot be read.
 
     Raises:
-        UserError: There are some.
+        UserError: Some files cannot be read.
     """
     if broken := broken_files(root, names, listed):
         first = some([f"{root / name}: {reason}" for name, reason in sorted(broken.items())])
         count = "1 image cannot" if len(broken) == 1 else f"{len(broken):,} images cannot"
         raise UserError(
-            f"{count} be read, listed in {listed}: {first}; mend or remove them, or leave them out by "
+            f"{count} be read, listed in {listed}: {first}; repair or remove them, or leave them out with "
             "--config.data.skip_broken"
         )
 
@@ -87,5 +87,5 @@ def _write(listed: pathlib.Path, broken: dict[str, str]) -> None:
     except OSError as error:
         raise UserError(
             f"the list of broken images cannot be written to {listed}: {error.strerror or error}; choose "
-            "another folder by --config.data.cache_dir"
+            "another folder with --config.data.cache_dir"
         ) from error

@@ -27,14 +27,14 @@ class Arrays(NamedTuple):
 
 
 def datasets_folder(config: ml_collections.FrozenConfigDict) -> pathlib.Path:
-    """Where decoded sets are kept, by `config.cache_dir` (of `config.data`)."""
+    """The folder of decoded sets, from `config.cache_dir` (of `config.data`)."""
     return user_path(config.cache_dir or user_cache_dir()) / "datasets"
 
 
 def stamp(path: str | pathlib.Path) -> tuple[int, tuple[int, ...]]:
-    """Size in bytes, and what another file in its place would change; -1 for a file that is not there.
+    """Size in bytes, and the times and inode that change when the file is replaced; -1 for a missing file.
 
-    The time of the last change alone stays where files of one age change places, as unpacking leaves them.
+    The modification time alone is not enough: unpacked files of one age can be swapped without changing it.
     """
     try:
         stat = os.stat(path)
@@ -46,10 +46,9 @@ def stamp(path: str | pathlib.Path) -> tuple[int, tuple[int, ...]]:
 def load_or_build(folder: pathlib.Path, build: Callable[[pathlib.Path], None]) -> tuple[Arrays, str]:
     """The arrays kept in `folder`, and the sha256 of their content.
 
-    folder: its name changes when the files do from which the arrays are made. Arrays that were cut short or
-    altered are built anew.
-    build: writes images.npy and labels.npy into the folder it is given. One process at a time builds; the
-    others wait and then use what it made.
+    folder: its name changes when the source files change. Truncated or altered arrays are built again.
+    build: writes images.npy and labels.npy into the folder it is given. One process builds at a time; the
+    others wait and use its result.
     Raises UserError: the folder cannot be written.
     """
     if found := _load(folder):
@@ -65,7 +64,7 @@ def load_or_build(folder: pathlib.Path, build: Callable[[pathlib.Path], None]) -
     except OSError as error:
         raise UserError(
             f"cannot write the cache of decoded images in {folder}: {error.strerror or error}; "
-            "choose another place with --config.data.cache_dir"
+            "choose another folder with --config.data.cache_dir"
         ) from error
     found = _load(folder)
     if found is None:
@@ -83,7 +82,7 @@ def content_hash(*arrays: np.ndarray) -> str:
 
 
 def _load(folder: pathlib.Path) -> tuple[Arrays, str] | None:
-    """The arrays if they are there and intact; the check reads 2 GB a second."""
+    """The arrays if they exist and are intact; the check reads 2 GB/s."""
     try:
         record = json.loads((folder / "record.json").read_text())
         if record["schema"] != _SCHEMA:
@@ -95,7 +94,7 @@ def _load(folder: pathlib.Path) -> tuple[Arrays, str] | None:
 
 
 def _build(folder: pathlib.Path, build: Callable[[pathlib.Path], None]) -> None:
-    """Builds beside the folder and moves it there whole: a kill at any moment leaves nothing half done."""
+    """Builds beside the folder, then renames: a kill at any moment leaves nothing half done."""
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()

@@ -1,9 +1,9 @@
 """MNIST and the sets in its format, CIFAR-10 and CIFAR-100, prepared from their original files.
 
-Each is the same set, example by example, as TFDS prepares with TensorFlow, which is not needed here. TFDS
-sorts the examples of a split by a hash of their keys (tensorflow_datasets/core/shuffle.py), for these sets
-their positions in the files, and cuts that order into shards, which it reads one after another; so the number
-of shards does not matter.
+Each equals the set that TFDS prepares, example by example, without needing TensorFlow. TFDS sorts the
+examples of a split by a hash of their keys (tensorflow_datasets/core/shuffle.py), which for these sets are
+their positions in the files, and cuts that order into shards. It reads the shards one after another, so their
+number does not matter.
 """
 
 import gzip
@@ -42,16 +42,16 @@ _CIFAR100_NAMES = """
 """
 _KMNIST_NAMES = "o ki su tsu na ha ma ya re wo"
 _FASHION_NAMES = "T-shirt/top, Trouser, Pullover, Dress, Coat, Sandal, Shirt, Sneaker, Bag, Ankle boot"
-# What the readers of files raise about one that is cut or damaged.
+# Raised by the readers for truncated or damaged files.
 _DAMAGE = (
     OSError, EOFError, ValueError, KeyError, struct.error, zlib.error, tarfile.TarError, zipfile.BadZipFile,
 )  # fmt: skip
 
 
 class _Set(NamedTuple):
-    """version, class_names: as TFDS has them. lengths: of train and test.
+    """version, class_names: as in TFDS. lengths: of train and test.
 
-    read: from the files and a split to its examples in their order there.
+    read: from the files and a split to its examples, in the order of the files.
     """
 
     version: str
@@ -65,10 +65,10 @@ class _Set(NamedTuple):
 
 
 def canonical_set(config: ml_collections.FrozenConfigDict) -> Source | None:
-    """The set that `config.name` (of `config.data`) names; None for a set that is for TFDS to read.
+    """The set that `config.name` (of `config.data`) names; None for a set that TFDS must read.
 
-    That is every set but those of `SETS`, another version of these, and one that TFDS has prepared already.
-    Original files are taken from `config.manual_dir` or downloaded. Decoded splits are kept, and read again
+    TFDS reads every set that is not in `SETS`, other versions of these, and sets that it has prepared.
+    Original files come from `config.manual_dir` or a download. Decoded splits are cached and read again
     without these files and without importing TFDS.
 
     Raises:
@@ -110,7 +110,7 @@ def canonical_set(config: ml_collections.FrozenConfigDict) -> Source | None:
 
 
 def _prepared_by_tfds(folder: pathlib.Path) -> bool:
-    """Whether TFDS has prepared a set there that needs no TensorFlow to read, or left a damaged record."""
+    """Whether TFDS has prepared a set there that is readable without TensorFlow, or left a damaged record."""
     try:
         return json.loads(read_regular(folder / "dataset_info.json")).get("fileFormat") == "array_record"
     except OSError:
@@ -169,7 +169,7 @@ def tfds_order(split: str, count: int) -> np.ndarray:
 
 
 def _idx(content: bytes) -> np.ndarray:
-    """The array of bytes in a file of MNIST's format: its sizes, then its values, row by row.
+    """The array of bytes in an IDX file, MNIST's format: the sizes, then the values, row by row.
 
     http://yann.lecun.com/exdb/mnist
     """
@@ -194,7 +194,7 @@ def _mnist(files: Files, split: str) -> Arrays:
 
 
 def _emnist(variant: str) -> Callable[[Files, str], Arrays]:
-    """The images lie on their side and mirrored, as in the files and in TFDS."""
+    """The images are transposed, as in the files and in TFDS."""
 
     def read(files: Files, split: str) -> Arrays:
         names = (f"gzip/emnist-{variant}-{split}-{kind}-ubyte.gz" for kind in ("images-idx3", "labels-idx1"))
@@ -210,8 +210,8 @@ def _cifar(
     """CIFAR's binary version, https://www.cs.toronto.edu/~kriz/cifar.html.
 
     Args:
-      parts: split -> its files in the archive. names_in: the file of the class names, which `names` must be.
-      label_bytes: before each image; the last is the label.
+      parts: split -> its files in the archive. names_in: the file of class names, which must equal `names`.
+      label_bytes: bytes before each image; the last is the label.
     """
 
     def members(path: pathlib.Path, wanted: Iterable[str]) -> Iterator[bytes]:

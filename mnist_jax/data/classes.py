@@ -15,7 +15,7 @@ def classes_of(root: pathlib.Path, splits: Mapping[str, Split]) -> tuple[str, ..
     """The names of the classes of all splits, in natural order: class2 before class10.
 
     Raises:
-        UserError: A name is not UTF-8, a class has no image at all, or another spelling in each split, or
+        UserError: A name is not UTF-8, a class has no image or is spelled differently in different splits, or
             there are fewer than two classes.
     """
     found = {name: [split for split in splits.values() if name in split.classes] for name in _names(splits)}
@@ -30,7 +30,7 @@ def classes_of(root: pathlib.Path, splits: Mapping[str, Split]) -> tuple[str, ..
     names = sorted(found, key=lambda name: (in_natural_order(name), name))
     _check_spelling(names, found)
     if splits and len(names) < 2:
-        raise UserError(f"{root} must hold two classes or more (got {some(names) or 'none'}); add another")
+        raise UserError(f"{root} must hold at least two classes (got {some(names) or 'none'}); add another")
     return tuple(names)
 
 
@@ -39,7 +39,7 @@ def _names(splits: Mapping[str, Split]) -> list[str]:
 
 
 def _check_spelling(names: Iterable[str], found: Mapping[str, Sequence[Split]]) -> None:
-    """Refuses classes that differ in case or in Unicode's forms alone, and are never in the same split."""
+    """Refuses classes that differ only in case or Unicode form and never share a split."""
     spelled: dict[str, str] = {}
     for name in names:
         other = spelled.setdefault(unicodedata.normalize("NFC", name).casefold(), name)

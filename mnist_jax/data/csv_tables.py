@@ -1,6 +1,6 @@
-"""Tables as CSV, which may be packed by gzip.
+"""Tables as CSV, plain or gzipped.
 
-label,pixel0,pixel1,...   a row for each image, as Kaggle has MNIST
+label,pixel0,pixel1,...   a row for each image, as in Kaggle's MNIST
 path,label,split          image files, named from the folder of the table; split may be missing
 """
 
@@ -24,8 +24,8 @@ from mnist_jax.system.errors import UserError, one_line
 
 _PATHS = ("path", "file_name", "filename")  # names of the column of image files
 _LINE = 2**24  # characters of a line, more than any image has
-_MAX_RATIO = 200  # of sizes, unpacked to packed, beyond which a file is a trap, not a table
-_SMALL = 2**26  # characters that may be packed more than that
+_MAX_RATIO = 200  # compression ratio above which a file is a decompression bomb
+_SMALL = 2**26  # characters that may be compressed more
 _BAD_PIXEL = re.compile(r"could not convert string '(.*)' to uint8 at row (\d+), column (\d+)", re.DOTALL)
 _BAD_ROW = re.compile(r"requires (\d+) columns but (\d+) were found at row (\d+)")
 
@@ -34,7 +34,7 @@ def read_csv(path: pathlib.Path) -> dict[str, Part]:
     """The splits of a CSV file: "train", or what its column split says.
 
     Raises:
-        UserError: It is damaged, has no labels, or other columns; the first bad row and column are named.
+        UserError: It is damaged, or has no labels or other columns. The message names the first bad row.
     """
     try:
         with _opened(path) as lines:
@@ -107,7 +107,7 @@ def _pixels(path: pathlib.Path, lines: Iterator[str], header: Sequence[str], col
 
 
 def _in_words(message: str, header: Sequence[str]) -> str:
-    """What NumPy says about a bad value or row."""
+    """NumPy's message about a bad value or row, in this program's words."""
     if bad := _BAD_PIXEL.search(message):
         value, row, column = bad[1], int(bad[2]) + 1, header[int(bad[3]) - 1]
         remedy = "; multiply by 255 and round" if re.fullmatch(r"[01]?\.\d+", value) else ""
@@ -157,7 +157,7 @@ def _part(
 
 
 def _check_inside(path: pathlib.Path, k: int, name: str) -> None:
-    """Refuses a file outside of the table's folder: who made the table does not choose what is read."""
+    """Refuses files outside the table's folder: the table's author must not choose what is read."""
     parts = pathlib.PurePath(name.replace("\\", "/")).parts
     if not name or "\0" in name or ".." in parts or pathlib.PurePath(name).is_absolute():
         raise UserError(

@@ -24,7 +24,7 @@ from mnist_jax.system.terminal import warn
 
 _WITHOUT = {
     "train": "the model cannot learn them",
-    "validation": "they have no part in the choice of the checkpoint",
+    "validation": "they do not count in the choice of the checkpoint",
     "test": "their recall and curves are undefined",
 }
 SOURCES: dict[str, Callable[[ml_collections.FrozenConfigDict], Source | None]] = {
@@ -43,8 +43,8 @@ class Dataset(NamedTuple):
         fingerprint: sha256 of the decoded examples of every split used; the same on every machine.
         expressions: the split expression of each role.
         left_out: how many files of the set are not examples, by suffix or reason.
-        rendering: how image files became its pixels; None where it is not of such.
-        mean, std: what normalizes its pixels, one number or one a channel: those of the config, or of train.
+        rendering: how image files became its pixels; None for other sources.
+        mean, std: normalize its pixels, one number or one per channel, from the config or the training split.
     """
 
     name: str
@@ -76,10 +76,10 @@ def register_data(name: str, load: OwnLoad, *, class_names: Sequence[str] | None
       class_names: by label; None: the labels themselves.
 
     Raises:
-      UserError: a built-in data set has that name, or `load` is no function.
+      UserError: a built-in data set has that name, or `load` is not a function.
     """
     if name in _BUILT_IN:
-        raise UserError(f"the data set {name!r} is built in; register yours by another name")
+        raise UserError(f"the data set {name!r} is built in; register yours under another name")
     if not callable(load):
         raise UserError(
             f"the data set {name!r} must be registered with a function (got {type(load).__name__})"
@@ -88,15 +88,15 @@ def register_data(name: str, load: OwnLoad, *, class_names: Sequence[str] | None
 
 
 def module_of_data(name: str) -> str | None:
-    """The module that defines the function of a registered data set; None of another set."""
+    """The module that defines the function of a registered data set; None for other sets."""
     source = SOURCES.get(name)
     return source.args[1].__module__ if isinstance(source, functools.partial) else None
 
 
 def load(config: ml_collections.FrozenConfigDict) -> Dataset:
-    """Loads the splits of `config.data`; prepares and decodes them first where that was not done yet.
+    """Loads the splits of `config.data`; prepares and decodes them first if needed.
 
-    What of the set is left out or decided for the user is printed, one line each.
+    Prints a line for everything that is left out of the set or decided for the user.
 
     Raises UserError: no such data set or split, splits that overlap, no network for a download, a folder
     that cannot be written, images of different sizes or more channels than the config normalizes.
@@ -147,10 +147,10 @@ def load(config: ml_collections.FrozenConfigDict) -> Dataset:
 
 
 def version_of(config: ml_collections.FrozenConfigDict) -> str:
-    """The version of the set of `config.data`: of a folder a hash of the names and sizes of its files,
-    of a table one of its labels.
+    """The version of the set of `config.data`. For a folder it is a hash of the names and sizes of its files,
+    for a table a hash of its labels.
 
-    Raises UserError: see `load`; no example is read.
+    Reads no example. Raises UserError: see `load`.
     """
     return _source(config).version
 
@@ -164,7 +164,7 @@ def _ranges(role: str, expression: str, source: Source) -> list[tuple[str, int, 
     """The split expression of a role as (split, from, to) over the source's own splits."""
     try:
         ranges = split_ranges(expression, source.lengths)
-    except Exception as error:  # TFDS raises whatever its parser meets
+    except Exception as error:  # TFDS's parser raises exceptions of many kinds
         available = ", ".join(f"{name} ({n:,} examples)" for name, n in source.lengths.items())
         raise UserError(
             f"config.data.{role} is {expression!r}: no such split of {source.name}, which has {available}; "
@@ -188,7 +188,7 @@ def _check_disjoint(expressions: Mapping[str, str], ranges: Mapping[str, list[tu
             where = f"config.data.{role} ({expressions[role]})"
             if role != other:
                 where += f" and config.data.{other} ({expressions[other]})"
-            raise UserError(f"{where} hold {shared:,} examples twice; an example may be in one place only")
+            raise UserError(f"{where} hold {shared:,} examples twice; each example must be in one split only")
 
 
 def _select(arrays: Mapping[str, Arrays], ranges: list[tuple[str, int, int]]) -> Arrays:

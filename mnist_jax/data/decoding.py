@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 
 from mnist_jax.system.errors import UserError
 
-_BLOCK = 256  # examples that a thread decodes at once
+_BLOCK = 256  # examples per task of a thread
 
 Read = Callable[[range], Iterable[tuple[np.ndarray | None, int]]]
 
@@ -21,9 +21,9 @@ def decode_all(
 ) -> np.ndarray:
     """Writes images.npy and labels.npy for `cache.load_or_build`, and returns the labels, int32 (N,).
 
-    read: gives image, uint8 (H, W, C), and label of each example of a range; where an image is None, it stays
+    read: returns image, uint8 (H, W, C), and label of each example of a range; an image that is None stays
     black.
-    config: of the data, with `image_size` and `fit`. title: what is decoded, such as "mnist/3.0.1 train".
+    config: `config.data`, with `image_size` and `fit`. title: for messages, such as "mnist/3.0.1 train".
     Raises UserError: the images differ in size.
     """
     from rich.console import Console

@@ -16,7 +16,7 @@ from mnist_jax.system.errors import UserError
 from mnist_jax.system.files import user_path
 from mnist_jax.system.terminal import tell
 
-ANSWER_SECONDS = 20  # that a server has to answer before a download is tried
+ANSWER_SECONDS = 20  # for a server to answer before a download is tried
 _CHUNK = 1 << 20  # bytes
 
 
@@ -29,13 +29,13 @@ class Remote(NamedTuple):
 
 
 def data_folder(config: ml_collections.FrozenConfigDict) -> pathlib.Path:
-    """The folder of TFDS's sets and of downloads, by `config.data_dir` (of `config.data`)."""
+    """The folder of TFDS's sets and of downloads, from `config.data_dir` (of `config.data`)."""
     folder = config.data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
     return user_path(folder)
 
 
 def manual_folder(config: ml_collections.FrozenConfigDict) -> pathlib.Path | None:
-    """The user's folder of original files, by `config.manual_dir` (of `config.data`); None where it is empty.
+    """The user's folder of original files, `config.manual_dir` (of `config.data`); None if that is empty.
 
     Raises:
       UserError: no such folder.
@@ -49,16 +49,16 @@ def manual_folder(config: ml_collections.FrozenConfigDict) -> pathlib.Path | Non
 
 
 def check_reachable(name: str, files: Mapping[str, str], manual_dir: pathlib.Path | None) -> None:
-    """Fails within seconds where a download would fail after minutes of retries.
+    """Fails within seconds if a download would fail after minutes of retries.
 
     Args:
-      name: of the set. files: file name -> address.
+      name: of the set. files: file name -> URL.
       manual_dir: the user's folder with some of the files, or all.
 
     Raises:
       UserError: a file is missing there, and its server does not answer.
     """
-    import requests  # 0.15 s, which a set that is prepared already does not take
+    import requests  # 0.15 s, which a prepared set does not need
 
     missing = [one for one in files if not manual_dir or not (manual_dir / one).exists()]
     if not missing:
@@ -70,7 +70,7 @@ def check_reachable(name: str, files: Mapping[str, str], manual_dir: pathlib.Pat
         where = f"{manual_dir} has no {missing[0]} and " if manual_dir else ""
         raise UserError(
             f"{name} is not prepared: {where}{host} cannot be reached to download it; connect, or put its "
-            "files into a folder and name that by --config.data.manual_dir"
+            "files into a folder and pass --config.data.manual_dir"
         ) from error
 
 
@@ -84,7 +84,7 @@ def fetch(
 
     Args:
       name: of the set.
-      manual_dir: the user's folder; files that are there are taken, and not written to.
+      manual_dir: the user's folder, which is only read.
       folder: where downloads are kept.
 
     Returns:
@@ -101,8 +101,8 @@ def fetch(
         return given | {one.filename: _download(name, one, folder) for one in missing}
     except OSError as error:
         raise UserError(
-            f"the files of {name} cannot be kept in {folder}: {error.strerror or error}; mend that, or "
-            "choose another folder by --config.data.data_dir"
+            f"the files of {name} cannot be kept in {folder}: {error.strerror or error}; correct that, or "
+            "choose another folder with --config.data.data_dir"
         ) from error
 
 
@@ -119,8 +119,8 @@ def _given(name: str, files: list[Remote], folder: pathlib.Path) -> dict[str, pa
             whole = _is_whole(one, path)
         except OSError as error:
             raise UserError(
-                f"{path} must be a readable file of {name} (got {error.strerror or error}); mend that, or "
-                "choose another folder by --config.data.manual_dir"
+                f"{path} must be a readable file of {name} (got {error.strerror or error}); correct that, or "
+                "choose another folder with --config.data.manual_dir"
             ) from error
         if not whole:
             raise UserError(
@@ -159,12 +159,12 @@ def _download(name: str, one: Remote, folder: pathlib.Path) -> pathlib.Path:
         except requests.RequestException as error:
             raise UserError(
                 f"{one.filename} of {name} could not be downloaded: {_reason(error)}; run the same command "
-                "again, or put the file into a folder and name that by --config.data.manual_dir"
+                "again, or put the file into a folder and pass it as --config.data.manual_dir"
             ) from error
         except ValueError as error:  # how pooch reports another sha256
             raise UserError(
                 f"{one.url} is not the file of {name} that TFDS publishes: its sha256 must be {one.sha256}; "
-                "fetch it from elsewhere into a folder and name that by --config.data.manual_dir"
+                "fetch it from elsewhere into a folder and pass that as --config.data.manual_dir"
             ) from error
     return path
 

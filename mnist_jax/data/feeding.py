@@ -1,4 +1,4 @@
-"""Brings examples to the device: a whole split at once, or batch after batch from the host."""
+"""Feeds examples to the device: a whole split at once, or batch after batch from the host."""
 
 import collections
 import concurrent.futures
@@ -19,10 +19,10 @@ _AHEAD = 2  # chunks on their way to the device while one is computed
 
 
 class Rows(NamedTuple):
-    """Examples on their way to a step, in some shape (...), whose last axis is shared out over the mesh.
+    """Examples on their way to a step, in some shape (...), whose last axis is sharded over the mesh.
 
-    images: uint8 (N, H, W, C), labels: int32 (N,), of which indices: int32 (...) are the rows; or, with
-    indices None, the examples themselves, (..., H, W, C) and (...).
+    images: uint8 (N, H, W, C), labels: int32 (N,) and indices: int32 (...) of their rows. With indices None,
+    images and labels are the examples themselves, (..., H, W, C) and (...).
     """
 
     images: jax.Array
@@ -39,9 +39,9 @@ class Rows(NamedTuple):
 def make_feed(arrays: Arrays, placement: str, mesh: Mesh) -> Callable[[np.ndarray], Rows]:
     """A function from indices of any shape to `Rows`.
 
-    placement: "device" keeps the whole split on each device as uint8; "host" sends the rows asked for, each
-    process those of its own devices; the devices compute the same from both. "auto" takes the devices where
-    the split fits and one process has them all.
+    placement: "device" keeps the whole split on each device as uint8; "host" sends the requested rows, each
+    process those of its own devices. The results are the same. "auto" chooses the devices if the split fits
+    and one process has them all.
     """
     if placement == "auto":
         fits = distributed.count() == 1 and devices.fits_on_device(arrays.images.nbytes)
@@ -57,7 +57,7 @@ def training_rows(
     chunks: Iterable[tuple[int, int]],
     order: Callable[[int, int], np.ndarray],
 ) -> Iterator[tuple[int, Fed]]:
-    """For each chunk (first step, S) the step that it ends with, and its rows, made two chunks ahead.
+    """Yields the last step and the rows of each chunk (first step, S), prepared two chunks ahead.
 
     order: the indices of a chunk, (S, B) or, with an order for each of P models, (P, S, B); see
     `data.batch_indices`.

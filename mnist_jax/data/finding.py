@@ -16,7 +16,7 @@ _SYSTEM = frozenset(
     ("@eadir", "__macosx", "$recycle.bin", "system volume information", "lost+found", "thumbs.db",
      "ehthumbs.db", "desktop.ini")
 )  # fmt: skip
-_NAMED = 8  # kinds of files that a line names
+_NAMED = 8  # kinds of files that a message names
 
 
 class Found(NamedTuple):
@@ -32,7 +32,7 @@ class Found(NamedTuple):
 
 
 def find(names: Iterable[str], left_out: collections.Counter[str]) -> Iterator[str]:
-    """Yields the files that names mean: files themselves, all images below folders, what patterns match.
+    """Yields the files that names stand for: files, all images below folders, and matches of patterns.
 
     Args:
         names: of files, folders or patterns.
@@ -45,7 +45,7 @@ def find(names: Iterable[str], left_out: collections.Counter[str]) -> Iterator[s
         if os.path.isdir(name):
             found, others = images_below(name)
             left_out.update(others)
-            missing = f"{name} has no image in it of a kind that can be read"
+            missing = f"{name} has no image that can be read"
         elif not os.path.exists(name) and glob.has_magic(name):
             found = sorted(path for path in glob.iglob(name, recursive=True) if os.path.isfile(path))
             missing = f"{name} matches no file"
@@ -59,8 +59,8 @@ def find(names: Iterable[str], left_out: collections.Counter[str]) -> Iterator[s
 def images_below(folder: str, *, deep: bool = True) -> Found:
     """The image files of a folder and, if `deep`, of all folders in it.
 
-    Links to folders are followed, but no folder is entered twice. A link to nothing counts as an image: its
-    name says that there should be one.
+    Follows links to folders, but enters no folder twice. A dangling link with an image's name counts as an
+    image.
 
     Raises:
         UserError: A folder cannot be read.
@@ -93,7 +93,7 @@ def images_below(folder: str, *, deep: bool = True) -> Found:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or folder is hidden, or made by a system beside those of its user."""
+    """Whether a file or folder is hidden, or created by an operating system beside the user's files."""
     return name.startswith(".") or name.lower() in _SYSTEM
 
 
@@ -108,7 +108,7 @@ def describe_left_out(left_out: Mapping[str, int]) -> str:
 
 
 def _left_out_as(entry: os.DirEntry[str]) -> str | None:
-    """The kind under which a file is counted that is no image; None for an image."""
+    """The kind under which a file that is not an image is counted; None for an image."""
     if is_hidden(entry.name):
         return HIDDEN
     if not is_image_name(entry.name):

@@ -1,9 +1,9 @@
-"""A folder of images, one folder of them for each class of each split: a set of one's own.
+"""A data set as a folder of images, with a folder for each class of each split.
 
     train/cat/1.jpg   train/dog/2.png   test/cat/3.webp   test/dog/4.jpg
 
 The layout is that of tfds.ImageFolder, torchvision and Keras; `layout` has its variants. Files are read by
-Pillow, not by TensorFlow: it reads more kinds, turns photographs upright, and tells which file is damaged.
+Pillow, not by TensorFlow: it reads more formats, turns photographs upright, and names damaged files.
 """
 
 import collections
@@ -32,7 +32,7 @@ from mnist_jax.system.files import user_path
 
 
 class Example(NamedTuple):
-    """name: of the file, below the set's folder. label: its class. size, changed: see `cache.stamp`."""
+    """name: path below the set's folder. label: its class. size, changed: see `cache.stamp`."""
 
     name: str
     label: int
@@ -89,7 +89,7 @@ def image_folder(config: ml_collections.FrozenConfigDict) -> Source:
         title = f"{name} {split}"
         if not _decode(root, splits[split], rendering(), config, folder, title):
             refuse_broken(root, [example.name for example in examples], listed())
-            raise UserError(f"the images of {root} must stay as they are while they are read; start again")
+            raise UserError(f"the images of {root} must not change while they are read; start again")
 
     def read(split: str) -> tuple[Arrays, str]:
         made_from = _sha256((str(root), config.image_size, config.fit, examples, rendering()))[:16]
@@ -115,9 +115,9 @@ def image_folder(config: ml_collections.FrozenConfigDict) -> Source:
 def stratified(files: Sequence[Sequence[str]], classes: Sequence[str]) -> list[tuple[str, int]]:
     """The files of a split with their labels, each class spread evenly over the whole.
 
-    Within a class the order is that of the sha256 of names, so that a new file leaves the others in order.
-    The first file of a class of n is at a fraction of 1/n that its name chooses: where a slice has room for
-    some of the classes alone, no class is more likely than another to be among them.
+    Within a class, files are sorted by the sha256 of their names, so a new file keeps the others in order.
+    A hash of the class's name chooses the offset of its first file. So if a slice has room for some classes
+    only, each class is equally likely to be among them.
 
     Args:
         files: of each class.
@@ -154,10 +154,10 @@ def _choose(
     examples: Sequence[Example],
     listed: Callable[[], pathlib.Path],
 ) -> Rendering:
-    """How the images of a set become pixels; `training` of its examples decide it.
+    """How the images of a set become pixels, decided by the examples `training`.
 
     Raises:
-        UserError: Some files are no images, or have levels without a range.
+        UserError: Some files are not images, or have levels without a range.
     """
     from mnist_jax.data.image_files import survey
 

@@ -1,4 +1,4 @@
-"""Image files of any kind as a model takes them."""
+"""Image files of any format, as images for a model."""
 
 import functools
 import io
@@ -19,32 +19,32 @@ from mnist_jax.system.errors import UserError
 
 ENOUGH = 512  # pixels a side, more than most models here take
 
-_ONE_COLOUR = 25  # deviation of levels, of 255, below which all that is visible is ink
+_ONE_COLOUR = 25  # standard deviation of levels, of 255, below which everything visible is ink
 
 
 @functools.cache
 def _suffixes() -> tuple[str, ...]:
-    """In lower case, of all kinds that can be read here."""
-    readable()  # which registers them
+    """Lower case, of all formats that this program reads."""
+    readable()  # `init` registers the formats
     return tuple(sorted(suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS))
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a file is named as an image of a kind that can be read, and not hidden."""
+    """Whether a file has the name of an image that can be read, and is not hidden."""
     return name.lower().endswith(_suffixes()) and not name.startswith(".")
 
 
 def decode(
     file: str | io.BytesIO, rendering: Rendering | None = None, *, enough: int | None = ENOUGH
 ) -> Image.Image:
-    """The image in a file, upright, as mode L or RGB; of several frames or pages the first.
+    """The image in a file, upright, as mode L or RGB; the first of several frames or pages.
 
-    Colours are as they are stored; those of CMYK and LAB become sRGB, by the file's profile where it has one.
+    Colours stay as stored, except that CMYK and LAB become sRGB, by the file's profile if it has one.
 
     file: its path, or its content.
-    rendering: of its set, by which deep and transparent images become plain ones; None: the default.
-    enough: pixels a side that are of use: images much larger are shrunk at once; None: never.
-    Raises UserError: it is no image that can be read.
+    rendering: of its set, for deep and transparent images; None: the default.
+    enough: pixels per side that are needed; much larger images are decoded at a lower resolution. None: all.
+    Raises UserError: it is not an image that can be read.
     """
     rendering = rendering or Rendering()
     with opened(file, draft=enough) as image:
@@ -55,10 +55,10 @@ def decode(
 
 
 def survey(file: str | io.BytesIO) -> Facts:
-    """What of a file decides how its set is rendered.
+    """The properties of a file that decide how its set is rendered.
 
-    Only deep and transparent images are decoded for it.
-    Raises UserError: it is no image that can be read.
+    Decodes only deep and transparent images.
+    Raises UserError: it is not an image that can be read.
     """
     with opened(file) as image:
         grey, reduced, frames = is_grey(image), is_reduced(image), has_frames(image)
@@ -88,7 +88,7 @@ def _plain(image: Image.Image, rendering: Rendering, *, grey: bool) -> Image.Ima
 
 
 def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """An image (CMYK or LAB) in the colours that its profile, or LAB, says."""
+    """A CMYK or LAB image converted to sRGB, by its profile if it has one."""
     try:
         source = ImageCms.getOpenProfile(io.BytesIO(profile)) if profile else ImageCms.createProfile("LAB")
         converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
@@ -107,7 +107,7 @@ def _shrunk(image: Image.Image, enough: int | None) -> Image.Image:
 
 
 def _on_ground(image: Image.Image, ground: int | None) -> Image.Image:
-    """An image on a ground, or on the one that its ink needs, where it is transparent."""
+    """An image on a ground; None: on the one that its ink needs."""
     if image.mode != "RGBA":
         return image
     level = _ground_of_ink(image) if ground is None else ground
@@ -115,7 +115,7 @@ def _on_ground(image: Image.Image, ground: int | None) -> Image.Image:
 
 
 def _ground_of_ink(image: Image.Image) -> int:
-    """The ground that the ink of an image (RGBA) needs, or more of its own paper."""
+    """The ground that makes the ink of an image (RGBA) visible, or that continues its paper."""
     pixels = np.asarray(image, np.float32)
     levels, opacity = pixels[..., :3].mean(axis=-1), pixels[..., 3]
     if not opacity.any():

@@ -1,6 +1,6 @@
 """Which folders of a set of images are its splits, and which files are in their classes.
 
-train/CLASS/IMAGE   test/CLASS/IMAGE   val/CLASS/IMAGE, where there is one
+train/CLASS/IMAGE   test/CLASS/IMAGE   val/CLASS/IMAGE (optional)
 CLASS/IMAGE         one split, named train
 """
 
@@ -27,7 +27,7 @@ class Split(NamedTuple):
     Attributes:
         place: the folder of its classes.
         classes: the files of each class, named from the folder of the set.
-        beside: the files that are in no class.
+        beside: the files outside all classes.
     """
 
     place: pathlib.Path
@@ -57,9 +57,9 @@ class Layout(NamedTuple):
     """A set of images as folders.
 
     Attributes:
-        splits: by name, all that there are.
+        splits: all splits, by name.
         expressions: the split expression of each role.
-        notes: lines about what was decided for the user.
+        notes: lines about decisions made for the user.
     """
 
     splits: Mapping[str, Split]
@@ -68,7 +68,7 @@ class Layout(NamedTuple):
 
     @property
     def used(self) -> dict[str, Split]:
-        """The splits that the expressions name, as far as they exist."""
+        """The existing splits that the expressions name."""
         named = splits_in(self.expressions.values())
         return {name: split for name, split in self.splits.items() if name in named}
 
@@ -77,7 +77,7 @@ def find_layout(root: pathlib.Path, config: ml_collections.FrozenConfigDict) -> 
     """Finds the splits and classes in `root`, for `config.data`.
 
     Raises:
-        UserError: Another layout, images in no class, or a folder that cannot be read.
+        UserError: Another layout, images outside all classes, or a folder that cannot be read.
     """
     given = {role: config[role] for role in ROLES if config[role]}
     folders, named = _folders(root), splits_in(given.values())
@@ -96,8 +96,8 @@ def find_layout(root: pathlib.Path, config: ml_collections.FrozenConfigDict) -> 
     for split in layout.used.values():
         if stray := split.beside.images:
             raise UserError(
-                f"{split.place} must hold folders of classes (got {len(stray):,} images in no class, such as "
-                f"{os.path.basename(stray[0])}); move them into folders: {LAYOUT}"
+                f"{split.place} must hold folders of classes (got {len(stray):,} images outside all classes, "
+                f"such as {os.path.basename(stray[0])}); move them into folders: {LAYOUT}"
             )
     return layout
 
@@ -118,7 +118,7 @@ def _split(root: pathlib.Path, folder: pathlib.Path) -> Split:
 
 
 def _are_splits(folders: Sequence[pathlib.Path], named: set[str]) -> bool:
-    """Whether folders are splits, not classes: by their names, and that they hold folders themselves."""
+    """Whether folders are splits, not classes: they have such names and hold folders themselves."""
     roles = {folder: ROLE_OF.get(folder.name.lower()) for folder in folders}
     return "train" in roles.values() or any(
         (role or folder.name in named) and _folders(folder) for folder, role in roles.items()

@@ -10,10 +10,10 @@ _STREAM = 100  # folded into the key of a step's augmentation, whose own streams
 def mix(
     key: jax.Array, images: jax.Array, config: ml_collections.FrozenConfigDict
 ) -> tuple[jax.Array, jax.Array | None]:
-    """Mixes each image with its partner, the image at its place from the end, as `config.augment` says.
+    """Mixes each image with its partner in the reversed batch, as `config.augment` says.
 
-    Each image has a share of its own, at least 1/2, so that its label stays the one to be predicted. With
-    both kinds of mixing each image has one of the two, by a coin.
+    Each image keeps a share of at least 1/2, so that its label stays the one to predict. With both kinds of
+    mixing, each image gets one of the two at random.
 
     Args:
       key: of the step's augmentation.
@@ -21,7 +21,7 @@ def mix(
       config: `config.augment`.
 
     Returns:
-      the images, and the share of its own of each, float32 (B,); None where nothing is mixed.
+      the images, and the share that each keeps, float32 (B,); None if nothing is mixed.
     """
     if not (config.mixup or config.cutmix):
         return images, None
@@ -47,7 +47,7 @@ def _mixup(key: jax.Array, images: jax.Array, alpha: float) -> tuple[jax.Array, 
 def _cutmix(key: jax.Array, images: jax.Array, alpha: float) -> tuple[jax.Array, jax.Array]:
     """Pastes a box of the partner into each image (https://arxiv.org/abs/1905.04899).
 
-    The box is centred on a random pixel and cut off at the border. The shares are those of its pixels.
+    The box is centred on a random pixel and clipped at the border. The shares count pixels.
     """
     batch, height, width, _ = images.shape
     share_key, row_key, column_key = jax.random.split(key, 3)
@@ -66,6 +66,6 @@ def _cutmix(key: jax.Array, images: jax.Array, alpha: float) -> tuple[jax.Array,
 
 
 def _own_shares(key: jax.Array, batch: int, alpha: float) -> jax.Array:
-    """From Beta(alpha, alpha), the larger of each and its complement, float32 (B,)."""
+    """Draws of Beta(alpha, alpha), each replaced by its complement if that is larger, float32 (B,)."""
     drawn = jax.random.beta(key, alpha, alpha, (batch,))
     return jnp.maximum(drawn, 1 - drawn)

@@ -1,4 +1,4 @@
-"""Mean and deviation of pixels, with which a run normalizes what its model sees."""
+"""Mean and standard deviation of pixels, which normalize the input of a model."""
 
 from collections.abc import Sequence
 
@@ -22,7 +22,7 @@ def pixel_counts(images: np.ndarray) -> np.ndarray:
 def channel_statistics(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of the pixels of each channel, float64 (C,) each, of levels in [0, 1].
 
-    They are what `config.data.mean` and `config.data.std` normalize with.
+    `config.data.mean` and `config.data.std` have the same meaning.
     """
     counts, levels = pixel_counts(images), np.arange(LEVELS) / (LEVELS - 1)
     shares = counts / counts.sum(axis=1, keepdims=True)
@@ -31,7 +31,7 @@ def channel_statistics(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def normalization(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and deviation of each channel, with six digits; the deviation is at least one level."""
+    """Mean and standard deviation of each channel, to six digits; the deviation is at least one level."""
     means, deviations = channel_statistics(images)
     floor = 1 / (LEVELS - 1)
     return tuple(np.round(means, 6).tolist()), tuple(np.maximum(deviations, floor).round(6).tolist())
@@ -40,7 +40,7 @@ def normalization(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, .
 def normalized(
     config: ml_collections.FrozenConfigDict, mean: Sequence[float], std: Sequence[float]
 ) -> ml_collections.FrozenConfigDict:
-    """The config with these for `data.mean` and `data.std` where it leaves them to the data."""
+    """The config with these as `data.mean` and `data.std` if it leaves them to the data."""
     if config.data.mean:
         return config
     changed = ml_collections.ConfigDict(config.to_dict())

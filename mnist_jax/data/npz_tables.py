@@ -1,8 +1,8 @@
 """Tables as .npz: arrays of images and labels, of one split or of several.
 
 images, labels     or x, y                       one split, named train
-x_train, y_train, x_test, y_test                 as Keras has MNIST
-train_images, train_labels, val_images, ...      as MedMNIST has its sets
+x_train, y_train, x_test, y_test                 as in Keras's MNIST
+train_images, train_labels, val_images, ...      as in MedMNIST
 """
 
 import pathlib
@@ -19,15 +19,15 @@ from mnist_jax.system.errors import UserError, one_line
 
 _IMAGES = frozenset({"images", "image", "x", "data"})
 _LABELS = frozenset({"labels", "label", "y", "target", "targets"})
-_MAX_RATIO = 200  # of sizes, unpacked to packed, beyond which an array is a trap, not images
-_SMALL = 2**26  # bytes of an array that may be packed more than that
+_MAX_RATIO = 200  # compression ratio above which an array is a decompression bomb
+_SMALL = 2**26  # bytes of an array that may be compressed more
 
 
 def read_npz(path: pathlib.Path) -> tuple[dict[str, Part], list[str]]:
     """The splits of a .npz file, and the names of arrays that are neither images nor labels.
 
     Raises:
-        UserError: It is damaged, or has other arrays than images and labels.
+        UserError: It is damaged, or lacks arrays of images and labels.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -36,7 +36,7 @@ def read_npz(path: pathlib.Path) -> tuple[dict[str, Part], list[str]]:
         raise
     except MemoryError as error:
         raise UserError(f"{path} has larger arrays than fit into memory") from error
-    # What the readers of zip files and of NumPy's headers raise about damaged ones is without end.
+    # The readers of zip files and NumPy's headers raise exceptions of many kinds for damaged files.
     except Exception as error:
         raise UserError(f"{path} must be a .npz file as np.savez writes it: {one_line(error)}") from error
 
@@ -79,7 +79,7 @@ def _read(path: pathlib.Path, archive: zipfile.ZipFile) -> tuple[dict[str, Part]
 
 
 def _place(key: str) -> tuple[str, str] | None:
-    """The split of an array, and whether it is images or labels; None of another array."""
+    """The split of an array, and whether it is images or labels; None for other arrays."""
     words = key.lower().split("_")
     splits, kinds = (
         [word for word in words if word in ROLE_OF],
@@ -93,12 +93,12 @@ def _place(key: str) -> tuple[str, str] | None:
 def _array(
     path: pathlib.Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo, *, images: bool = False
 ) -> np.ndarray:
-    """An array of the file, whose header is compared with what the file can hold before it is believed."""
+    """An array of the file. Its header is compared with the size of the file before memory is allocated."""
     where = f"{member.filename.removesuffix('.npy')} of {path}"
     if member.file_size > max(_SMALL, _MAX_RATIO * member.compress_size):
         raise UserError(
-            f"{where} must hold images (got {member.file_size:,} bytes packed into {member.compress_size:,}: "
-            "too few to be some)"
+            f"{where} must hold images (got {member.file_size:,} bytes compressed to {member.compress_size:,}"
+            ", too few for images)"
         )
     with archive.open(member) as file:
         shape, dtype, header = _header(file)

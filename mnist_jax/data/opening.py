@@ -1,4 +1,4 @@
-"""Image files as Pillow opens them: of which formats and sizes, and one line about any other."""
+"""Image files as Pillow opens them: formats, sizes, and one-line errors for all others."""
 
 import contextlib
 import functools
@@ -32,7 +32,7 @@ _HEIGHT, _WIDTH, _BITS, _PHOTOMETRIC, _PLANES, _FORMAT = 323, 322, 258, 262, 284
 
 @functools.cache
 def readable() -> tuple[str, ...]:
-    """Those of FORMATS that are read here: HEIC where pillow-heif is, and what Pillow was built with."""
+    """Those of FORMATS that can be read here: HEIC needs pillow-heif, others Pillow's own libraries."""
     with contextlib.suppress(ImportError):
         import pillow_heif
 
@@ -43,10 +43,10 @@ def readable() -> tuple[str, ...]:
 
 @contextlib.contextmanager
 def opened(file: str | io.BytesIO, *, draft: int | None = None) -> Iterator[Image.Image]:
-    """An image whose head is read, and whose size and meaning are those of an image that can be decoded.
+    """Opens an image, of which it reads the header, and checks that it can be decoded.
 
-    draft: pixels a side that are of use: a JPEG is decoded to a part of its size, no smaller than that.
-    Raises UserError, also for what the body of the `with` meets: it is no such image, or damaged.
+    draft: pixels per side that are needed: a JPEG is decoded at a lower resolution, no smaller than that.
+    Raises UserError, also for errors in the body of the `with`: it is no such image, or damaged.
     """
     try:
         with _content(file) as content, Image.open(content, formats=readable()) as image:
@@ -62,23 +62,23 @@ def opened(file: str | io.BytesIO, *, draft: int | None = None) -> Iterator[Imag
         raise UserError(error.strerror or f"it is damaged: {error}") from error
     except UserError:
         raise
-    except Exception as error:  # what decoders raise on damaged files is without end
+    except Exception as error:  # decoders raise exceptions of many kinds for damaged files
         raise UserError(f"it is damaged: {type(error).__name__}: {error}") from error
 
 
 def is_image(content: bytes) -> bool:
-    """Whether a file of this content is meant to be an image, damaged or not."""
+    """Whether this content is an image, damaged or not."""
     try:
         Image.open(io.BytesIO(content), formats=readable())
     except UnidentifiedImageError:
         return _is_heic(content)
-    except Exception:  # known, but not to be read
+    except Exception:  # known, but not readable
         return True
     return True
 
 
 def is_reduced(image: Image.Image) -> bool:
-    """Whether Pillow keeps 8 of its 16 bits of a colour."""
+    """Whether Pillow keeps 8 of its 16 bits per colour."""
     return image.mode in ("RGB", "RGBA") and ";16" in _raw_mode(image)
 
 
@@ -91,12 +91,12 @@ def is_grey(image: Image.Image) -> bool:
 
 
 def is_deep(image: Image.Image) -> bool:
-    """Whether it has one number a pixel, of more than 8 bits."""
+    """Whether it has one number per pixel, of more than 8 bits."""
     return image.mode.startswith(("I", "F"))
 
 
 def has_frames(image: Image.Image) -> bool:
-    """Whether it has further frames or pages beside the one that is read, the first."""
+    """Whether it has more frames or pages than the first, which is read."""
     return image.format in _IN_FRAMES and getattr(image, "is_animated", False)
 
 
@@ -107,12 +107,12 @@ def tiff_tag(image: Image.Image, tag: int, default: int) -> int:
 
 
 def is_inverted(image: Image.Image) -> bool:
-    """Whether it is a TIFF whose 0 is white, which Pillow turns round for 8 bits alone."""
+    """Whether it is a TIFF whose 0 is white, which Pillow inverts for 8 bits only."""
     return is_deep(image) and tiff_tag(image, _PHOTOMETRIC, 1) == 0
 
 
 def is_unsigned(image: Image.Image) -> bool:
-    """Whether it is a TIFF of 32 bits without a sign, which Pillow reads with one."""
+    """Whether it is a TIFF of unsigned 32 bits, which Pillow reads as signed."""
     return image.mode == "I" and tiff_tag(image, _BITS, 0) == 32 and tiff_tag(image, _FORMAT, 1) == 1
 
 
@@ -124,7 +124,7 @@ def _require_size(image: Image.Image, draft: int | None) -> None:
     size = image.size
     if draft:
         image.draft(None, (draft, draft))
-        if not image.info.get("progressive"):  # or all of it is held all the same
+        if not image.info.get("progressive"):  # otherwise all of it stays in memory
             size = image.size
     pixel = 1 if image.mode in ("1", "L") else 2 if image.mode.startswith("I;16") else 4
     tile = tiff_tag(image, _WIDTH, 0) * tiff_tag(image, _HEIGHT, 0)
@@ -133,18 +133,18 @@ def _require_size(image: Image.Image, draft: int | None) -> None:
 
 
 def _require_meaning(image: Image.Image) -> None:
-    """Refuses what Pillow would read with other numbers than are in the file."""
+    """Refuses images that Pillow would read with other numbers than the file has."""
     if is_inverted(image) and image.mode != "I;16":
         raise UserError("it must have 8 or 16 bits where 0 is white; save it with 0 as black")
     if image.mode.startswith("RGB"):
         if tiff_tag(image, _PLANES, 1) == 2 and tiff_tag(image, _BITS, 8) > 8:
-            raise UserError("it must have 8 bits a colour in separate planes (got 16); save it interleaved")
+            raise UserError("it must have 8 bits per colour in separate planes (got 16); save it interleaved")
         if is_reduced(image) and "transparency" in image.info:
-            raise UserError("it must have 8 bits a colour where one is transparent (got 16); convert it")
+            raise UserError("it must have 8 bits per colour where one is transparent (got 16); convert it")
 
 
 def _scale_transparency(image: Image.Image) -> None:
-    """Scales the transparent level of a PNG of 2 or 4 bits, of which Pillow scales the pixels alone."""
+    """Scales the transparent level of a PNG of 2 or 4 bits, as Pillow scales only the pixels."""
     level, steps = image.info.get("transparency"), {"L;2": 3, "L;4": 15}.get(_raw_mode(image), 255)
     if isinstance(level, int) and level <= steps < 255:
         image.info["transparency"] = level * 255 // steps
@@ -159,7 +159,7 @@ def _unknown(file: str | io.BytesIO) -> str:
     with _content(file) as content:
         content.seek(0)
         heic = _is_heic(content.read(12))
-    return HEIC_REMEDY if heic else "it is not an image of a kind that can be read"
+    return HEIC_REMEDY if heic else "it is not an image that can be read"
 
 
 def _is_heic(content: bytes) -> bool:

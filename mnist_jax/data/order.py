@@ -1,4 +1,4 @@
-"""The order in which training sees the examples: a pure function of seed and step."""
+"""The order of training examples: a pure function of seed and step."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -11,9 +11,9 @@ Order = Callable[..., np.ndarray]  # (seed, start, count, *, batch_size) -> int3
 def batch_indices(seed: int, start: int, count: int, *, batch_size: int, size: int) -> np.ndarray:
     """The examples of steps `start` to `start + count - 1`, int32 (count, batch_size).
 
-    Training reads an endless stream of epochs, each a fresh permutation of the whole split, and a step
-    takes the next `batch_size` of it: so every example is seen once an epoch, a batch may straddle two
-    epochs, and the order is a pure function of (seed, step).
+    Training reads an endless stream of epochs, each a fresh permutation of the whole split, and each step
+    takes the next `batch_size` examples. So every example is seen once per epoch, and a batch may span two
+    epochs.
     """
     epoch = functools.partial(_permutation, seed, size=size)
     stream = _stretch(epoch, size, start * batch_size, (start + count) * batch_size)
@@ -21,17 +21,17 @@ def batch_indices(seed: int, start: int, count: int, *, batch_size: int, size: i
 
 
 class BalancedOrder:
-    """An order that sees each class equally often, whatever its number of examples.
+    """An order in which each class comes equally often, whatever its number of examples.
 
-    Training reads an endless stream of rounds, in each of which every class of the split comes once, in
-    random order; each class gives its examples in endless passes, each a fresh permutation. So an epoch, as
-    many examples as the split has, sees examples of rare classes several times and of common ones a part.
+    Training reads an endless stream of rounds. In each round every class comes once, in random order. Each
+    class yields its examples in endless passes, each a fresh permutation. An epoch has as many examples as
+    the split; it repeats examples of rare classes and skips some of common ones.
     """
 
     def __init__(self, labels: np.ndarray):
         """Takes the labels of the training split, integers (N,)."""
         self._classes = [np.flatnonzero(labels == label).astype(np.int32) for label in np.unique(labels)]
-        self._rounds = -(-len(labels) // len(self._classes))  # of a block, which is made at once
+        self._rounds = -(-len(labels) // len(self._classes))  # per block, which is made at once
         self._block = functools.lru_cache(maxsize=512)(self._make_block)
 
     def batches(self, seed: int, start: int, count: int, *, batch_size: int) -> np.ndarray:
@@ -73,6 +73,6 @@ def _stretch(part: Callable[[int], np.ndarray], length: int, first: int, last: i
     return np.concatenate([part(number) for number in numbers])[offset : offset + last - first]
 
 
-@functools.lru_cache(maxsize=512)  # of two epochs, where a population has that many seeds
+@functools.lru_cache(maxsize=512)  # of two epochs, if a population has that many seeds
 def _permutation(seed: int, epoch: int, size: int) -> np.ndarray:
     return np.random.default_rng((seed, epoch)).permutation(np.arange(size, dtype=np.int32))

@@ -1,4 +1,4 @@
-"""Examples that are in more than one split: what is seen in training tells little when it is tested."""
+"""Examples that are in more than one split, and make its results too good."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +13,7 @@ def copies(dataset: Dataset) -> dict[str, int]:
     """How many examples have the pixels of an example of an earlier split.
 
     Returns:
-        For "validation" those that training has, for "test" those that training or validation has.
+        For "validation" those that are in training, for "test" those that are in training or validation.
     """
     train, validation, test = map(_hashes, (dataset.train, dataset.validation, dataset.test))
     return {
@@ -23,9 +23,9 @@ def copies(dataset: Dataset) -> dict[str, int]:
 
 
 def describe_copies(data: Mapping[str, Any]) -> str | None:
-    """A line for the user where splits share pixels; None where they do not.
+    """A line for the user if splits share pixels; None otherwise.
 
-    data: as in run.json, with what `copies` gives.
+    data: as in run.json, with the result of `copies`.
     """
     shared = [
         f"{count:,} of {data['splits'][role]['examples']:,} {role} examples"
@@ -35,13 +35,13 @@ def describe_copies(data: Mapping[str, Any]) -> str | None:
     if not shared:
         return None
     return (
-        f"{' and '.join(shared)} have the pixels of examples of an earlier split, and tell nothing of new "
+        f"{' and '.join(shared)} have the pixels of examples of an earlier split and do not test new "
         "images; `mnist-jax explore` shows them"
     )
 
 
 def _hashes(split: Arrays) -> np.ndarray:
-    """int64 (N,): equal for equal pixels, and in this process alone."""
+    """int64 (N,): equal for equal pixels, valid in this process only."""
     return np.fromiter(
         (hash(image.tobytes()) for image in np.asarray(split.images)), np.int64, len(split.labels)
     )

@@ -17,16 +17,16 @@ OwnLoad = Callable[[ml_collections.FrozenConfigDict], OwnSplits | tuple[np.ndarr
 def own_set(
     name: str, load: OwnLoad, class_names: Sequence[str] | None, config: ml_collections.FrozenConfigDict
 ) -> Source:
-    """What a registered function returns, checked.
+    """The checked result of a registered function.
 
     Raises:
-      UserError: it raises, or returns something else than `dataset.register_data` says.
+      UserError: it raises, or returns something other than `dataset.register_data` says.
     """
     try:
         found: Any = load(config)
     except UserError:
         raise
-    except Exception as error:  # it is the user's code, so it can raise anything
+    except Exception as error:  # the user's code can raise anything
         raise UserError(f"the data set {name!r} cannot be loaded: {one_line(error)}") from error
     splits = found if isinstance(found, Mapping) else {"train": found}
     arrays = {str(split): _arrays(f"{name} {split}", given) for split, given in splits.items()}
@@ -37,7 +37,7 @@ def own_set(
     names = tuple(map(str, class_names if class_names is not None else range(classes)))
     if len(names) < classes:
         raise UserError(
-            f"the data set {name!r} must have {classes} class names, one a label (got {len(names)})"
+            f"the data set {name!r} must have {classes} class names, one per label (got {len(names)})"
         )
     return Source(
         name=name,

@@ -1,4 +1,4 @@
-"""Tables as Parquet with a column of encoded images, as the library datasets of Hugging Face stores them.
+"""Tables as Parquet with a column of encoded images, as Hugging Face datasets stores them.
 
 image or img: {"bytes", "path"} or the bytes. label: an integer, whose class has its name in the file's
 metadata where `datasets` wrote it, or a string. https://huggingface.co/docs/datasets/image_dataset
@@ -18,8 +18,8 @@ from mnist_jax.system.errors import UserError, one_line
 
 _IMAGES, _LABELS = ("image", "img"), ("label", "labels")
 _BATCH = 256  # rows that are read at once
-_MAX_RATIO = 200  # of sizes, unpacked to packed, beyond which a file is a trap, not images
-_SMALL = 2**26  # bytes that may be packed more than that
+_MAX_RATIO = 200  # compression ratio above which a file is a decompression bomb
+_SMALL = 2**26  # bytes that may be compressed more
 
 
 def read_parquet(paths: Sequence[pathlib.Path]) -> Part:
@@ -53,7 +53,7 @@ def read_parquet(paths: Sequence[pathlib.Path]) -> Part:
 
 
 def _read(path: pathlib.Path, file: Any, columns: list[str]) -> Any:
-    """Columns of a file, read in pieces, so that a few bytes that stand for many do not fill the memory."""
+    """Columns of a file, read in pieces, so that a decompression bomb does not fill the memory."""
     import pyarrow as pa
 
     most = max(_SMALL, _MAX_RATIO * path.stat().st_size)
@@ -90,7 +90,7 @@ def _part(
 
 
 def _columns(path: pathlib.Path, schema: Any) -> tuple[str, str, tuple[str, ...] | None]:
-    """The columns of images and of labels, and the names of the classes where the file has them."""
+    """The columns of images and of labels, and the class names if the file has them."""
     features = _features(schema.metadata or {})
     classes = {
         name: tuple(map(str, feature["names"]))
@@ -115,7 +115,7 @@ def _columns(path: pathlib.Path, schema: Any) -> tuple[str, str, tuple[str, ...]
 
 
 def _features(metadata: Mapping[bytes, bytes]) -> dict[str, dict[str, Any]]:
-    """The features that the library datasets writes beside the schema; none where it did not write it."""
+    """The features that Hugging Face datasets stores in the schema; empty for files of other programs."""
     try:
         features = json.loads(metadata[b"huggingface"])["info"]["features"]
         return {name: feature for name, feature in features.items() if isinstance(feature, dict)}
@@ -135,12 +135,12 @@ def _bytes_of(path: pathlib.Path, column: Any) -> Any:
     if pa.types.is_struct(column.type) and "bytes" in {field.name for field in column.type}:
         column = compute.struct_field(column, "bytes")
     if not (pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type)):
-        raise UserError(f"{path} must have encoded images, PNG or JPEG say, as bytes (got {column.type})")
+        raise UserError(f"{path} must have encoded images, such as PNG or JPEG, as bytes (got {column.type})")
     if column.null_count:
         row = compute.index(compute.is_null(column), True).as_py()
         raise UserError(
-            f"{path} must have the bytes of each image (got none in row {row + 1}); of the library datasets, "
-            "embed them by dataset.to_parquet after dataset.cast_column(..., Image())"
+            f"{path} must have the bytes of each image (got none in row {row + 1}); in Hugging Face "
+            "datasets, embed them with dataset.to_parquet after dataset.cast_column(..., Image())"
         )
     return column
 

@@ -1,4 +1,4 @@
-"""From the uint8 pixels that are stored to the floats that a model sees."""
+"""From stored uint8 pixels to the floats that a model sees."""
 
 import jax
 import jax.numpy as jnp
@@ -11,5 +11,5 @@ def to_float(images: jax.Array) -> jax.Array:
 
 
 def normalize(images: jax.Array, config: ml_collections.FrozenConfigDict) -> jax.Array:
-    """Float images in [0, 1] less the config's mean, divided by its deviation, per channel."""
+    """Float images in [0, 1] minus the config's mean, divided by its standard deviation, per channel."""
     return (images - jnp.asarray(config.data.mean)) / jnp.asarray(config.data.std)

@@ -1,7 +1,7 @@
-"""How the pictures of a set become 8-bit pixels: one way for all, which follows from its training split.
+"""How the pictures of a set become 8-bit pixels: one rule for all, derived from its training split.
 
-Pixels of 8 bits stay as they are. Deeper ones, integer or real, are scaled from one range of levels. What is
-transparent is put on one ground.
+Pixels of 8 bits stay as they are. Deeper ones, integer or real, are scaled from one range of levels.
+Transparent parts get one ground.
 """
 
 import contextlib
@@ -18,12 +18,12 @@ from mnist_jax.data.opening import is_inverted, is_unsigned
 from mnist_jax.system.errors import UserError
 from mnist_jax.system.files import seal_broken, sealed, write_whole
 
-GROUNDS = (255, 0, 128)  # white, or what fewer pictures vanish on
-_NEAR = 32  # levels, of 255, that do not stand out from a ground
-_VANISHED = 0.9  # of what is visible
+GROUNDS = (255, 0, 128)  # white, or the ground on which fewer pictures vanish
+_NEAR = 32  # levels, of 255, that are hard to tell from a ground
+_VANISHED = 0.9  # share of the visible pixels
 _BLOCK = 1 << 22  # pixels that are scaled at once
 
-# Without a range of the set's own: 16 bits, and from black to white.
+# For sets without a range of their own: 16 bits, and from black to white.
 _DEFAULTS = {"integer": (0.0, 65536.0), "real": (0.0, 1.0)}
 
 
@@ -36,10 +36,11 @@ class Levels(NamedTuple):
 
 
 class Facts(NamedTuple):
-    """What of one file decides how its set is rendered.
+    """The properties of a file that decide how its set is rendered.
 
-    levels: of more than 8 bits, else None. vanishes: of a transparent picture, on which of GROUNDS; else
-    None. reduced: has 16 bits a colour, of which 8 are read. frames: has more than the one that is read.
+    levels: the range of a picture of more than 8 bits, else None. vanishes: the GROUNDS on which a
+    transparent picture vanishes; None for an opaque one. reduced: 16 bits per colour, of which 8 are read.
+    frames: more frames than the first, which is read.
     """
 
     grey: bool
@@ -53,13 +54,13 @@ class Rendering(NamedTuple):
     """How the pictures of a set become 8-bit pixels.
 
     Attributes:
-        channels: 1 where all are grey, else 3.
-        integer, real: (low, high): levels from low up to high become 0 to 255, others are cut off. None where
-            the training split has none: it is that of 16 bits, or from 0 to 1, and others are refused.
-        ground: the level under transparent parts; None: as the ink of each picture needs.
+        channels: 1 if all are grey, else 3.
+        integer, real: (low, high): levels from low up to high become 0 to 255, others are clipped. None if
+            the training split has no such levels: the range is then 16 bits, or 0 to 1, others are refused.
+        ground: the level under transparent parts; None: chosen by the ink of each picture.
         clipped: pictures with levels outside of the range.
         transparent: pictures that have transparent parts.
-        reduced: pictures with 16 bits a colour, of which the upper 8 are read.
+        reduced: pictures with 16 bits per colour, of which the upper 8 are read.
         first_frames: pictures with several frames or pages, of which the first is read.
     """
 
@@ -73,7 +74,7 @@ class Rendering(NamedTuple):
     first_frames: int = 0
 
     def require_range(self, levels: Levels | None) -> None:
-        """Refuses levels that have no meaning, because the set has none of their kind to scale them by.
+        """Refuses levels whose scale is unknown, because the training split has none of their kind.
 
         Raises UserError.
         """
@@ -86,7 +87,7 @@ class Rendering(NamedTuple):
             )
 
     def notice(self) -> str:
-        """What is done to pictures that are not plain 8 bits, in a line; "" where there are none."""
+        """A line about pictures that are not plain 8 bits; "" if there are none."""
         ranges = [
             f"{kind} levels from {low:g} up to {high:g} become 0 to 255"
             for kind, (low, high) in (("integer", self.integer or (0, 0)), ("real", self.real or (0, 0)))
@@ -95,9 +96,9 @@ class Rendering(NamedTuple):
         counts = [
             f"{what}: {count:,}"
             for count, what in (
-                (self.clipped, "cut off at that range"),
+                (self.clipped, "clipped to that range"),
                 (self.transparent, f"with transparent parts, which become level {self.ground}"),
-                (self.reduced, "with 16 bits a colour, of which 8 are read"),
+                (self.reduced, "with 16 bits per colour, of which 8 are read"),
                 (self.first_frames, "with several frames or pages, of which the first is read"),
             )
             if count
@@ -108,11 +109,11 @@ class Rendering(NamedTuple):
 def choose_rendering(training: Iterable[Facts], used: Iterable[Facts]) -> Rendering:
     """The rendering that follows from the training split.
 
-    A range begins at 0, or at the lowest level where that is negative, and ends at the smallest power of 2
-    that holds the highest, of integers at least 256. The ground is white, unless more pictures vanish on
+    A range begins at 0, or at the lowest level if that is negative, and ends at the smallest power of 2 that
+    holds the highest level, for integers at least 256. The ground is white, unless more pictures vanish on
     white than on black or on grey.
 
-    training: of its files. used: of the files of all splits, which are counted.
+    training: of the training files. used: of the files of all splits, for the counts.
     """
     learned, used = list(training), list(used)
     levels = [one.levels for one in learned if one.levels]
@@ -131,14 +132,14 @@ def choose_rendering(training: Iterable[Facts], used: Iterable[Facts]) -> Render
 
 
 def load_or_choose(path: pathlib.Path, choose: Callable[[], Rendering]) -> Rendering:
-    """The rendering that a file of the cache has, else the one that is chosen, which it has from then on."""
+    """The rendering in a file of the cache; else chooses one and stores it there."""
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
         content = path.read_bytes()
         fields = json.loads(content)
         if fields.pop("record_sha256") and not seal_broken(content):
             return Rendering(**fields)
     kept = sealed(choose()._asdict())
-    with contextlib.suppress(OSError):  # what cannot be kept is chosen again
+    with contextlib.suppress(OSError):  # without a cache it is chosen again
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, kept)
     fields = json.loads(kept)
@@ -147,7 +148,7 @@ def load_or_choose(path: pathlib.Path, choose: Callable[[], Rendering]) -> Rende
 
 
 def find_levels(image: Image.Image) -> Levels:
-    """The lowest and highest level of a deep image, of those that are finite.
+    """The lowest and highest finite level of a deep image.
 
     Raises UserError: it has none.
     """
@@ -162,7 +163,7 @@ def find_levels(image: Image.Image) -> Levels:
 
 
 def to_8_bits(image: Image.Image, rendering: Rendering) -> Image.Image:
-    """A deep image as mode L; as mode LA where one of its levels is transparent.
+    """A deep image as mode L, or LA if one of its levels is transparent.
 
     Raises UserError: its levels have no known range.
     """
@@ -179,7 +180,7 @@ def to_8_bits(image: Image.Image, rendering: Rendering) -> Image.Image:
 
 
 def find_vanishing(image: Image.Image) -> tuple[bool, ...] | None:
-    """On which of GROUNDS what is visible of an image (RGBA) vanishes; None where all of it is opaque."""
+    """The GROUNDS on which the visible part of an image (RGBA) vanishes; None if all of it is opaque."""
     pixels = np.asarray(image)
     opacity = pixels[..., 3].astype(np.float64)
     if opacity.min() == 255:
@@ -206,7 +207,7 @@ def _outside(levels: Levels, limits: Sequence[float] | None) -> bool:
 
 
 def _scaled(block: np.ndarray, rendering: Rendering) -> np.ndarray:
-    """A block of levels as uint8, in the same proportion for each level and each picture."""
+    """A block of levels as uint8, scaled the same for each level and each picture."""
     kind = _kind(block)
     known = getattr(rendering, kind)
     low, high = known or _DEFAULTS[kind]

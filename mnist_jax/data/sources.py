@@ -1,4 +1,4 @@
-"""What a data set is before its splits are chosen; and the one that is always there."""
+"""A data set before its splits are chosen; and the bundled one."""
 
 import importlib.metadata
 import re
@@ -23,10 +23,10 @@ class Source(NamedTuple):
         name: with its version, such as "mnist/3.0.1".
         lengths: split name -> examples.
         read: split name -> its arrays and their sha256.
-        expressions: the split expression of each role, where the config leaves it to the set.
+        expressions: the split expression of each role, if the config leaves it to the set.
         left_out: how many files of it are not examples, by suffix or reason.
-        notes: lines about what was decided for the user.
-        rendering: gives how image files become its pixels; None where it is not of such.
+        notes: lines about decisions made for the user.
+        rendering: returns how image files become its pixels; None for other sources.
     """
 
     name: str
@@ -45,7 +45,7 @@ def digits(config: ml_collections.FrozenConfigDict) -> Source:
 
     Alpaydin and Kaynak, "Optical Recognition of Handwritten Digits", https://doi.org/10.24432/C50P49.
     """
-    # What `sklearn.datasets.load_digits` reads; its import takes longer than a short run.
+    # The file that `sklearn.datasets.load_digits` reads; importing it takes longer than a short run.
     file = importlib.metadata.distribution("scikit-learn").locate_file("sklearn/datasets/data/digits.csv.gz")
     table = np.loadtxt(str(file), np.int32, delimiter=",")
     images = np.round(table[:, :-1] * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8, 1)
@@ -62,7 +62,7 @@ def digits(config: ml_collections.FrozenConfigDict) -> Source:
 
 
 def some(names: Sequence[str]) -> str:
-    """The first names, and how many more there are."""
+    """The first names and the number of others."""
     more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
     return ", ".join(names[:_LISTED]) + more
 

@@ -1,4 +1,4 @@
-"""Split expressions, such as `train[:-5000]`: as ranges of the splits of a set, and chosen by their names."""
+"""Split expressions, such as `train[:-5000]`: their ranges, and the choice of splits by name."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,22 +19,22 @@ _PLAIN_TERM = re.compile(
 
 
 def split_ranges(expression: str, lengths: Mapping[str, int]) -> list[tuple[str, int, int]]:
-    """The ranges that an expression names; see `plain_ranges`. Raises whatever TFDS's parser meets."""
+    """The ranges that an expression names; see `plain_ranges`. Raises whatever TFDS's parser raises."""
     ranges = plain_ranges(expression, lengths)
     return ranges_by_tfds(expression, lengths) if ranges is None else ranges
 
 
 def plain_ranges(expression: str, lengths: Mapping[str, int]) -> list[tuple[str, int, int]] | None:
-    """The ranges that an expression such as `train[:-5000]` or `train[90%:]+test` names, as TFDS has them.
+    """The ranges that an expression such as `train[:-5000]` or `train[90%:]+test` names, as in TFDS.
 
-    Runs with the usual expressions are spared the import of TFDS, 0.4 s.
+    Runs with the usual expressions avoid the import of TFDS, 0.4 s.
 
     Args:
       expression: splits and slices of them, https://www.tensorflow.org/datasets/splits
       lengths: split name -> examples.
 
     Returns:
-      (split, from, to) of each term; None where TFDS has to parse the expression, or to refuse it.
+      (split, from, to) of each term; None if TFDS must parse or refuse the expression.
     """
     ranges = []
     for term in re.split(r"\s*\+\s*", expression):
@@ -51,7 +51,7 @@ def plain_ranges(expression: str, lengths: Mapping[str, int]) -> list[tuple[str,
 
 
 def ranges_by_tfds(expression: str, lengths: Mapping[str, int]) -> list[tuple[str, int, int]]:
-    """What `plain_ranges` does, of any expression; raises whatever TFDS's parser meets."""
+    """As `plain_ranges`, for any expression; raises whatever TFDS's parser raises."""
     import tensorflow_datasets as tfds
 
     class Length(NamedTuple):
@@ -73,15 +73,15 @@ def splits_in(expressions: Iterable[str]) -> set[str]:
 def expressions_by_name(
     where: object, splits: Sequence[str], given: Mapping[str, str], *, kind: str = "split"
 ) -> dict[str, str]:
-    """The split expression of each role: the given one, or what the names of the splits say.
+    """The split expression of each role: the given one, or by the names of the splits.
 
-    A split for training alone is cut 80/10/10; without one for validation, a tenth of the other is taken.
+    A training split alone is cut 80/10/10; without a validation split, a tenth of training validates.
 
     Args:
         where: the set, for messages.
-        splits: the splits that there are.
-        given: role -> expression, of the roles that the user chooses.
-        kind: what a split is there, for messages.
+        splits: the names of all splits.
+        given: role -> expression, for the roles that the user chooses.
+        kind: the word for a split in messages.
 
     Raises:
         UserError: There is no split for training or for testing, or there are two for one role.
@@ -98,7 +98,7 @@ def expressions_by_name(
     train = own.get("train") or (splits[0] if len(splits) == 1 and not own else None)
     if train is None:
         raise UserError(
-            f"{where} must have a train {kind} (got {some(splits)}); name the {kind}s by "
+            f"{where} must have a train {kind} (got {some(splits)}); name the {kind}s with "
             "--config.data.train, --config.data.validation and --config.data.test"
         )
     own = {role: split for role, split in own.items() if split not in named and split != train} | dict(given)

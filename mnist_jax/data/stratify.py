@@ -1,4 +1,4 @@
-"""Orders and folds of examples in which every class has its share: functions of labels and a seed."""
+"""Stratified orders and folds of examples: functions of labels and a seed."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ import numpy as np
 def interleaved(labels: np.ndarray) -> np.ndarray:
     """The order of a split's rows in which every slice is stratified, such as `train[90%:]`.
 
-    Within a class the order is random, and a row that is added at the end leaves the others in order.
+    Within a class the order is random; a row added at the end keeps the others in order.
 
     Args:
         labels: integers from 0 (N,).
@@ -25,7 +25,7 @@ def interleaved(labels: np.ndarray) -> np.ndarray:
 def fold_of(labels: np.ndarray, folds: int, seed: int) -> np.ndarray:
     """The fold of each example, int64 (N,) from 0 to `folds` - 1.
 
-    Two folds differ by at most one example, in all and of each class.
+    Two folds differ by at most one example, in total and in each class.
     """
     fold = np.empty(len(labels), np.int64)
     fold[np.lexsort((_ranks(len(labels), seed), labels))] = np.arange(len(labels)) % folds
@@ -33,5 +33,5 @@ def fold_of(labels: np.ndarray, folds: int, seed: int) -> np.ndarray:
 
 
 def _ranks(count: int, seed: int) -> np.ndarray:
-    """Random numbers whose stream no version of NumPy changes; a longer one begins as a shorter one."""
+    """Random numbers whose stream no version of NumPy changes; a longer stream begins with a shorter one."""
     return np.random.Philox(key=seed).random_raw(count)

@@ -1,4 +1,4 @@
-"""The files of a table: one file, or a folder of files that are named by their splits."""
+"""The files of a table: one file, or a folder of files named by their splits."""
 
 import os
 import pathlib
@@ -24,8 +24,8 @@ class TableFiles(NamedTuple):
     Attributes:
         root: the file or the folder.
         kind: one of `KINDS`.
-        splits: split -> its files; of one file {"": [file]}, which may have splits in it.
-        unused: names of tables that are no split.
+        splits: split -> its files; {"": [file]} for a single file, which may contain splits.
+        unused: names of tables that are not a split.
     """
 
     root: pathlib.Path
@@ -41,7 +41,7 @@ class TableFiles(NamedTuple):
 
     @property
     def stamps(self) -> list[object]:
-        """The name of each file, and what changes when the file does."""
+        """The name of each file, and its stamp, which changes when the file does."""
         paths = [path for files in self.splits.values() for path in files]
         for path in paths:
             require_file(path)
@@ -49,7 +49,7 @@ class TableFiles(NamedTuple):
 
 
 def find_tables(name: str) -> TableFiles:
-    """Finds the files that `config.data.dir` means.
+    """Finds the files of `config.data.dir`.
 
     Raises:
         UserError: There is no table, tables of several kinds, or shards are missing.
@@ -74,7 +74,7 @@ def find_tables(name: str) -> TableFiles:
 
 
 def kind_of(path: pathlib.Path) -> str | None:
-    """The kind of a table, by the end of its name; None of another file."""
+    """The kind of a table, by its suffix; None for other files."""
     return next((kind for kind in KINDS if path.name.lower().endswith(kind)), None)
 
 
@@ -82,7 +82,7 @@ def require_file(path: pathlib.Path) -> None:
     """Checks that a path is a file.
 
     Raises:
-        UserError: It cannot be read, or is no regular file, such as a pipe.
+        UserError: It cannot be read, or is not a regular file, such as a pipe.
     """
     try:
         status = path.stat()
@@ -120,7 +120,7 @@ def _by_split(root: pathlib.Path, tables: Sequence[pathlib.Path]) -> TableFiles:
 
 
 def _check_shards(root: pathlib.Path, split: str, names: Sequence[str]) -> None:
-    """Refuses two files of a split that are no shards, and shards of which some are missing."""
+    """Refuses two files of a split that are not shards, and incomplete sets of shards."""
     shards = [_SHARD.search(name) for name in names]
     of = {int(shard[2]) for shard in shards if shard}
     if len(names) == 1 and not of:

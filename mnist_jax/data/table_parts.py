@@ -24,8 +24,8 @@ class Pictures(NamedTuple):
 
     Attributes:
         open: row -> a file's path or its content.
-        where: row -> what an error calls it.
-        stamps: what changes when the images do and the table does not.
+        where: row -> its name in errors.
+        stamps: change when the images do and the table does not.
     """
 
     open: Callable[[int], str | io.BytesIO]
@@ -37,10 +37,10 @@ class Part(NamedTuple):
     """A split as a table stores it, in the order of its rows.
 
     Attributes:
-        labels: the classes, as strings (N,).
+        labels: classes as strings (N,).
         images: uint8 (N, H, W, C), or encoded.
-        class_names: by label, where the table has them: the labels are indices into it.
-        notes: lines about what was decided for the user.
+        class_names: by label, if the table has them; then labels are indices into it.
+        notes: lines about decisions made for the user.
     """
 
     labels: np.ndarray
@@ -50,7 +50,7 @@ class Part(NamedTuple):
 
 
 def image_shape(where: str, pixels: int) -> tuple[int, int, int]:
-    """Height, width and channels of a square image of as many pixel values.
+    """Height, width and channels of a square image with this number of pixel values.
 
     Raises:
         UserError: It is not square.
@@ -61,12 +61,12 @@ def image_shape(where: str, pixels: int) -> tuple[int, int, int]:
             return side, side, channels
     raise UserError(
         f"{where} must have the pixels of a square image, grey or RGB, such as 784 or 3072 (got {pixels:,}); "
-        "remove other columns, or give images of another shape as .npz"
+        "remove other columns, or save images of another shape as .npz"
     )
 
 
 def notes_on(where: str, shape: tuple[int, ...]) -> tuple[str, ...]:
-    """A line about the order in which the pixel values of colour images are taken; none of grey ones."""
+    """A line about the assumed order of the pixel values of colour images; none for grey ones."""
     height, width, channels = shape
     if channels == 1:
         return ()
@@ -79,11 +79,11 @@ def images_of(where: str, images: np.ndarray) -> np.ndarray:
     """Images as uint8 (N, H, W, C).
 
     Args:
-        where: what an error calls them.
+        where: their name in errors.
         images: integers from 0 to 255 (N, H, W, C), (N, H, W) or (N, pixels).
 
     Raises:
-        UserError: They are others.
+        UserError: They have another type, range or shape.
     """
     if images.dtype != np.uint8:
         images = _as_bytes(where, images)
@@ -105,22 +105,22 @@ def labels_of(where: str, labels: np.ndarray, count: int) -> np.ndarray:
     """The labels of an array as strings (N,).
 
     Args:
-        where: what an error calls them.
+        where: their name in errors.
         labels: integers or strings, (N,) or (N, 1).
-        count: how many examples there are.
+        count: the number of examples.
 
     Raises:
-        UserError: They are others.
+        UserError: They have another type, range or shape.
     """
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.ndim == 2:
         raise UserError(
-            f"{where} must have one label an example (got the shape {labels.shape}); of one-hot labels give "
+            f"{where} must have one label per example (got the shape {labels.shape}); of one-hot labels give "
             "labels.argmax(axis=1)"
         )
     if labels.shape != (count,):
-        raise UserError(f"{where} must have {count:,} labels, one an image (got the shape {labels.shape})")
+        raise UserError(f"{where} must have {count:,} labels, one per image (got the shape {labels.shape})")
     if labels.dtype.kind not in "iufUSb" or (labels.dtype.kind == "f" and not (labels % 1 == 0).all()):
         raise UserError(f"{where} must be integers or strings (got {labels.dtype})")
     if labels.dtype.kind == "S":
@@ -134,7 +134,7 @@ def name_classes(where: str, parts: Mapping[str, Part]) -> tuple[tuple[str, ...]
     Names that are numbers sort as numbers, others in natural order: class2 before class10.
 
     Raises:
-        UserError: Labels are missing, or are no classes.
+        UserError: Labels are missing, or are not classes.
     """
     if known := next((part.class_names for part in parts.values() if part.class_names), None):
         return known, {split: _indices(f"{where} {split}", part, known) for split, part in parts.items()}
@@ -148,7 +148,7 @@ def name_classes(where: str, parts: Mapping[str, Part]) -> tuple[tuple[str, ...]
         keys = [str(int(key.split(".")[0])) for key in keys]
     names = sorted(set(keys), key=lambda name: (in_natural_order(name), name))
     if len(names) < 2:
-        raise UserError(f"{where} must have two classes or more (got {some(names) or 'none'}); add another")
+        raise UserError(f"{where} must have at least two classes (got {some(names) or 'none'}); add another")
     if len(names) == len(together):
         raise UserError(
             f"the labels of {where} must be classes (got another in each of {len(together):,} rows); is it "
@@ -161,7 +161,7 @@ def name_classes(where: str, parts: Mapping[str, Part]) -> tuple[tuple[str, ...]
 
 
 def _indices(where: str, part: Part, names: Sequence[str]) -> np.ndarray:
-    """The labels of a table that has the names of its classes."""
+    """The labels of a table that has class names."""
     if part.class_names != names:
         raise UserError(
             f"{where} must have the classes of the other splits (got {some(part.class_names or ())})"

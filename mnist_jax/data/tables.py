@@ -1,7 +1,7 @@
-"""Sets of one's own as tables: .npz, CSV of pixels or of paths, Parquet.
+"""The user's data sets as tables: .npz, CSV of pixels or of paths, Parquet.
 
-`npz_tables`, `csv_tables` and `parquet_tables` read the files; here their rows become the examples of a set.
-The same images and labels in the same order have the same fingerprint from each of them.
+`npz_tables`, `csv_tables` and `parquet_tables` read the files; this module makes their rows the examples of a
+set. The same images and labels in the same order have the same fingerprint in each format.
 """
 
 import concurrent.futures
@@ -67,7 +67,7 @@ def table(config: ml_collections.FrozenConfigDict) -> Source:
 
 
 def _parts(files: TableFiles) -> tuple[dict[str, Part], list[str]]:
-    """The splits that have labels, and a line about each part of the table that is not used."""
+    """The splits that have labels, and a line about each unused part of the table."""
     parts: dict[str, Part] = {}
     notes = [f"not used of {files.root}: {some(files.unused)}"] if files.unused else []
     without: list[Unlabelled] = []
@@ -101,7 +101,7 @@ def _read(
     rendering: Callable[[], Rendering | None],
     split: str,
 ) -> tuple[Arrays, str]:
-    """The examples of a split and their sha256; those that take long to decode are kept in the cache."""
+    """The examples of a split and their sha256. Examples that take long to decode are cached."""
     one = rows[split]
     if isinstance(one.images, np.ndarray) and config.image_size in (0, *_side(one.images)):
         arrays = Arrays(one.images[one.order], one.labels[one.order])
@@ -157,10 +157,10 @@ def _decode(
 
 
 def _rendering(rows: Mapping[str, _Rows]) -> Rendering | None:
-    """How encoded images become pixels, by those of the split train; None where there are none.
+    """How encoded images become pixels, derived from the training split; None if there are none.
 
     Raises:
-        UserError: Some are no images.
+        UserError: Some are not images.
     """
     from mnist_jax.data.image_files import survey
 
@@ -189,7 +189,7 @@ def _rendering(rows: Mapping[str, _Rows]) -> Rendering | None:
 def _require_whole(broken: set[str]) -> None:
     if broken:
         count = "1 image cannot" if len(broken) == 1 else f"{len(broken):,} images cannot"
-        raise UserError(f"{count} be read: {some(sorted(broken))}; mend or remove their rows")
+        raise UserError(f"{count} be read: {some(sorted(broken))}; repair or remove their rows")
 
 
 def _sha256(listing: object) -> str:

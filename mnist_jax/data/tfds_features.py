@@ -1,4 +1,4 @@
-"""The features of a set of TensorFlow Datasets: which may be loaded, and which are image and label."""
+"""The features of a TensorFlow Datasets set: which may be loaded, and which are image and label."""
 
 import contextlib
 import re
@@ -12,10 +12,10 @@ from mnist_jax.system.errors import UserError
 
 @contextlib.contextmanager
 def only_features_of_tfds() -> Iterator[None]:
-    """Refuses to import the classes that the features.json of a set names, but for those of TFDS.
+    """Refuses to import the classes that the features.json of a set names, except those of TFDS.
 
-    TFDS would import any module that it finds, and so run what comes with a data set. It asks for each class
-    here, also for those in features of features, in each form of the file, and wherever the file lies.
+    TFDS would import any module named there, and so run code that comes with a data set. It asks this
+    function for each class, also for nested features, in each form and location of the file.
     """
     from tensorflow_datasets.core.features.feature import FeatureConnector
 
@@ -37,9 +37,9 @@ def only_features_of_tfds() -> Iterator[None]:
 
 
 def image_and_label(info: Any) -> tuple[str, str]:
-    """The names of the image and of the label in an example: the set's own, or the only ones of their type.
+    """The names of image and label in an example: as the set declares, or the only ones of their type.
 
-    Raises UserError: there are none, or several, or the images are not uint8.
+    Raises UserError: there are none or several, or the images are not uint8.
     """
     import tensorflow_datasets as tfds
 

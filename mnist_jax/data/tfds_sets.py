@@ -1,4 +1,4 @@
-"""Sets of TensorFlow Datasets, prepared once with TensorFlow, and read without it from then on."""
+"""TensorFlow Datasets sets, prepared once with TensorFlow and read without it."""
 
 import contextlib
 import difflib
@@ -28,13 +28,13 @@ from mnist_jax.system.terminal import tell
 
 
 def tfds_set(config: ml_collections.FrozenConfigDict) -> Source:
-    """The image-classification set named by `config.name` (of `config.data`), prepared where it was not yet.
+    """The image-classification set named by `config.name` (of `config.data`), prepared if needed.
 
-    It is kept as array_record, which needs no TensorFlow to read.
+    It is stored as array_record, which is readable without TensorFlow.
     Raises UserError: no such set, no network for a download, a folder that cannot be written.
     """
     builder = _builder(config)
-    if not builder.info.splits:  # it was not prepared when the builder looked
+    if not builder.info.splits:  # it was not prepared when the builder was made
         _prepare(builder, config)
         builder = _builder(config)
     info = builder.info
@@ -50,7 +50,7 @@ def tfds_set(config: ml_collections.FrozenConfigDict) -> Source:
             )
         except UserError:
             raise
-        except Exception as error:  # the readers of record files and images each raise their own
+        except Exception as error:  # readers of record files and images raise exceptions of many kinds
             raise UserError(
                 f"{split} of {info.full_name} cannot be read: {_last_sentence(error)}; remove "
                 f"{builder.data_dir} and start again to prepare it anew"
@@ -69,7 +69,7 @@ def _builder(config: ml_collections.FrozenConfigDict) -> Any:
     """The TFDS builder of `config.data.name`.
 
     Raises UserError: TFDS has no such set or version, it is prepared in another format, its files name code,
-    or it is not one image and one label an example.
+    or its examples are not one image and one label each.
     """
     import tensorflow_datasets as tfds
 
@@ -93,7 +93,7 @@ def _builder(config: ml_collections.FrozenConfigDict) -> Any:
             f"config.data.name must be a set of TFDS, digits, folder or table (got {config.name!r}); {hint} "
             "a set of your own needs --import=MODULE, the module that registers it"
         ) from error
-    except Exception as error:  # TFDS raises whatever its parser or a community set meets
+    except Exception as error:  # TFDS's parser and community sets raise exceptions of many kinds
         raise UserError(
             f"config.data.name is {config.name!r}: {_reason(error, config.name, data_dir)}"
         ) from error
@@ -109,7 +109,7 @@ def _prepare(builder: Any, config: ml_collections.FrozenConfigDict) -> None:
     """
     import tensorflow_datasets as tfds
 
-    if builder.is_prepared():  # by another process since
+    if builder.is_prepared():  # by another process meanwhile
         return
     _require_tensorflow(builder.info.full_name)
     manual_dir = manual_folder(config)
@@ -119,16 +119,16 @@ def _prepare(builder: Any, config: ml_collections.FrozenConfigDict) -> None:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(folder.parent / ".lock"):
-            if builder.is_prepared():  # by the process that held the lock
+            if builder.is_prepared():  # by the process that had the lock
                 return
             if not sys.stderr.isatty():
                 tfds.disable_progress_bar()
             tell(f"preparing {builder.info.full_name} in {folder}, once")
-            # In a folder of our own, of which what a kill left there can be cleared away.
+            # In a folder of our own, so that the remains of a killed process can be removed.
             staging = folder.parent / ".preparing"
             shutil.rmtree(staging, ignore_errors=True)
             staged = tfds.builder(config.name, data_dir=staging, file_format="array_record")
-            with contextlib.redirect_stdout(io.StringIO()):  # TFDS's own words, in several long lines
+            with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints several long lines
                 staged.download_and_prepare(
                     download_dir=str(folder).removesuffix(builder.info.full_name) + "downloads",
                     download_config=tfds.download.DownloadConfig(manual_dir=manual_dir),
@@ -144,23 +144,23 @@ def _prepare(builder: Any, config: ml_collections.FrozenConfigDict) -> None:
         ) from error
     except OSError as error:
         raise UserError(
-            f"{builder.name} could not be prepared in {folder}: {error.strerror or error}; mend that, or "
-            "choose another place with --config.data.data_dir"
+            f"{builder.name} could not be prepared in {folder}: {error.strerror or error}; correct that, or "
+            "choose another folder with --config.data.data_dir"
         ) from error
 
 
 def _require_tensorflow(name: str) -> None:
     if importlib.util.find_spec("tensorflow") is None:
         raise UserError(
-            f"{name} is not prepared yet, and TFDS prepares it by TensorFlow: pip install '.[tfds]', and run "
-            "the same command again"
+            f"{name} is not prepared yet, and TFDS prepares it with TensorFlow: pip install '.[tfds]', and "
+            "run the same command again"
         )
 
 
 def _decode(builder: Any, split: str, config: Any, folder: pathlib.Path) -> None:
     """Decodes a split once into a folder of the cache.
 
-    Raises UserError: images of different sizes, or labels that are no class. ValueError: fewer or more
+    Raises UserError: images of different sizes, or labels that are not a class. ValueError: fewer or more
     examples than the set declares.
     """
     from array_record.python.array_record_module import ArrayRecordReader
@@ -184,7 +184,7 @@ def _decode(builder: Any, split: str, config: Any, folder: pathlib.Path) -> None
 
 
 def _reason(error: Exception, name: str, data_dir: str) -> str:
-    """Why TFDS has no builder, in a line."""
+    """Why TFDS has no builder, in one line."""
     message = str(error)
     if "File format is already set" in message or "does not match the file formats" in message:
         folder = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"

@@ -1,8 +1,8 @@
 """A deep convolutional network that learns fast: https://arxiv.org/abs/2404.00498.
 
-As there: whitening of small patches first, blocks of convolutions with the pooling after the first, the
-largest value of each channel before the output. Different: any number of convolutions a block, plain
-initialization, scales in the norms, and no learning rate of its own for biases.
+As in the paper: whitening of small patches first, blocks of convolutions with pooling after the first, and
+the maximum of each channel before the output. Different: any number of convolutions per block, plain
+initialization, scales in the norms, and no separate learning rate for biases.
 """
 
 import jax
@@ -31,10 +31,10 @@ class Fixed(nnx.Variable[jax.Array]):
 
 
 class Airbench(nnx.Module):
-    """With `config.model.whitening` patches of 2 x 2 pixels whitened; then blocks that each halve the image.
+    """Whitens patches of 2 x 2 pixels with `config.model.whitening`; then blocks that each halve the image.
 
-    examples: training images as the model will see them, for the whitening.
-    `__call__` takes float images (B, H, W, C), already normalized, and gives float32 logits (B, K).
+    examples: training images as the model sees them, for the whitening.
+    `__call__` takes float images (B, H, W, C), already normalized, and returns float32 logits (B, K).
     """
 
     def __init__(
@@ -83,8 +83,8 @@ class Airbench(nnx.Module):
 class Block(nnx.Module):
     """Convolutions, each followed by norm and activation; the image is halved after the first.
 
-    With `config.model.residual`, what the first gives is added to what the last gives.
-    size: height and width of the images once halved.
+    With `config.model.residual`, the output of the first is added to the output of the last.
+    size: height and width of the halved images.
     """
 
     def __init__(

@@ -16,10 +16,10 @@ ACTIVATIONS: dict[str, Callable[..., jax.Array]] = {"relu": nnx.relu, "gelu": nn
 
 
 def pool(x: jax.Array, name: str) -> jax.Array:
-    """Pools 2 x 2 windows of images (B, H, W, C), the last odd row or column left out.
+    """Pools 2 x 2 windows of images (B, H, W, C) and drops the last odd row or column.
 
     By reshape: on CPU ten times faster than `reduce_window`, whose gradient for the maximum is a scatter.
-    A side of one pixel stays.
+    A side of one pixel stays as it is.
     """
     batch, height, width, channels = x.shape
     down, right = min(height, 2), min(width, 2)
@@ -58,12 +58,12 @@ def convolve_patches(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def activation_dtype(config: ml_collections.FrozenConfigDict) -> jnp.dtype:
-    """The dtype of what is between convolutions in `config.dtype`; see `cpu.dtype_between`."""
+    """The dtype of activations between convolutions in `config.dtype`; see `cpu.dtype_between`."""
     return cpu.dtype_between(jnp.dtype(config.dtype))
 
 
 def in_parts(function: Callable[[jax.Array], jax.Array], images: jax.Array) -> jax.Array:
-    """A function of each image of a batch (B, ...), of as many parts of the batch as is fastest."""
+    """Applies a function of single images to a batch (B, ...), in as many parts as is fastest."""
     count = cpu.batch_parts(images.shape[0])
     if count == 1:
         return function(images)
@@ -75,7 +75,7 @@ def create_dense(
 ) -> nnx.Einsum:
     """A dense layer of many inputs.
 
-    Outputs first: the gradient of its input is then a product of two matrices as they lie in memory.
+    The kernel has outputs first, so that the gradient of the input multiplies two matrices in memory order.
     """
     return nnx.Einsum(
         "bi,oi->bo",
@@ -95,7 +95,7 @@ class Conv(nnx.Module):
     ):
         shape = (config.model.kernel, config.model.kernel, channels, features)
         self.kernel = nnx.Param(nnx.initializers.he_normal()(rngs.params(), shape))
-        # A bias before a norm would be subtracted again.
+        # A norm would subtract the bias again.
         self.bias = nnx.Param(jnp.zeros(features)) if config.model.norm == "none" else None
         self.dtype = jnp.dtype(config.dtype)
 
@@ -105,9 +105,9 @@ class Conv(nnx.Module):
 
 
 def dropout(x: jax.Array, rate: float | jax.Array, rngs: nnx.Rngs | None) -> jax.Array:
-    """Values left out at a rate, the others scaled up, as nnx.Dropout does with the same key.
+    """Dropout, equal to nnx.Dropout with the same key.
 
-    rate: a number, for 0 of which nothing is drawn, or a traced one, which nnx.Dropout cannot take.
+    rate: a number (nothing is drawn for 0), or a traced one, which nnx.Dropout does not accept.
     """
     if isinstance(rate, float | int) and rate == 0:
         return x
@@ -119,8 +119,8 @@ def dropout(x: jax.Array, rate: float | jax.Array, rngs: nnx.Rngs | None) -> jax
 def convolution(x: jax.Array, kernel: jax.Array, dtype: jnp.dtype) -> jax.Array:
     """Images (B, H, W, C) under a kernel (h, w, C, D) at each pixel, with zeros around: (B, H, W, D).
 
-    dtype: of what is multiplied. The result has `cpu.dtype_between(dtype)`; few channels are multiplied in
-    that, too, where they are a product of patches.
+    dtype: of the products. The result has `cpu.dtype_between(dtype)`; so have the products of few channels
+    that are computed from patches.
     """
     between = cpu.dtype_between(dtype)
     if x.shape[-1] <= devices.patch_channels():
@@ -145,10 +145,10 @@ def biased(x: jax.Array, bias: jax.Array) -> jax.Array:
 def create_norm(
     config: ml_collections.FrozenConfigDict, features: int, size: tuple[int, int], *, rngs: nnx.Rngs
 ) -> Callable[..., jax.Array]:
-    """The layer that `config.model.norm` names; one that changes nothing for "none".
+    """The layer that `config.model.norm` names; the identity for "none".
 
     features, size: channels, and height and width, of the images that it normalizes.
-    Raises UserError: it would normalize single values, and make each 0 whatever the image.
+    Raises UserError: it would normalize single values, which makes each 0 for every image.
     """
     between, groups = activation_dtype(config), math.gcd(features, 8)
     values = {"batch": config.train.batch_size, "group": features // groups}.get(config.model.norm)
@@ -172,5 +172,5 @@ def pooled(size: tuple[int, int]) -> tuple[int, int]:
 
 
 def apply_norm(norm: Callable[..., jax.Array], x: jax.Array, *, train: bool) -> jax.Array:
-    """A norm from `create_norm`, which only for batch norm depends on whether this is training."""
+    """Applies a norm from `create_norm`; only batch norm depends on `training`."""
     return norm(x, use_running_average=not train) if isinstance(norm, nnx.BatchNorm) else norm(x)

@@ -19,8 +19,8 @@ from mnist_jax.models.layers import (
 class MLP(nnx.Module):
     """Hidden layers of `config.model.widths`, each a dense layer, norm and activation.
 
-    examples: training images as the model will see them, for their shape.
-    `__call__` takes float images (B, H, W, C), already normalized, and gives float32 logits (B, K).
+    examples: training images as the model sees them, for their shape.
+    `__call__` takes float images (B, H, W, C), already normalized, and returns float32 logits (B, K).
     """
 
     def __init__(

@@ -35,14 +35,14 @@ class Adapter(nnx.Module):
         """Builds the model.
 
         Args:
-            own: what was registered; called as `own(image_shape, num_classes, rngs=rngs, **kwargs)`.
+            own: the registered class; called as `own(image_shape, num_classes, rngs=rngs, **kwargs)`.
             config: its `model.kwargs` has the keyword arguments.
             examples: training images (N, H, W, C) as the model sees them.
             num_classes: the number of logits.
             rngs: keys of initial values.
 
         Raises:
-            UserError: `config.model.kwargs` does not fit, or the model does not give logits.
+            UserError: `config.model.kwargs` does not fit, or the model does not return logits.
         """
         name, kwargs = config.model.name, keyword_arguments(config.model.kwargs)
         _check_arguments(name, own, kwargs)
@@ -64,7 +64,7 @@ class Adapter(nnx.Module):
         rate: float | jax.Array = 0.0,
         rngs: nnx.Rngs | None = None,
     ) -> jax.Array:
-        del rate, rngs  # the model's own layers have their rates and keys
+        del rate, rngs  # the user's layers have their own rates and keys
         if train:
             self.model.train()
         else:
@@ -73,10 +73,10 @@ class Adapter(nnx.Module):
 
 
 def keyword_arguments(text: str) -> dict[str, Any]:
-    """The values in a text such as `width=64, norm="batch"`.
+    """The values in a string such as `width=64, norm="batch"`.
 
     Raises:
-        UserError: the text is something else.
+        UserError: the string has another form.
     """
     try:
         call = ast.parse(f"f({text})", mode="eval").body
@@ -90,7 +90,7 @@ def keyword_arguments(text: str) -> dict[str, Any]:
 
 
 def check_model(name: str, own: Any) -> None:
-    """Checks what is about to be registered.
+    """Checks a model before it is registered.
 
     Raises:
         UserError: it is not a class, or function, that makes an `nnx.Module`.
@@ -100,7 +100,7 @@ def check_model(name: str, own: Any) -> None:
     if isinstance(own, type) and issubclass(own, nn.Module):
         raise UserError(
             f"the model {name!r} must be a flax.nnx.Module (got the Linen module {own.__name__}); "
-            "put it into one with flax.nnx.bridge.ToNNX"
+            "wrap it with flax.nnx.bridge.ToNNX"
         )
     if not callable(own) or (isinstance(own, type) and not issubclass(own, nnx.Module)):
         raise UserError(f"the model {name!r} must be a class of flax.nnx.Module (got {own!r})")

@@ -1,4 +1,4 @@
-"""The Flax NNX models, used functionally: a static graph beside pytrees of params and model state."""
+"""The Flax NNX models, used functionally: a static graph and pytrees of params and model state."""
 
 import dataclasses
 import functools
@@ -32,10 +32,10 @@ _BUILT_IN = frozenset(MODELS)
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
 class Graph:
-    """What a model is beside its arrays.
+    """The static part of a model.
 
-    graphdef: as nnx has it. streams: paths of the random streams that its layers draw from; of built-in
-    models, which are given their keys, none.
+    graphdef: of nnx. streams: paths of the random streams that its layers draw from; none for built-in
+    models, which receive their keys as arguments.
     """
 
     graphdef: nnx.GraphDef[Any]
@@ -52,10 +52,10 @@ def register_model(name: str, model: OwnModel) -> None:
             normalized float32 images (B, H, W, C) and returns logits (B, num_classes).
 
     Raises:
-        UserError: a built-in model has that name, or `model` is something else.
+        UserError: a built-in model has that name, or `model` is not such a class.
     """
     if name in _BUILT_IN:
-        raise UserError(f"the model {name!r} is built in; register yours by another name")
+        raise UserError(f"the model {name!r} is built in; register yours under another name")
     check_model(name, model)
     MODELS[name] = functools.partial(Adapter, model)
 
@@ -79,7 +79,7 @@ def require_model(name: str, imports: Sequence[str] = ()) -> None:
 
 
 def module_of_model(name: str) -> str | None:
-    """The module that defines a registered model; None of a built-in one."""
+    """The module that defines a registered model; None for a built-in one."""
     model = MODELS.get(name)
     return model.args[0].__module__ if isinstance(model, functools.partial) else None
 
@@ -89,7 +89,7 @@ def create_model(
 ) -> tuple[Graph, PyTree, PyTree]:
     """A freshly initialized model as (graph, params, model_state), to be traced.
 
-    images: uint8 (N, H, W, C) of the training split, from which a model may start. `params` and `model_state`
+    images: uint8 (N, H, W, C) of the training split, which may initialize a model. `params` and `model_state`
     (running statistics of batch norm, fixed weights) are nested dicts of float32 arrays.
     """
     require_model(config.model.name)
@@ -105,7 +105,7 @@ def create_model(
 def abstract_model(
     config: ml_collections.FrozenConfigDict, image_shape: tuple[int, int, int], num_classes: int
 ) -> tuple[Graph, PyTree, PyTree]:
-    """What `create_model` gives of images (H, W, C), with `jax.ShapeDtypeStruct` in the place of arrays."""
+    """The result of `create_model` for images (H, W, C), with `jax.ShapeDtypeStruct` instead of arrays."""
     images = jax.ShapeDtypeStruct((1, *image_shape), np.uint8)
     create = functools.partial(create_model, config, num_classes=num_classes)
     return jax.eval_shape(lambda key, images: create(images=images, key=key), jax.random.key(0), images)

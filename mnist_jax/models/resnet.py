@@ -1,7 +1,7 @@
 """A residual network with norm and activation before each convolution: https://arxiv.org/abs/1603.05027.
 
-Different from there: each stage but the first begins with average pooling of 2 x 2 pixels in place of a
-convolution with a stride, and the first layer may take patches instead of a convolution.
+Different from the paper: each stage but the first begins with average pooling of 2 x 2 pixels instead of a
+strided convolution, and the first layer may use patches instead of a convolution.
 """
 
 import jax
@@ -25,8 +25,8 @@ from mnist_jax.models.layers import (
 class ResNet(nnx.Module):
     """Stages of `config.model.depth` residual blocks, one for each of `config.model.widths`.
 
-    examples: training images as the model will see them, for their shape.
-    `__call__` takes float images (B, H, W, C), already normalized, and gives float32 logits (B, K).
+    examples: training images as the model sees them, for their shape.
+    `__call__` takes float images (B, H, W, C), already normalized, and returns float32 logits (B, K).
     """
 
     def __init__(
@@ -74,9 +74,9 @@ class ResNet(nnx.Module):
 
 
 class ResidualBlock(nnx.Module):
-    """Twice norm, activation and convolution, added to what comes in; at first it changes nothing.
+    """Adds twice norm, activation and convolution to its input; initially it is the identity.
 
-    Where the number of channels changes, what comes in passes through a dense layer for each pixel.
+    If the number of channels changes, the input passes through a dense layer for each pixel.
     """
 
     def __init__(

@@ -1,6 +1,6 @@
-"""Parameters that training does not change, by a regular expression over their dotted names.
+"""Parameters that training does not change, selected by a regular expression over their dotted names.
 
-The statistics of batch norm follow the data in frozen layers too: these normalize by their batch in training.
+Batch-norm statistics follow the data in frozen layers too: these normalize by their batch in training.
 """
 
 import re
@@ -14,7 +14,7 @@ PyTree = Any
 
 
 def where_frozen(pattern: str, frozen: PyTree, others: PyTree) -> PyTree:
-    """The leaves of one tree where `config.train.freeze` matches their names, else those of another."""
+    """The leaves of one tree if `config.train.freeze` matches their names, else those of another."""
     if not pattern:
         return others
     return jax.tree_util.tree_map_with_path(

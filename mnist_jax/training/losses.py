@@ -12,11 +12,11 @@ from mnist_jax.system.errors import UserError
 def class_weights(
     config: ml_collections.FrozenConfigDict, labels: np.ndarray, classes: int
 ) -> np.ndarray | None:
-    """The weight of each class in the loss, float32 (K,); None where all are 1.
+    """The weight of each class in the loss, float32 (K,); None if all are 1.
 
-    Balanced are N / (K n), as scikit-learn has them: of N labels n are of the class, and K classes occur. A
-    class without examples has weight 0.
-    Raises UserError: `config.train.class_weights` are not as many as there are classes.
+    Balanced weights are N / (K n), as in scikit-learn, for a class with n of N labels, where K classes
+    occur. A class without examples has weight 0.
+    Raises UserError: `config.train.class_weights` has not one entry per class.
     """
     given = config.train.class_weights
     if given and len(given) != classes:
@@ -44,10 +44,10 @@ def batch_loss(
     Args:
       logits: float32 (B, K).
       labels: int32 (B,).
-      own_shares: float32 (B,), of its own label in each example's target, the rest being of its partner, see
-        `mixing.mix`; None: 1. A mixed example has the mixed weight of the two classes.
+      own_shares: float32 (B,), the share of each example's own label in its target, the rest being its
+        partner's, see `mixing.mix`; None: 1. The weight of a mixed example is mixed in the same way.
       smoothing: the label mass that is spread over all classes.
-      weights: of the classes, float32 (K,); None: 1.
+      weights: class weights, float32 (K,); None: 1.
     """
     targets = jax.nn.one_hot(labels, logits.shape[-1])
     if own_shares is not None:

@@ -15,20 +15,20 @@ from mnist_jax.training.plan import Plan
 class Meter:
     """Averages the metrics of steps between the plan's pauses, and times training without the pauses.
 
-    The clock starts when the first chunk is done. Chunks during which another one compiled do not count.
+    The clock starts when the first chunk is done. Chunks during which a program compiled do not count.
     """
 
     def __init__(
         self, plan: Plan, batch_size: int, before: Mapping[str, Any], *, models: int = 1, skipped: int = 0
     ):
-        """Starts to measure.
+        """Starts the measurement.
 
         Args:
-          plan: where intervals end.
-          batch_size: images a step of each model.
-          before: the `progress` of the run when it was saved; {} for a new one.
-          models: how many are trained.
-          skipped: how many steps in a row may have a loss or gradient that is not finite.
+          plan: defines where intervals end.
+          batch_size: images per step and model.
+          before: the saved `progress` of a resumed run; {} for a new one.
+          models: the number of models.
+          skipped: the number of consecutive steps that may have a loss or gradient that is not finite.
         """
         self._plan, self._batch_size, self._models, self._skipped = plan, batch_size, models, skipped
         self._seconds, self._images = before.get("train_seconds", 0.0), before.get("images", 0)
@@ -36,15 +36,15 @@ class Meter:
         self._pending: tuple[int, Sequence[Mapping[str, jax.Array]]] | None = None
         self._interval: list[dict[str, np.ndarray]] = []
         self._interval_seconds, self._interval_images = 0.0, 0
-        self._mark: float | None = None  # when the chunk before was done,
-        self._compiled = 0.0  # and what had been spent on compiling until then
+        self._mark: float | None = None  # when the previous chunk was done,
+        self._compiled = 0.0  # and the compile time until then
         self._startup: float | None = None
-        self.diverged: dict[int, str] = {}  # by index, the models whose loss is not finite: why
+        self.diverged: dict[int, str] = {}  # index of a model whose loss is not finite -> message
 
     @property
     def progress(self) -> dict[str, Any]:
-        """Seconds from the process's start to its first step done; seconds of training over all processes
-        of this run, the images that all models were trained on in them and their ratio; wall seconds of the
+        """Seconds from the start of the process to the end of its first step; over all processes of this run,
+        seconds of training, images that all models were trained on, and their ratio; wall seconds of the
         whole run.
         """
         return {
@@ -61,23 +61,23 @@ class Meter:
             self._start_clock()
 
     def put(self, step: int, metrics: Sequence[Mapping[str, jax.Array]]) -> None:
-        """Keeps the metrics of the chunk that ends at `step`, which is under way.
+        """Keeps the metrics of the chunk that ends at `step` and is still running.
 
         Args:
-          step: the last of the chunk.
-          metrics: those of P models and S steps, (P, S), in one part or several along P; `nonfinite` counts
-            how many steps in a row up to each had a loss or gradient that is not finite.
+          step: the last step of the chunk.
+          metrics: of P models and S steps, (P, S), in one part or several along P; `nonfinite` counts the
+            consecutive steps, up to each, with a loss or gradient that is not finite.
         """
         self._pending = step, metrics
 
     def fetch(self, *, pause: bool = False) -> list[dict[str, Any]]:
-        """Waits for the chunk put last, and notes in `diverged` where it is not finite.
+        """Waits for the latest chunk, and notes in `diverged` which models are not finite.
 
         Args:
           pause: training stops here, so the interval ends with it.
 
         Returns:
-          a row of averages for each model where the chunk ends an interval, else no rows.
+          a row of averages for each model if the chunk ends an interval, else no rows.
         """
         if self._pending is None:
             return []
@@ -129,7 +129,7 @@ class Meter:
 
 
 def _training_divergence(step: int, values: dict[str, np.ndarray], skipped: int) -> str | None:
-    """What to say where of the steps (S,) that end at `step` too many in a row are not finite."""
+    """The message if too many consecutive steps of those (S,) that end at `step` are not finite."""
     bad = np.flatnonzero(values["nonfinite"] > skipped)
     if not bad.size:
         return None
@@ -144,13 +144,13 @@ def _training_divergence(step: int, values: dict[str, np.ndarray], skipped: int)
 
 
 def _mean(values: np.ndarray) -> float:
-    """Of what is finite; not a number where nothing is."""
+    """The mean of the finite values; NaN if there are none."""
     finite = values[np.isfinite(values)]
     return float(finite.mean(dtype=np.float64)) if finite.size else math.nan
 
 
 def validation_divergence(loss: float, step: int) -> str | None:
-    """What to say where the validation loss after a step is not finite: its parameters are of no use."""
+    """The message if the validation loss after a step is not finite: its parameters are useless."""
     if math.isfinite(loss):
         return None
     return (

@@ -13,9 +13,9 @@ from mnist_jax.system.errors import UserError
 def create_schedule(
     config: ml_collections.FrozenConfigDict, steps_per_epoch: float, total_steps: int
 ) -> optax.Schedule:
-    """The learning rate as a function of the updates before, each of `config.train.accumulate` steps.
+    """The learning rate as a function of the number of updates, each of `config.train.accumulate` steps.
 
-    Warm-up rises in a straight line from 0 to the peak (`one_cycle` rises along a cosine, as in
+    Warm-up is linear from 0 to the peak (along a cosine for `one_cycle`, as in
     https://arxiv.org/abs/1708.07120); the rest of the run follows `config.schedule.name`.
     Raises UserError: the warm-up takes the whole run, or a boundary is in it.
     """
@@ -27,7 +27,7 @@ def create_schedule(
     if warmup >= total:
         raise UserError(
             f"config.schedule.warmup is {schedule.warmup:g} {schedule.unit}, {warmup * accumulate} steps, "
-            f"but the run has only {total_steps}; lengthen the run, or give the warm-up as a share of it by "
+            f"but the run has only {total_steps}; lengthen the run, or make the warm-up a share of it with "
             "--config.schedule.unit=run --config.schedule.warmup=0.2"
         )
     rest = total - warmup
@@ -35,7 +35,7 @@ def create_schedule(
     if schedule.name == "step" and boundaries[0] < warmup:
         raise UserError(
             f"config.schedule.boundaries must not be in the warm-up of {schedule.warmup:g} {schedule.unit} "
-            f"(got {schedule.boundaries[0]:g}); shorten the warm-up by config.schedule.warmup"
+            f"(got {schedule.boundaries[0]:g}); shorten the warm-up with config.schedule.warmup"
         )
     after: dict[str, Callable[[], optax.Schedule]] = {
         "constant": lambda: optax.constant_schedule(peak),
@@ -52,7 +52,7 @@ def create_schedule(
 
 
 def _factors(steps: list[int], factor: float) -> dict[int, float]:
-    """What the learning rate is multiplied by at each step; boundaries may fall on the same one."""
+    """The factor of the learning rate at each step; several boundaries may fall on one step."""
     return {step: factor ** steps.count(step) for step in steps}
 
 
@@ -68,10 +68,10 @@ def create_optimizer(
 ) -> optax.GradientTransformation:
     """The optax chain of `config.optimizer`: gradient clipping, then the named optimizer.
 
-    Weight decay falls on kernels alone. It is decoupled in adamw, lamb, lion and muon, and joins the gradient
-    in sgd and adadelta. With `config.train.accumulate` an update takes the mean gradient of so many
-    steps, of which the last alone changes parameters. With `skip_nonfinite` gradients that are not finite
-    change neither parameters nor its state, and are no part of an update.
+    Weight decay applies to kernels only. It is decoupled in adamw, lamb, lion and muon, and added to the
+    gradient in sgd and adadelta. With `config.train.accumulate` an update uses the mean gradient of that many
+    steps, and only the last of them changes parameters. With `skip_nonfinite`, gradients that are not finite
+    change neither parameters nor optimizer state and do not count for an update.
     """
     c = config.optimizer
     decay = {"weight_decay": c.weight_decay, "mask": _kernels}
@@ -101,19 +101,19 @@ def create_optimizer(
 def updates_taken(
     config: ml_collections.FrozenConfigDict, step: jax.Array, opt_state: optax.OptState
 ) -> jax.Array:
-    """How many updates were made in `step` steps, int32 (): what the schedule goes by."""
+    """The number of updates in `step` steps, int32 (), which the schedule depends on."""
     if config.train.accumulate > 1:
         inner = opt_state.inner_state if config.optimizer.skip_nonfinite else opt_state
         return inner.gradient_step
-    # An update that was left out does not count.
+    # A skipped update does not count.
     return step - opt_state.total_notfinite if config.optimizer.skip_nonfinite else step
 
 
 def _muon(config: ml_collections.FrozenConfigDict, schedule: optax.Schedule) -> optax.GradientTransformation:
-    """Muon for kernels, each a matrix from what goes in to what comes out, Adam for biases and norms, both
-    with Nesterov's momentum where that is asked for.
+    """Muon for kernels, each a matrix from inputs to outputs, Adam for biases and norms, both optionally with
+    Nesterov momentum.
 
-    Updates are scaled to Adam's usual size, so that one learning rate serves both, as in
+    Updates are scaled to Adam's usual size, so that one learning rate fits both, as in
     https://arxiv.org/abs/2502.16982.
     """
     c = config.optimizer
@@ -133,7 +133,7 @@ def _muon(config: ml_collections.FrozenConfigDict, schedule: optax.Schedule) -> 
 
 
 def _matrices(params: Any) -> Any:
-    """The axes of each kernel that come in and that go out; None for what is none."""
+    """The input and output axes of each kernel; None for other parameters."""
 
     def axes(leaf: jax.Array, is_kernel: bool) -> optax.contrib.MuonDimensionNumbers | None:
         *into, out = range(leaf.ndim)
@@ -143,5 +143,5 @@ def _matrices(params: Any) -> Any:
 
 
 def _kernels(params: Any) -> Any:
-    """True for kernels, False for biases and the scales of norms, which are vectors."""
+    """True for kernels, False for vectors: biases and the scales of norms."""
     return jax.tree.map(lambda leaf: leaf.ndim > 1, params)

@@ -11,11 +11,11 @@ import ml_collections
 
 from mnist_jax.system.errors import UserError
 
-_PAUSES = 1_000_000  # which are held in memory
+_PAUSES = 1_000_000  # which are kept in memory
 
 
 class Plan(NamedTuple):
-    """Steps are counted as taken: 0 before the first. Every set ends with `total_steps`."""
+    """A step is the number of steps taken: 0 before the first. Every set ends with `total_steps`."""
 
     total_steps: int
     steps_per_epoch: float
@@ -24,19 +24,19 @@ class Plan(NamedTuple):
     checkpoints: frozenset[int]
 
     def epoch(self, step: int) -> float:
-        """How many epochs so many steps are."""
+        """The number of epochs in a number of steps."""
         return step / self.steps_per_epoch
 
     def evaluations_between(self, first: int, last: int) -> int:
-        """How many evaluations follow the step `first`, up to the step `last`."""
+        """The number of evaluations after the step `first`, up to the step `last`."""
         return sum(first < step <= last for step in self.evaluations)
 
     def chunks(self, start: int, steps_per_call: int) -> Iterator[tuple[int, int]]:
-        """(first step, number of steps) of each dispatch from `start` on; none reaches over a pause.
+        """(first step, number of steps) of each dispatch from `start` on; none spans a pause.
 
-        Each number of steps is a program to be compiled, so there are three of them: a share of the usual way
-        from pause to pause, its root, and one. The largest come first, so that a run that goes on has the
-        chunks that were left, and with them the same bits.
+        Each number of steps is a program to compile, so there are three of them: a share of the usual
+        distance between pauses, its root, and one. The largest come first, so that a resumed run has the
+        remaining chunks, and with them the same bits.
         """
         pauses = sorted(self.logs | self.evaluations | self.checkpoints)
         gaps = collections.Counter(end - begin for begin, end in itertools.pairwise([0, *pauses]))
@@ -51,17 +51,17 @@ class Plan(NamedTuple):
 
 
 def make_plan(config: ml_collections.FrozenConfigDict, examples: int) -> Plan:
-    """The plan of a run on so many training examples.
+    """The plan of a run on a number of training examples.
 
     Without `config.evaluation.every_steps`, an evaluation follows the update that ends an epoch.
-    Raises UserError: it is too long to be planned, or shorter than an update.
+    Raises UserError: the run is too long to plan, or shorter than an update.
     """
     batch_size, accumulate = config.train.batch_size, config.train.accumulate
     few = max(_steps(examples, batch_size, 1, config.train.epochs), config.train.min_steps)
     if not config.train.steps and accumulate > few:
         raise UserError(
             f"config.train.accumulate must be at most {few}, the steps of {config.train.epochs} epochs (got "
-            f"{accumulate}); lengthen the run by config.train.epochs"
+            f"{accumulate}); lengthen the run with config.train.epochs"
         )
     steps = functools.partial(_steps, examples, batch_size, accumulate)
     least = _share(config.train.min_steps, accumulate) * accumulate
@@ -73,7 +73,7 @@ def make_plan(config: ml_collections.FrozenConfigDict, examples: int) -> Plan:
     if max(pauses) > _PAUSES:
         raise UserError(
             f"the run has {total:,} steps, {epochs:,} epochs, and would pause more than {_PAUSES:,} times; "
-            "shorten it by config.train.epochs or steps, or let it log, evaluate and save less often"
+            "shorten it with config.train.epochs or steps, or log, evaluate and save less often"
         )
 
     def every(steps: int) -> set[int]:
@@ -92,7 +92,7 @@ def make_plan(config: ml_collections.FrozenConfigDict, examples: int) -> Plan:
 
 
 def _apart(steps: Iterable[int], least: int, total: int) -> set[int]:
-    """Those of increasing steps that are at least so far from each other, from 0, and from the end."""
+    """The increasing steps that are at least this far from each other, from 0, and from the end."""
     found, last = set(), 0
     for step in steps:
         if step - last >= least and total - step >= max(least, 1):
@@ -102,10 +102,10 @@ def _apart(steps: Iterable[int], least: int, total: int) -> set[int]:
 
 
 def _steps(examples: int, batch_size: int, accumulate: int, epochs: int) -> int:
-    """Steps until so many epochs are seen, in whole updates."""
+    """Steps for a number of epochs, in whole updates."""
     return _share(epochs * examples, batch_size * accumulate) * accumulate
 
 
 def _share(whole: int, parts: int) -> int:
-    """whole / parts, rounded up; in integers, since floats would round up too far."""
+    """whole / parts, rounded up; in integers, because floats can round up too far."""
     return -(-whole // parts)

@@ -19,7 +19,7 @@ from mnist_jax.training.steps import Model, make_predict
 def model_template(
     config: ml_collections.FrozenConfigDict, image_shape: tuple[int, int, int], classes: int, mesh: Mesh
 ) -> tuple[Graph, Model]:
-    """The graph of a model of images (H, W, C), and its arrays as `jax.ShapeDtypeStruct`, whole on each
+    """The graph of a model of images (H, W, C), and its arrays as `jax.ShapeDtypeStruct`, replicated on each
     device.
     """
     graph, *arrays = abstract_model(config, image_shape, classes)
@@ -36,9 +36,9 @@ def make_predictor(
 ) -> Callable[[Arrays, Model], Predictions]:
     """A function from a split and a model to the predictions of every example, in order, each once.
 
-    The matrix of confusion stays on the device, and nothing waits, until the last batch is on its way. The
-    last batch is filled up with the last example, so that all have one shape that the devices can share; the
-    filling is left out.
+    The confusion matrix stays on the device, and nothing waits until the last batch is dispatched. The last
+    batch is padded with the last example, so that all have one shape that the devices can share; the padding
+    does not count.
     """
     predict = make_predict(config, graph, mesh)
 

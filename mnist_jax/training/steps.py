@@ -1,4 +1,4 @@
-"""What runs on the device: the state of a training run, its step, and the forward pass of evaluation."""
+"""Programs of the device: the state of a training run, its step, and the forward pass of evaluation."""
 
 import functools
 from collections.abc import Callable
@@ -26,11 +26,11 @@ PyTree = Any
 
 
 class TrainState(NamedTuple):
-    """All that a step reads and writes; what a checkpoint holds.
+    """Everything that a step reads and writes.
 
     step: int32 scalar, steps taken so far. key: raw PRNG key, uint32; a step's randomness is
     `fold_in(key, step)`, so it never changes. params, ema: nested dicts of float32 arrays; ema is an empty
-    dict where the config asks for none. model_state: running statistics of batch norm.
+    dict if the config has none. model_state: running statistics of batch norm.
     """
 
     step: jax.Array
@@ -42,12 +42,12 @@ class TrainState(NamedTuple):
 
     @property
     def model(self) -> "Model":
-        """What evaluation uses: the moving average of the parameters where one is kept."""
+        """The parameters for evaluation: the moving average if there is one."""
         return Model(self.step, self.ema or self.params, self.model_state)
 
 
 class Model(NamedTuple):
-    """What predicts: parameters and model state, nested dicts of float32 arrays, after `step` steps."""
+    """A trained model: parameters and model state, nested dicts of float32 arrays, after `step` steps."""
 
     step: jax.Array
     params: PyTree
@@ -55,14 +55,14 @@ class Model(NamedTuple):
 
 
 class State(NamedTuple):
-    """What a checkpoint holds. best: the model with the best validation so far; step 0 before the first."""
+    """The content of a checkpoint. best: the model with the best validation; step 0 before the first."""
 
     train: TrainState
     best: Model
 
 
 class States(NamedTuple):
-    """Those of the models that a `Trainer` trains."""
+    """The states of the models that a `Trainer` trains."""
 
     train: tuple[TrainState, ...]
     best: tuple[Model, ...]
@@ -73,7 +73,7 @@ def make_create_state(
 ) -> Callable[[jax.Array, np.ndarray], tuple[Graph, TrainState]]:
     """A jitted `(key, images) -> (graph, state)`: the state before the first step.
 
-    key: of the run's seed. images: uint8 (N, H, W, C) of the training split, from which a model may start.
+    key: of the run's seed. images: uint8 (N, H, W, C) of the training split, which may initialize a model.
     """
 
     def create(key: jax.Array, images: jax.Array) -> tuple[Graph, TrainState]:
@@ -142,7 +142,7 @@ def make_train_chunk(
             ),
             "grad_norm": _norm(grads),
         }
-        if config.optimizer.skip_nonfinite:  # the statistics of batch norm stay as they were, too
+        if config.optimizer.skip_nonfinite:  # batch-norm statistics stay unchanged too
             model_state = jax.tree.map(
                 functools.partial(jnp.where, opt_state.last_finite), model_state, state.model_state
             )
@@ -167,7 +167,7 @@ def make_train_chunk(
         of_steps = {"images": rows.images, "labels": rows.labels}
         if rows.indices is not None:
             of_steps = {"indices": rows.indices}
-        if len(next(iter(of_steps.values()))) == 1:  # no scan: on CPU that makes convolutions 20 times slower
+        if len(next(iter(of_steps.values()))) == 1:  # no scan: it makes convolutions 20 times slower on CPU
             state, metrics = step_on(state, {name: of_one[0] for name, of_one in of_steps.items()})
             return state, jax.tree.map(lambda value: value[None], metrics)
         return jax.lax.scan(step_on, state, of_steps)
@@ -176,9 +176,9 @@ def make_train_chunk(
 
 
 def compiled(train_chunk: Callable[..., Any], mesh: Mesh, shardings: PyTree) -> jax.stages.Wrapped:
-    """A chunk of steps as one program for all devices; the state given to it is donated.
+    """A chunk of steps as one program for all devices, which donates its state.
 
-    shardings: of the state; metrics are whole on each device.
+    shardings: of the state; metrics are replicated on each device.
     """
     return jax.jit(
         train_chunk,
@@ -191,8 +191,8 @@ def compiled(train_chunk: Callable[..., Any], mesh: Mesh, shardings: PyTree) -> 
 def make_classify(config: ml_collections.FrozenConfigDict, graph: Graph) -> Callable[..., jax.Array]:
     """`(params, model_state, images) -> log-probabilities`, to be traced.
 
-    images: uint8 (B, H, W, C); log-probabilities: float32 (B, K). Several views of an image, where
-    `config.evaluation` has them, are averaged as probabilities.
+    images: uint8 (B, H, W, C); log-probabilities: float32 (B, K). If `config.evaluation`
+    has several views of an image, their probabilities are averaged.
     """
 
     def log_probabilities_of(params: PyTree, model_state: PyTree, batch: jax.Array) -> jax.Array:
@@ -211,8 +211,8 @@ def make_predict(config: ml_collections.FrozenConfigDict, graph: Graph, mesh: Me
     """A jitted `(params, model_state, confusion, rows, counted) -> (confusion, log-probabilities)`.
 
     confusion: int32 (K, K), to which the predictions are added; donated. rows: `feeding.Rows` of shape (B,).
-    counted: bool (B,), which of them the matrix counts. log-probabilities: float32 (B, K). Both are whole on
-    each device.
+    counted: bool (B,), which of them the matrix counts. log-probabilities: float32 (B, K). Both are
+    replicated on each device.
     """
 
     classify = make_classify(config, graph)
@@ -241,7 +241,7 @@ def _norm(grads: PyTree) -> jax.Array:
 def _update_ema(
     config: ml_collections.FrozenConfigDict, state: TrainState, params: PyTree, opt_state: optax.OptState
 ) -> PyTree:
-    """Moves the average at each update; it starts with a short memory, to forget the initial parameters.
+    """Updates the moving average; it starts with a short memory, to forget the initial parameters.
 
     (1 + update) / (10 + update) as in TensorFlow's ExponentialMovingAverage(num_updates=update).
     """

@@ -1,4 +1,4 @@
-"""What trains the models of a run, one or the members of a population, and predicts with them."""
+"""Trains the models of a run, one or the members of a population, and predicts with them."""
 
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,18 +31,18 @@ from mnist_jax.training.transfer import Taken, started_from
 
 PyTree = Any
 
-_EXAMPLES = 5000  # of the training split, from which a model may start; see `airbench.patch_whitening`
+_EXAMPLES = 5000  # of the training split, which may initialize a model; see `airbench.patch_whitening`
 
 
 class Trainer:
-    """Trains P models, which differ in numbers alone, see `config.population.VARIED`.
+    """Trains P models, which differ only in numbers, see `config.population.VARIED`.
 
-    On a CPU they take their steps one after the other by the program of one model, which is faster there
-    than `vmap`, whose grouped convolutions have no fast form; elsewhere all at once by `vmap`. So `States`
-    has P trees, or one whose arrays have P as their first axis.
+    On a CPU they take their steps in turn with the program of one model. This is faster there than `vmap`,
+    whose grouped convolutions have no fast form; elsewhere `vmap` trains all at once. So `States` has P
+    trees, or one whose arrays have P as their first axis.
 
     plan: see `training.plan`. mesh: the devices that share each batch. template: the `State` of a checkpoint,
-    with `jax.ShapeDtypeStruct` in the place of arrays. model: the same of the `Model` of one.
+    with `jax.ShapeDtypeStruct` instead of arrays. model: the same for the `Model` of one.
     """
 
     def __init__(
@@ -56,13 +56,13 @@ class Trainer:
 
         Args:
           configs: of each model, P of them.
-          dataset: what they are trained on.
-          together: whether P > 1 models are trained by `vmap`; None for the faster way on this machine.
+          dataset: the data set to train on.
+          together: whether `vmap` trains P > 1 models; None for the faster way on this machine.
 
         Raises:
-          UserError: the schedule does not fit the length of the run, the devices not the batch, a distance
-            in pixels of `config.augment` or `config.evaluation` not the images,
-            `config.train.class_weights` not the classes, or `config.train.freeze` not the parameters.
+          UserError: the schedule does not fit the length of the run, the batch does not fit the devices, a
+            distance in pixels of `config.augment` or `config.evaluation` does not fit the images,
+            `config.train.class_weights` does not fit the classes, or `config.train.freeze` the parameters.
         """
         configs = [normalized(one, dataset.mean, dataset.std) for one in configs]
         config = configs[0]
@@ -87,7 +87,7 @@ class Trainer:
 
     @property
     def parameters(self) -> int:
-        """How many numbers the parameters of all models are."""
+        """The number of parameters of all models."""
         return sum(leaf.size for leaf in jax.tree.leaves(self.template.train.params))
 
     def initial(self, taken: Taken | None = None) -> States:
@@ -104,7 +104,7 @@ class Trainer:
         )
 
     def batches(self, step: int) -> Iterator[tuple[int, tuple[Rows, ...]]]:
-        """The step that each chunk ends with, and its rows, from the step after `step` on."""
+        """Yields the last step of each chunk, and its rows, from the step after `step` on."""
         config = self._configs[0]
         order = functools.partial(
             member_batches,
@@ -116,9 +116,9 @@ class Trainer:
         return training_rows(self._rows, chunks, order)
 
     def step(self, state: States, rows: tuple[Rows, ...]) -> tuple[States, list[Mapping[str, jax.Array]]]:
-        """Takes the steps of a chunk; the training state given is donated.
+        """Takes the steps of a chunk and donates the training state.
 
-        Returns: the state, and metrics of float32 (P, S) in all, for each tree of the state its part.
+        Returns: the state, and metrics float32, (P, S) in total, one part for each tree of the state.
         """
         done = [self._chunk(*each) for each in zip(state.train, rows, self._varied, strict=True)]
         return state._replace(train=tuple(train for train, _ in done)), [metrics for _, metrics in done]
@@ -133,7 +133,7 @@ class Trainer:
         return state._replace(best=tuple(best))
 
     def predict(self, split: Arrays, models: Sequence[Model]) -> list[Predictions]:
-        """What each of the P models says of every example of a split, in order.
+        """The predictions of each of the P models for every example of a split, in order.
 
         models: `state.best`, or the `model` of each of `state.train`.
         """
@@ -142,27 +142,27 @@ class Trainer:
         return [self._predict(split, model) for model in models]
 
     def members(self, state: States) -> list[State]:
-        """The state of each model alone."""
+        """The states of the single models."""
         if not self._together:
             return [State(*one) for one in zip(state.train, state.best, strict=True)]
         return [_member(State(state.train[0], state.best[0]), k) for k in range(len(self._configs))]
 
     def packed(self, state: States) -> State:
-        """As a checkpoint has it: of one model its arrays, of P with P as the first axis, on any machine."""
+        """The form in a checkpoint, on any machine: arrays of one model, or of P with P as first axis."""
         if len(state.train) == 1:
             return State(state.train[0], state.best[0])
         stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *self.members(state))
         return jax.device_put(stacked, self._shardings(stacked))
 
     def unpacked(self, packed: State) -> States:
-        """The state that `packed` gave."""
+        """The state from the result of `packed`."""
         if self._together or len(self._configs) == 1:
             return States((packed.train,), (packed.best,))
         alone = [_member(packed, index) for index in range(len(self._configs))]
         return States(tuple(one.train for one in alone), tuple(one.best for one in alone))
 
     def readable(self, tree: PyTree) -> PyTree:
-        """Arrays that may lie in shares on several devices, so that this process can read them whole."""
+        """Gathers arrays that may be sharded over devices, so that this process can read them whole."""
         return whole(tree, self.mesh)
 
     def lowered(self) -> tuple[jax.stages.Lowered, int]:
@@ -172,7 +172,7 @@ class Trainer:
         return program, len(self._varied)
 
     def _rows(self, indices: np.ndarray) -> tuple[Rows, ...]:
-        """Indices (P, S, B) as rows for each tree of the state."""
+        """Rows for each tree of the state from indices (P, S, B)."""
         return (self._feed(indices),) if self._together else tuple(map(self._feed, indices))
 
     @functools.cached_property
@@ -226,7 +226,7 @@ class Trainer:
 
 
 def _varied(configs: Sequence[ml_collections.FrozenConfigDict]) -> list[dict[str, Any]]:
-    """Of each model the numbers, by field, in which the models differ: arguments of their one program."""
+    """The numbers of each model, by field, in which the models differ: arguments of their shared program."""
     fields = [dict(flatten(config.to_dict())) for config in configs]
     names = [
         name
@@ -245,7 +245,7 @@ def _with(config: ml_collections.FrozenConfigDict, varied: Mapping[str, Any]) ->
 
 @jax.jit
 def _member(tree: PyTree, index: int) -> PyTree:
-    """Of a tree whose arrays have models as their first axis that of one."""
+    """The tree of one model from a tree whose arrays have models as their first axis."""
     return jax.tree.map(lambda leaf: leaf[index], tree)
 
 
@@ -260,7 +260,7 @@ def _choose(old: Model, new: Model, better: jax.Array) -> Model:
 
 
 def _require_within(config: ml_collections.FrozenConfigDict, image_shape: tuple[int, int, int]) -> None:
-    """Raises UserError: a distance in pixels leaves nothing to see, or to reflect, of such images."""
+    """Raises UserError: a distance in pixels leaves nothing of such images to see or to reflect."""
     height, width, _ = image_shape
     for name in ("augment.crop", "augment.shift", "augment.cutout", "evaluation.shift"):
         group, _, field = name.partition(".")

@@ -1,4 +1,4 @@
-"""Training that starts from another model: the arrays that fit are taken over."""
+"""Training that starts from another model: it takes the arrays that fit."""
 
 from typing import Any, NamedTuple
 
@@ -12,9 +12,9 @@ PyTree = Any
 
 
 class Taken(NamedTuple):
-    """What a state takes from another model.
+    """The arrays that a state takes from another model.
 
-    arrays: by dotted name, of parameters and model state. new: the names of what keeps its own values.
+    arrays: by dotted name, of parameters and model state. new: the names of those that keep their own values.
     """
 
     arrays: dict[str, np.ndarray]
@@ -22,7 +22,7 @@ class Taken(NamedTuple):
 
 
 def fitting(like: Model, source: Model) -> Taken:
-    """The arrays of `source` that a model has too, by name and shape.
+    """The arrays of `source` that a model also has, with the same name and shape.
 
     like: arrays or `jax.ShapeDtypeStruct`, of one model.
     """

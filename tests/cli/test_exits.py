@@ -1,4 +1,4 @@
-"""What a program's end comes to; whole runs that are stopped are in tests/whole."""
+"""Exit statuses and last messages; tests/whole stops whole runs."""
 
 import os
 import signal

@@ -134,7 +134,7 @@ def test_a_broken_file_is_told_and_the_rest_go_on(tiny_run, images, tmp_path):
     done = predict(tiny_run, tmp_path / "broken.png", tmp_path / "gone.png", first)
     assert done.returncode == 1
     assert [line.rsplit(": ", 1)[1] for line in done.stderr.splitlines()] == [
-        "it is not an image of a kind that can be read",
+        "it is not an image that can be read",
         "No such file or directory",
     ]
     assert done.stdout.count("dark") == 1

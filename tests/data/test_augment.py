@@ -125,7 +125,7 @@ def test_a_crop_is_the_image_moved_by_whole_pixels_and_reflected_at_its_border()
 
 
 def displacements(**strengths):
-    """Where each pixel of 200 warped images comes from, less where it is: (200, 9, 9, 2) of the middle."""
+    """The displacement of each pixel of 200 warped images: (200, 9, 9, 2) of the middle."""
     y, x = jnp.meshgrid(jnp.arange(21.0), jnp.arange(21.0), indexing="ij")
     coordinates = jnp.stack([y, x], axis=-1)
     warped = augment(KEY, jnp.repeat(coordinates[None], 200, axis=0), settings(**strengths))
@@ -165,7 +165,7 @@ def test_views_are_the_image_moved_and_mirrored():
 
 
 def bilinear(image, rows, columns):
-    """In float64: between the centres of pixels, and beyond the outermost ones these."""
+    """In float64: interpolated between the centres of pixels, and clamped beyond the outermost ones."""
     rows, columns = np.clip(rows, 0, image.shape[0] - 1), np.clip(columns, 0, image.shape[1] - 1)
     top, left = np.floor(rows).astype(int), np.floor(columns).astype(int)
     below, right = np.minimum(top + 1, image.shape[0] - 1), np.minimum(left + 1, image.shape[1] - 1)
@@ -244,7 +244,7 @@ def test_all_three_changes_of_colour_stay_within_black_and_white_and_keep_grey()
 
 @pytest.mark.parametrize("strengths", [{"resized_crop": 0.35}, {"contrast": 0.5}])
 def test_what_was_random_before_stays_as_it_was(strengths):
-    """Another change draws from a stream of its own."""
+    """Other changes draw from streams of their own."""
     flat = jnp.full((64, 8, 8, 1), 0.5)
     alone = augment(KEY, flat, settings(cutout=3))
     both = augment(KEY, flat, settings(cutout=3, **strengths))

@@ -41,7 +41,7 @@ def test_built_once_then_memory_mapped(tmp_path):
 
 @pytest.mark.parametrize("name", ["images.npy", "labels.npy", "record.json"])
 @pytest.mark.parametrize("damage", ["cut", "flip", "gone", "empty"])
-def test_damage_is_noticed_and_mended(tmp_path, capsys, name, damage):
+def test_damage_is_noticed_and_repaired(tmp_path, capsys, name, damage):
     folder = tmp_path / "train"
     load(folder)
     file = folder / name

@@ -102,7 +102,7 @@ FILES = {
 
 @pytest.fixture
 def made(tmp_path, monkeypatch):
-    """Makes small original files of a set, whose sums TFDS then publishes; returns the config."""
+    """Makes small original files of a set and the checksums that TFDS publishes; returns the config."""
 
     def make(name: str, **changes):
         files = FILES[name]()
@@ -133,7 +133,7 @@ def made(tmp_path, monkeypatch):
 
 
 def load_by_tfds(config, monkeypatch) -> data.Dataset:
-    """The same files through TFDS's own preparation, into three shards, which is preferred where it is."""
+    """The same files prepared by TFDS into three shards; an existing preparation is preferred."""
     pytest.importorskip("tensorflow")
     from tensorflow_datasets.image_classification import mnist
 
@@ -327,7 +327,7 @@ assert importlib.util.find_spec("tensorflow") is None
 
 @pytest.mark.whole
 def test_the_real_mnist_with_the_packages_of_the_lock_alone(real_mnist, tmp_path):
-    """TensorFlow is not among them, nor what only the tests install."""
+    """They contain neither TensorFlow nor packages that only the tests install."""
     done = subprocess.run(
         [sys.executable, "-c", AS_INSTALLED, real_mnist, tmp_path / "tfds", tmp_path / "cache"],
         cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,

@@ -13,7 +13,7 @@ from mnist_jax.system.errors import UserError
     [
         (f"{TRAIN} train/eel/ test/eel/", "there is no image in {root}/test/eel, {root}/train/eel; add some"),
         (f"{TRAIN} {TEST} train/eel/1.xcf", "there is no image but 1 .xcf in {root}/train/eel; add some"),
-        ("train/a/1.png test/a/1.png", "{root} must hold two classes or more (got a)"),
+        ("train/a/1.png test/a/1.png", "{root} must hold at least two classes (got a)"),
         ("train/A/1.png train/b/1.png test/a/1.png", "(got 'A' in {root}/train and 'a' in {root}/test)"),
         ("train/\u00fc/1.png train/b/1.png test/u\u0308/1.png", "must have one spelling in all splits"),
         ("train/c\udce9/1.png train/b/1.png test/b/1.png", "must be UTF-8 (got 'c\\udce9')"),

@@ -1,4 +1,4 @@
-"""Downloads from a server in this process, which can do what servers do."""
+"""Downloads from a server in this process, which can fail as servers do."""
 
 import contextlib
 import errno

@@ -19,7 +19,7 @@ ARRAYS = Arrays(RNG.integers(0, 256, (50, 8, 8, 1), np.uint8), RNG.integers(0, 1
 
 
 def test_device_and_host_placement_train_to_the_same_bits(tiny_config):
-    """Several steps in a call; tests/whole/test_train.py has one in each."""
+    """Several steps per call; tests/whole/test_train.py has one per call."""
     chunk = 4
     config = validate(tiny_config)
     schedule = optimizers.create_schedule(config, 10, 100)
@@ -36,7 +36,7 @@ def test_device_and_host_placement_train_to_the_same_bits(tiny_config):
         _, state = steps.make_create_state(config, 10, optimizer)(
             jax.random.key(config.seed), np.zeros((1, 8, 8, 1), np.uint8)
         )
-        # As after a step, or the second would be compiled anew.
+        # As after a step, otherwise the second step would compile again.
         state = place(state, state_shardings(mesh, state, shard_params=False))
         chunks = [(start, chunk) for start in range(0, 12, chunk)]
         order = functools.partial(batch_indices, 0, batch_size=16, size=50)

@@ -1,4 +1,4 @@
-"""The files that names and folders mean."""
+"""The files that names and folders stand for."""
 
 import collections
 import os
@@ -22,7 +22,7 @@ def test_files_are_found_by_name_folder_and_pattern(tmp_path):
     assert found("b.PNG", "gone.png", "**/*.webp") == ["b.PNG", "gone.png", "deep/c.webp"]
     (tmp_path / "[1].png").touch()
     assert found("[1].png") == ["[1].png"]
-    for name, told in (("x*", "matches no file"), ("empty", "has no image in it of a kind that can be read")):
+    for name, told in (("x*", "matches no file"), ("empty", "has no image that can be read")):
         (tmp_path / "empty").mkdir(exist_ok=True)
         with pytest.raises(UserError, match=told):
             found(name)

@@ -85,7 +85,7 @@ def test_any_slice_has_each_class_in_proportion(counts, cut):
 
 
 def test_where_a_slice_has_room_for_some_classes_none_is_favoured():
-    """Of 100 classes with 4 files, a tenth has 40; sizes and positions in the alphabet do not decide."""
+    """A tenth of 100 classes with 4 files has 40 of them, whatever their sizes and names."""
     names = [f"{label:03}" for label in range(1000)]
     files = [[f"{name}/{k}" for k in range(4 + label % 2)] for label, name in enumerate(names)]
     order = stratified(files, names)
@@ -177,8 +177,8 @@ def test_splits_may_have_names_that_are_no_identifiers(root):
         ),
         (
             lambda root: [(root / "train" / "dog" / f"{n}.png").write_bytes(b"") for n in range(12, 17)],
-            "5 images cannot be read, listed in {list}: {root}/train/dog/12.png: it is not an image of a "
-            "kind that can be read, {root}/train/dog/13.png",
+            "5 images cannot be read, listed in {list}: {root}/train/dog/12.png: it is not an image that "
+            "can be read, {root}/train/dog/13.png",
         ),
         (
             lambda root: [cut(path) for path in (root / "test" / "cat").rglob("*.*")],
@@ -214,7 +214,7 @@ def test_images_that_cannot_be_read_are_all_listed_and_may_be_left_out(root, cap
     assert load(root).fingerprint == rest.fingerprint
 
 
-def test_a_broken_image_that_is_mended_counts_again(root):
+def test_a_broken_image_that_is_replaced_counts_again(root):
     path = root / "train" / "cat" / "5.png"
     whole, content = load(root), path.read_bytes()
     path.write_bytes(b"")
@@ -302,7 +302,7 @@ def test_a_run_on_a_folder_is_as_good_as_one_on_the_set_it_was_made_of(tiny_run,
         json.loads((run / "run.json").read_text())["metrics"]["test"] for run in (tmp_path / "run", tiny_run)
     )
     assert found["examples"] == expected["examples"] == 300
-    # The order is another, so the model is; chance is 10%, with a deviation of 1.7% for 300 examples.
+    # Another order gives another model; chance is 10%, with a deviation of 1.7% for 300 examples.
     assert min(found["accuracy"], expected["accuracy"]) > 0.3
 
 
@@ -317,7 +317,7 @@ def test_levels_that_the_training_split_gives_no_range_are_refused_by_name(root)
 
 
 def test_the_range_follows_from_what_is_trained_on(root, capsys):
-    """12 bits in 16 to train on, and one of 16 bits in validation or test."""
+    """12 bits stored in 16 for training, and one image of 16 bits in validation or test."""
     for path in sorted(root.rglob("*.png")):
         level = 4095 if path.parts[-3] == "train" else 65535
         Image.fromarray(np.full((4, 6), level, np.uint16)).save(path)
@@ -325,7 +325,7 @@ def test_the_range_follows_from_what_is_trained_on(root, capsys):
     assert (dataset.rendering.integer, dataset.rendering.clipped) == ([0, 4096], 1)
     assert (dataset.train.images == 255).all()
     assert (
-        "integer levels from 0 up to 4096 become 0 to 255; cut off at that range: 1"
+        "integer levels from 0 up to 4096 become 0 to 255; clipped to that range: 1"
         in capsys.readouterr().err
     )
     other = load(root, train="test", validation="train[90%:]", test="train[:90%]")

@@ -9,7 +9,7 @@ from written import black_alone, encoded
 from mnist_jax.data import image_files
 from mnist_jax.system.errors import UserError
 
-# The value of EXIF's tag 274, and how an image is turned that is shown upright under it.
+# The value of EXIF's tag 274 -> the transposition of an image that it shows upright.
 TURNS = {
     1: None,
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -46,7 +46,7 @@ def test_what_cannot_be_read_is_told(content, told):
 
 
 def test_colours_of_ink_follow_their_profile():
-    """The profile sees black ink alone; without one, cyan is cyan."""
+    """The profile knows black ink only; without a profile, cyan is cyan."""
     cyan = Image.new("CMYK", (8, 8), (255, 0, 0, 0))
     for form in ("TIFF", "JPEG"):
         assert image_files.decode(encoded(cyan, form)).getpixel((3, 3)) == (0, 255, 255)

@@ -60,13 +60,13 @@ def test_folders_that_are_not_used_are_named(tmp_path):
         (f"{TRAIN} {TEST} val/a/1.png valid/a/1.png", "", "one validation folder (got val and valid)"),
         ("test/a/1.png test/b/1.png", "", "{root} must have a train folder (got test)"),
         ("2024/a/1.png 2025/a/1.png", "", "(got {root}, whose 2024 holds folders: a); rename its"),
-        ("train/1.png test/2.png", "", "{root}/test must hold folders of classes (got 1 images in no class"),
+        ("train/1.png test/2.png", "", "{root}/test must hold folders of classes (got 1 images outside"),
         (f"{TRAIN} {TEST} train/1.png", "", "{root}/train must hold folders of classes (got 1"),
-        ("a/1.png b/1.png 3.png", "", "{root} must hold folders of classes (got 1 images in no class"),
+        ("a/1.png b/1.png 3.png", "", "{root} must hold folders of classes (got 1 images outside"),
         ("readme.txt", "", "which has 0 images and no folders of classes"),
     ],
 )  # fmt: skip
-def test_another_layout_is_reported_with_the_flag_or_move_that_mends_it(tmp_path, names, place, expected):
+def test_another_layout_is_reported_with_the_flag_or_move_that_fixes_it(tmp_path, names, place, expected):
     make(tmp_path, names)
     with pytest.raises(UserError, match="^[^\n]+$") as caught:
         found(tmp_path / place)

@@ -1,4 +1,4 @@
-"""Files that Pillow would believe, wait for, or read with other numbers than they have."""
+"""Files that Pillow would trust, wait for, or read with wrong numbers."""
 
 import io
 import os
@@ -13,7 +13,7 @@ from mnist_jax.system.errors import UserError
 
 
 def in_one_tile(side: int) -> io.BytesIO:
-    """A TIFF of 8 x 8 pixels in a tile of `side` x `side`, which decoders make room for."""
+    """A TIFF of 8 x 8 pixels in a tile of `side` x `side`, for which decoders allocate memory."""
     return tiff(np.zeros((8, 8), np.float32), tile=side)
 
 
@@ -70,7 +70,7 @@ COLOURS = np.stack([PLAIN, PLAIN // 2, PLAIN], axis=-1)
     ("content", "told"),
     [
         (tiff(PLAIN.astype(np.float32), white=0), "must have 8 or 16 bits where 0 is white"),
-        (tiff(COLOURS, planes=True), "must have 8 bits a colour in separate planes"),
+        (tiff(COLOURS, planes=True), "must have 8 bits per colour in separate planes"),
     ],
 )
 def test_what_pillow_would_read_with_other_numbers_is_refused(content, told):

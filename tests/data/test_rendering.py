@@ -1,4 +1,4 @@
-"""The one way in which the pictures of a set become 8-bit pixels."""
+"""The rule by which the pictures of a set become 8-bit pixels."""
 
 import io
 
@@ -29,7 +29,7 @@ def facts(levels=None, vanishes=None, **changes) -> Facts:
 def test_levels_keep_their_order_and_use_the_range(pixels, order):
     """Whatever the levels: larger ones are no darker, and the highest are in the upper half."""
     if (pixels.dtype, order) == (np.uint32, ">") or not np.isfinite(pixels).any():
-        return  # what Pillow does not read, and what is refused
+        return  # not readable by Pillow, or refused
     file = tiff(pixels, order=order)
     rendering = own_rendering(file)
     found = np.asarray(decode(file, rendering), int)
@@ -46,8 +46,8 @@ def test_the_training_split_alone_decides_and_what_exceeds_it_is_counted():
     rendering = choose_rendering([dark, dark], [dark, dark, bright, facts(reduced=True), facts(frames=True)])
     assert rendering == Rendering(1, (0, 4096), None, 255, clipped=1, reduced=1, first_frames=1)
     assert rendering.notice() == (
-        "integer levels from 0 up to 4096 become 0 to 255; cut off at that range: 1; with 16 bits a colour, "
-        "of which 8 are read: 1; with several frames or pages, of which the first is read: 1"
+        "integer levels from 0 up to 4096 become 0 to 255; clipped to that range: 1; with 16 bits per "
+        "colour, of which 8 are read: 1; with several frames or pages, of which the first is read: 1"
     )
     pixels = np.array([[0, 4095, 4096, 65535]], np.uint16)
     assert np.asarray(decode(encoded(Image.fromarray(pixels)), rendering)).tolist() == [[0, 255, 255, 255]]

@@ -82,7 +82,7 @@ def test_the_same_rows_have_the_same_fingerprint_in_every_container(tmp_path, im
     assert one.class_names == ("1", "2", "3")
     assert one.image_shape == (images.reshape(*images.shape[:3], -1)).shape[1:]
     assert [len(split.labels) for split in (one.train, one.validation, one.test)] == [48, 6, 6]
-    for split in (one.train, one.validation, one.test):  # of each class its share
+    for split in (one.train, one.validation, one.test):  # stratified by class
         assert len(set(np.bincount(split.labels))) == 1
     seen = {image.tobytes(): label for image, label in zip(images, LABELS, strict=True)}
     for split in (one.train, one.validation, one.test):
@@ -225,9 +225,9 @@ def refused(path, match, **changes):
         ({"images": GREY, "x": GREY, "labels": LABELS}, r"one array of train images \(got images and x\)"),
         ({"arr_0": GREY, "arr_1": LABELS}, r"must have arrays named images and labels.*\(got arr_0, arr_1\)"),
         ({"images": GREY}, "must have labels beside images"),
-        ({"images": GREY, "labels": np.ones(60, int)}, r"two classes or more \(got 1\)"),
+        ({"images": GREY, "labels": np.ones(60, int)}, r"at least two classes \(got 1\)"),
         ({"images": GREY, "labels": np.arange(60)}, "another in each of 60 rows"),
-        ({"images": np.zeros((200_000, 30, 30), np.uint8), "labels": LABELS}, "too few to be some"),
+        ({"images": np.zeros((200_000, 30, 30), np.uint8), "labels": LABELS}, "too few for images"),
     ],
 )  # fmt: skip
 def test_arrays_that_are_no_set(tmp_path, arrays, said):
@@ -310,7 +310,7 @@ def test_parquet_that_is_no_set(tmp_path):
     write_parquet(path, features={"label": {"_type": "ClassLabel", "names": ["a", "b"]}})
     refused(path, r"the label in row \d+ must be from 0 to 1, one of its classes")
     pq.write_table(pa.table({"image": [[1, 2]], "label": [1]}), path)
-    refused(path, r"must have encoded images, PNG or JPEG say, as bytes \(got list")
+    refused(path, r"must have encoded images, such as PNG or JPEG, as bytes \(got list")
     pq.write_table(pa.table({"image": pa.array([None, b"1"], pa.binary()), "label": [1, 2]}), path)
     refused(path, r"must have the bytes of each image \(got none in row 1\)")
     pq.write_table(pa.table({"image": [DRAWN.bytes(400_000)] * 300, "label": [1] * 300}), path)

@@ -273,7 +273,7 @@ def test_a_set_prepared_for_tensorflow_is_refused(tmp_path):
 
 
 class OwnPictures(tfds.core.GeneratorBasedBuilder):
-    """Of each configuration other features, and without supervised_keys."""
+    """Different features in each configuration, without supervised_keys."""
 
     VERSION = tfds.core.Version("1.0.0")
     BUILDER_CONFIGS = tuple(
@@ -384,7 +384,7 @@ def test_a_set_that_names_code_is_refused_before_the_code_runs(tmp_path, monkeyp
 
 @needs_tensorflow
 def test_a_hostile_set_would_run_its_code_were_it_not_refused(tmp_path, monkeypatch):
-    """Or the tests above would hold nothing."""
+    """Otherwise the tests above would prove nothing."""
     place = own(tmp_path, "plain")
     (tmp_path / "evil_too.py").write_text(f"open({str(tmp_path / 'it ran')!r}, 'w')\n")
     monkeypatch.syspath_prepend(tmp_path)

@@ -1,8 +1,8 @@
-"""Trains a few steps of small networks on 1, 2 and 8 virtual devices, which rounding alone may tell apart.
+"""Trains a few steps of small networks on 1, 2 and 8 virtual devices; results may differ by rounding only.
 
-Prints which share of the parameters each device holds, as JSON.
+Prints the share of the parameters on each device, as JSON.
 
-Run by test_mesh.py in a process of its own, since the number of devices is fixed when JAX starts.
+Run by test_mesh.py in a process of its own, because the number of devices is fixed when JAX starts.
 """
 
 import json
@@ -48,7 +48,7 @@ CASES = {  # each with the number of devices
 def train(changes: dict, count: int, change=lambda state: state, steps: int = 6):
     """Some steps from a changed state: parameters, model state, metrics, and probabilities of the test split.
 
-    And the share of the parameters that a device holds.
+    Also returns the share of the parameters on a device.
     """
     config = digits.get_config()
     config.augment.update(shift=0.0, rotation=0.0, scale=0.0)  # which take long to compile

@@ -1,11 +1,11 @@
-"""A digit to be recognized, drawn by the tests."""
+"""A digit to recognize, drawn by the tests."""
 
 import numpy as np
 from PIL import Image
 
 
 def seven(side=28, *, thickness=3) -> np.ndarray:
-    """Light on black, in a box of 20 of 28 pixels whatever its side."""
+    """Light on black, in a box of 20/28 of any side."""
     grey = np.zeros((28, 28), np.float32)
     grey[4 : 4 + thickness, 8:20] = 1
     for row in range(4, 24):

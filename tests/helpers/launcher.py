@@ -1,8 +1,8 @@
 """Programs of this project as processes, forked from one that has imported JAX already.
 
 Importing JAX, Flax and Orbax takes a process two to four seconds, more than a small run computes. `start`
-gives the rest of a process unchanged: memory, arguments, environment, working directory, standard streams,
-signals and exit are its own. A process with another environment for what imports read starts anew.
+gives a process its own memory, arguments, environment, working directory, standard streams, signals and exit.
+A process whose environment changes what imports read starts Python itself.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ from typing import IO
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 _IMPORTED = ("jax", "orbax.checkpoint", "tensorflow_datasets", "mnist_jax.loop", "mnist_jax.evaluation")
 _READ_BY_IMPORTS = ("JAX_", "PYTHON", "TFDS_", "TF_", "LC_", "LANG", "LD_", "OPENBLAS_", "OMP_", "TZ")
-_REPLY = struct.Struct("ii")  # process id, and its wait status or, at its start, -1
+_REPLY = struct.Struct("ii")  # process id, and its wait status, or -1 at its start
 _SIGNALS = {
     signal.SIGINT: signal.default_int_handler,
     signal.SIGTERM: signal.SIG_DFL,
@@ -86,7 +86,7 @@ def start_anew(command: Sequence[str], **options) -> "subprocess.Popen[str]":
 def run(
     arguments: Sequence[str | os.PathLike[str]], *, given: bytes = b"", timeout: float = 300, **options
 ) -> "subprocess.CompletedProcess[str]":
-    """`start`, then waits for its end: what it printed, and its exit status. given: its standard input."""
+    """`start`, then waits: returns output and exit status. given: its standard input."""
     with tempfile.TemporaryFile() as stdin:
         stdin.write(given)
         stdin.seek(0)
@@ -168,7 +168,7 @@ class Forked:
 
 
 class _Server:
-    """The process that has imported all, seen from this side; threads may share it."""
+    """The client of the process that has imported everything; threads may share it."""
 
     def __init__(self) -> None:
         self._socket, theirs = socket.socketpair()
@@ -176,7 +176,7 @@ class _Server:
         self._started: list[int] = []
         self._starting, self._reading = threading.Lock(), threading.Lock()
         self.environment = dict(os.environ)
-        # In pipes: Python asks at its start whether its streams can seek, and those of a test cannot.
+        # In pipes: Python checks at its start whether its streams can seek, and those of a test cannot.
         self._process = start_anew(
             [sys.executable, __file__, str(theirs.fileno())],
             stdin=subprocess.PIPE,
@@ -201,7 +201,7 @@ class _Server:
         return self._statuses.get(pid)
 
     def _read(self, timeout: float | None) -> None:
-        """Takes one reply, if one comes soon; another thread may have taken the awaited one."""
+        """Takes one reply, if it comes soon; another thread may have taken the awaited one."""
         with self._reading:
             wait = 0.05 if timeout is None else min(timeout, 0.05)
             if not select.select([self._socket], [], [], wait)[0]:
@@ -235,7 +235,7 @@ def _imports_differently(env: Mapping[str, str]) -> bool:
 
 
 def _stream(asked: int | IO) -> tuple[IO[str] | None, int]:
-    """What this process reads, if anything, and the descriptor that the other writes to."""
+    """The stream that this process reads, if any, and the descriptor that the other writes to."""
     if asked == subprocess.PIPE:
         ours, theirs = os.pipe()
         return open(ours), theirs
@@ -281,7 +281,7 @@ def _ended() -> Iterator[tuple[int, int]]:
 
 
 def _become(descriptors: list[int]) -> list[str]:
-    """Takes streams, environment and signals of a request; returns its arguments."""
+    """Applies streams, environment and signals of a request; returns its arguments."""
     *streams, request = descriptors
     with open(request) as asked:
         given = json.load(asked)

@@ -1,4 +1,4 @@
-"""Finished runs made up, for tests of what reads them."""
+"""Artificial finished runs, for tests of their readers."""
 
 import copy
 import json
@@ -21,7 +21,7 @@ CONFIG = {
 
 
 def run_of(folder, name, *, right, seed=0, rng=None, **fields):
-    """A finished run in a folder, whose model has about this share of the examples right."""
+    """A finished run in a folder, whose model has about this accuracy."""
     rng = np.random.default_rng(rng)
     said = np.where(rng.random(EXAMPLES) < right, LABELS, (LABELS + 1) % CLASSES)
     shares = np.full((EXAMPLES, CLASSES), 0.1) + 0.7 * np.eye(CLASSES)[said]

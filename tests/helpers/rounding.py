@@ -1,8 +1,8 @@
-"""How far results may lie apart by rounding alone, on any CPU: from the arithmetic, or found by trying.
+"""How far results may differ by rounding only, on any CPU: from the arithmetic, or measured.
 
-CPUs sum in other orders, with or without fused multiplication, so that a float32 result is not the same
-everywhere. Where the terms of a sum are known, `of_sum` bounds what that can change. What it changes in a few
-steps of training is found by training once more from parameters that differ in their last bit.
+CPUs sum in different orders, with or without fused multiplication, so a float32 result differs between them.
+If the terms of a sum are known, `of_sum` bounds the difference. For a few steps of training it is measured by
+training once more from parameters that differ in their last bit.
 """
 
 import jax
@@ -10,13 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 
 EPSILON = 2.0**-23  # of float32: twice the largest relative error of one rounding
-# Of intermediate results in a few steps, each of which may do as much as one of all parameters. On AVX2,
-# AVX-512 and SSE4.2 all of them did as much as one to six.
+# Of intermediate results in a few steps, each of which may have the effect of one of all parameters. On AVX2,
+# AVX-512 and SSE4.2 all of them together had the effect of one to six.
 ROUNDINGS = 50
 
 
 def of_sum(terms: int, magnitude):
-    """Largest error of a float32 sum of products in any order, |x| @ |y| being its magnitude.
+    """Largest error of a float32 sum of products in any order; its magnitude is |x| @ |y|.
 
     Higham, Accuracy and Stability of Numerical Algorithms, section 3.1, with room for a factor of two.
     """
@@ -46,9 +46,9 @@ def distances(one, other):
 
 
 def assert_rounding_alone(found, expected, from_disturbed, roundings: int = ROUNDINGS):
-    """`found` and `expected` lie no further apart than so many roundings of the parameters would bring them.
+    """`found` and `expected` differ by no more than the effect of this many roundings of the parameters.
 
-    from_disturbed: what `expected` is when it starts from `disturbed` parameters.
+    from_disturbed: the counterpart of `expected` that starts from `disturbed` parameters.
     """
     apart, size = distances(found, expected).T
     effect = np.maximum(distances(from_disturbed, expected)[:, 0], EPSILON * size)

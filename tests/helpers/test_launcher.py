@@ -1,4 +1,4 @@
-"""A forked program is what the same program started anew would be."""
+"""A forked program behaves as if started by Python."""
 
 import json
 import os

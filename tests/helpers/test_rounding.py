@@ -1,4 +1,4 @@
-"""What tells results apart that only rounding may differ in."""
+"""The comparison of results that may differ by rounding only."""
 
 import numpy as np
 import pytest

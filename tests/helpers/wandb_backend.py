@@ -1,11 +1,11 @@
-"""A W&B server for tests: as much of its HTTP interface as the client's uploads need, in several moods.
+"""A W&B server for tests: the part of its HTTP interface that the client's uploads need, in several moods.
 
     with WandbBackend() as backend:
         ... run with backend.environment() ...
         backend.history(run_id), backend.runs[run_id].summary, backend.artifacts
 
-mood: "up", "hang" (takes requests and never answers), or the HTTP status that every request gets. It proves
-what the client sends, not that the real server would take it.
+mood: "up", "hang" (accepts requests and never answers), or the HTTP status of every answer. It shows what the
+client sends, not that the real server accepts it.
 """
 
 import base64
@@ -21,7 +21,7 @@ KEY = "01234567" * 5
 
 
 class Run(NamedTuple):
-    """What the server has of a run. streams: file -> line number -> line. ended: the exit codes sent."""
+    """A run on the server. streams: file -> line number -> line. ended: the exit codes sent."""
 
     project: str
     config: dict

@@ -1,4 +1,4 @@
-"""What tests of whole runs share."""
+"""Shared by tests of whole runs."""
 
 import os
 import signal
@@ -23,11 +23,11 @@ def wait_for_step(process, workdir, step):
 
 
 def pause_at_step(process, workdir, step, until):
-    """Holds a run that has passed a step until a condition is true of the processes that serve it.
+    """Pauses a run after a step until a condition is true for the processes that serve it.
 
     step: of a second row or later; W&B starts after the first.
 
-    The run stays held: `process.send_signal(signal.SIGCONT)` resumes it.
+    The run stays paused: `process.send_signal(signal.SIGCONT)` resumes it.
     """
     wait_for_step(process, workdir, step)
     process.send_signal(signal.SIGSTOP)

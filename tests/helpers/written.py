@@ -1,4 +1,4 @@
-"""Image files in memory, also such as Pillow reads, but does not write."""
+"""Image files in memory, also of kinds that Pillow reads but does not write."""
 
 import io
 import struct
@@ -26,7 +26,7 @@ def tiff(
 ) -> io.BytesIO:
     """A TIFF (H, W) or (H, W, C) of any dtype.
 
-    order: of bytes. white: 0 where 0 is white. planes: a plane for each colour. size: (width, height) as
+    order: of bytes. white: 0 if 0 is white. planes: a plane for each colour. size: (width, height) as
     declared. tile: side of the one tile that has the image.
     """
     height, width = pixels.shape[:2]
@@ -68,14 +68,14 @@ def tiff(
 
 
 def png(pixels: np.ndarray, **chunks: bytes) -> io.BytesIO:
-    """A PNG, uint16 (H, W, C), of the colours that C means; chunks: further ones, such as tRNS."""
+    """A PNG, uint16 (H, W, C), with the colour type of C channels; chunks: additional ones, such as tRNS."""
     height, width, colours = pixels.shape
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
     return _png((width, height, 16, {1: 0, 2: 4, 3: 2, 4: 6}[colours]), rows, **chunks)
 
 
 def declared_png(side: int) -> io.BytesIO:
-    """A PNG whose head has a size, and which has one pixel."""
+    """A PNG whose header declares a size, but with one pixel of data."""
     content = png(np.zeros((1, 1, 4), np.uint16)).getvalue()
     head = b"IHDR" + struct.pack(">II", side, side) + content[24:29]
     return io.BytesIO(content[:12] + head + struct.pack(">I", zlib.crc32(head)) + content[33:])
@@ -103,7 +103,7 @@ def _png(head: tuple[int, int, int, int], rows: bytes, **chunks: bytes) -> io.By
 
 
 def black_alone() -> bytes:
-    """An ICC profile of CMYK that sees black ink alone, in shares of Lab's L."""
+    """An ICC profile of CMYK that knows black ink only, as fractions of Lab's L."""
     linear = bytes(range(256))
     grid = [L for _ in range(8) for L in (255, 0)]  # black varies fastest
     corners = b"".join(bytes([L, 128, 128]) for L in grid)

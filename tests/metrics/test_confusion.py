@@ -29,7 +29,7 @@ def test_counts_agree_with_scikit_learn(case):
     weighted = [result.weighted_precision, result.weighted_recall, result.weighted_f1]
     if np.isnan(
         result.weighted_precision
-    ):  # scikit-learn says 0 where no class with an example was predicted
+    ):  # scikit-learn returns 0 if no class with an example was predicted
         assert not set(labels) & set(predicted)
         weighted[0] = 0.0
     np.testing.assert_allclose(weighted, expected("weighted"), **CLOSE)

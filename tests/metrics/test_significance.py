@@ -1,4 +1,4 @@
-"""Against reference implementations, and against what the tests promise on simulated models."""
+"""Against reference implementations, and against the promised error rates on simulated models."""
 
 import tracemalloc
 
@@ -110,7 +110,7 @@ def test_the_same_models_do_not_differ():
 
 
 def test_equal_models_are_told_apart_as_rarely_as_promised():
-    """600 simulated pairs of models that are equally good: at most 5% may come out as different."""
+    """600 simulated pairs of models that are equally good: at most 5% may be found different."""
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 5, 400)
 

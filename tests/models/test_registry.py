@@ -135,7 +135,7 @@ def test_parts_of_a_batch_are_that_batch():
     "norm", [{"model.norm": "group"}, {"model.norm": "batch", "train.batch_size": 1}], ids=["group", "batch"]
 )
 def test_a_norm_of_single_values_is_refused(model, shape, norm):
-    """It makes each of them 0, and the model says the same of every image."""
+    """It makes each of them 0, and the model predicts the same for every image."""
     changes = {"model.name": model, "model.widths": (8, 8), **norm}
     with pytest.raises(UserError, match=r"^config.model.norm must not be .* 8 channels of 1 x 1 pixels"):
         create(shape, **changes)

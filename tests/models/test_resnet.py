@@ -25,7 +25,7 @@ def test_space_to_depth_takes_whole_patches():
 
 
 def test_blocks_change_nothing_at_first():
-    """So that a deep network starts as a shallow one."""
+    """A deep network starts as a shallow one."""
     _, deep, _ = create(depth=3)
     graph, params, state = create(depth=1)
     images = jax.random.normal(jax.random.key(1), (4, 8, 8, 3))

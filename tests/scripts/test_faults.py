@@ -1,4 +1,4 @@
-"""That the campaign passes a run which came through, and sees what is wrong with others."""
+"""The campaign passes an undisturbed run and finds the errors of others."""
 
 import json
 import shutil
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.whole
 
 @pytest.fixture
 def place(tiny_run, tmp_path):
-    """A copy of a finished run, to be held against it."""
+    """A copy of a finished run, to compare with it."""
     shutil.copytree(tiny_run, tmp_path / "run")
     for caches in ("caches", "other"):
         (tmp_path / caches).mkdir()

@@ -98,7 +98,7 @@ def test_pairs_of_copies_are_counted_with_their_conflicts():
 
 def test_mistakes_are_told_in_a_line(tiny_run, tmp_path):
     for flags, told in (
-        ([f"--into={tmp_path}/no/page.html"], "there is no folder"),
+        ([f"--into={tmp_path}/no/page.html"], "must be in a folder that exists"),
         ([f"--workdir={tmp_path}"], "holds no run"),
         ([f"--workdir={tiny_run}", "--config.data.test=train[1600:]"], "was tested on another split"),
     ):

@@ -60,7 +60,7 @@ def test_steps_fall_at_their_boundaries(warmup):
 def test_a_run_of_one_epoch_has_a_schedule(name):
     config = config_flag.get_config(name)
     config.train.steps = 0
-    config.train.epochs = 1
+    config.train.epochs, config.train.min_steps = 1, 0
     schedule = optimizers.create_schedule(validate(config), STEPS_PER_EPOCH, STEPS_PER_EPOCH)
     assert schedule(STEPS_PER_EPOCH // 2) > 0
 

@@ -38,7 +38,7 @@ def test_chunks_cover_the_run_and_stop_at_every_pause(
     assert pauses <= set(ends)
     assert ends[-1:] == ([plan.total_steps] if start < plan.total_steps else [])
     assert len({count for _, count in chunks}) <= 3  # each is compiled
-    for stopped in range(0, len(chunks), len(chunks) // 5 + 1):  # a run that goes on
+    for stopped in range(0, len(chunks), len(chunks) // 5 + 1):  # a resumed run
         assert list(plan.chunks(chunks[stopped][0], steps_per_call)) == chunks[stopped:]
 
 

@@ -38,7 +38,7 @@ def test_every_example_is_predicted_once_and_in_order(made, size, batch_size, pl
     np.testing.assert_array_equal(found.labels, split.labels)
     np.testing.assert_array_equal(found.confusion, predictions_of(*found[1::-1]).confusion)
     one_by_one = make_classify(config, graphdef)(model.params, model.model_state, split.images)
-    # Other batches are summed in another order: 64 terms a sum, five layers.
+    # Other batches sum in another order: 64 terms per sum, five layers.
     np.testing.assert_allclose(found.log_probabilities, one_by_one, rtol=0, atol=64 * 5 * 2.0**-24 * 8)
 
 

@@ -35,7 +35,7 @@ def setup(config, **changes):
         jax.random.key(config.seed), np.zeros((1, 8, 8, 1), np.uint8)
     )
     mesh = make_mesh(config)
-    # As after a step, or the second would be compiled anew.
+    # As after a step, otherwise the second step would compile again.
     state = place(state, state_shardings(mesh, state, shard_params=False))
     train_chunk = steps.compiled(
         steps.make_train_chunk(config, graphdef, optimizer, schedule), mesh, replicated(mesh)
@@ -56,7 +56,7 @@ def run(train_chunk, state, indices=INDICES, chunk=1):
 
 
 def test_a_chunk_of_steps_is_those_steps_one_by_one(tiny_config):
-    """With all that a step draws at random or keeps beside the parameters."""
+    """With everything that a step draws at random or stores beside the parameters."""
     changes = {"model.norm": "batch", "model.dropout": 0.3, "train.ema_decay": 0.9, "augment.rotation": 10.0}
     _, _, state, train_chunk = setup(tiny_config, **changes)
     one_by_one = run(train_chunk, copy(state))

@@ -1,4 +1,4 @@
-"""Configs that are valid field by field, built: each gives an experiment or a line."""
+"""Builds configs that are valid field by field: each gives an experiment or a one-line error."""
 
 import itertools
 
@@ -34,7 +34,7 @@ TEXTS = (
     "☃",
     "a\nb",
 )
-# What only says where things are, and models that are too large to be built in a test.
+# Paths, and models that are too large to build in a test.
 LEFT_OUT = {"data.name", "data.dir", "data.data_dir", "data.manual_dir", "data.cache_dir"}
 LARGE = {"model.widths", "model.kernel", "model.depth", "model.dense", "train.batch_size"}
 
@@ -131,7 +131,7 @@ MIXED = {
     "train.balance": "sampling",
     "train.class_weights": (1.0, 2.0) * 5,
 }
-OTHERS = pytest.mark.long  # that take the same numbers the same way
+OTHERS = pytest.mark.long  # whose numbers work in the same way
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_members_that_differ_in_seeds_alone_have_the_bits_of_a_run_alone(tiny_co
     ],
 )
 def test_gradients_of_two_half_batches_make_the_update_of_the_whole_one(tiny_config, changes):
-    """Schedule, warm-up and moving average included; nothing here depends on the rest of its batch."""
+    """Including schedule, warm-up and moving average; no example depends on the rest of its batch."""
     tiny_config.augment.crop, tiny_config.train.ema_decay, tiny_config.train.steps = 0, 0.9, 20
     tiny_config.schedule.update(name="cosine", unit="run", warmup=0.2)
     tiny_config.update_from_flattened_dict({"optimizer.learning_rate": 0.01, **changes})

@@ -1,4 +1,4 @@
-"""What goes into an image and how a container starts; test_image.py has what needs an engine."""
+"""The content of an image and the start of a container; test_image.py needs an engine."""
 
 import json
 import os
@@ -97,7 +97,7 @@ def test_neither_git_nor_a_build_takes_keys_runs_data_or_environments(checkout):
 
 
 def test_a_build_sees_all_that_git_tracks_and_the_history(checkout):
-    """Else the commit would be called dirty, or not be known."""
+    """Otherwise the commit would be dirty or unknown."""
     seen = context(checkout)
     assert set(git(checkout, "ls-files").splitlines()) <= seen
     (checkout / "runs").symlink_to("/scratch")
@@ -333,7 +333,7 @@ def test_a_signal_reaches_the_program_which_ends_with_a_checkpoint(tmp_path):
 
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory):
-    """Makes a libcuda.so.1 that answers as told, and returns the environment in which it is found.
+    """Makes a libcuda.so.1 with given answers, and returns an environment that finds it.
 
     A version below 0: asked for it, the driver fails.
     """

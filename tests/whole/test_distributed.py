@@ -59,7 +59,7 @@ wait
 
 @pytest.fixture(scope="module")
 def together(once):
-    """The workdir of a job of two that ran through, and what each printed.
+    """The workdir of a finished job of two, and the output of each.
 
     It is started by the script for Slurm, with a stand-in for srun and the variables that srun sets.
     """

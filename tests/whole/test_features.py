@@ -1,4 +1,4 @@
-"""Options of training, in whole runs: killed ones end with the bits of others, and members are runs alone."""
+"""Training options in whole runs: killed runs end with the same bits, and members equal single runs."""
 
 import shutil
 from unittest import mock
@@ -18,7 +18,7 @@ from mnist_jax.training.transfer import Taken
 
 pytestmark = pytest.mark.whole
 
-# Few examples, learned by heart: the validation loss falls, and then rises.
+# Few examples, memorized: the validation loss falls and then rises.
 OVERFITTING = {
     "data.train": "train[:40]",
     "train.steps": 300,
@@ -43,7 +43,7 @@ class Killed(BaseException):
 
 
 def kill_at(monkeypatch, step):
-    """A run dies when the metrics of this step are logged."""
+    """A run that dies when the metrics of this step are logged."""
     log = Run.log
 
     def log_or_die(self, rows, diverged):

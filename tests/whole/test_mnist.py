@@ -1,4 +1,4 @@
-"""The real MNIST, from its original files, where they are."""
+"""The real MNIST, from its original files, if they exist."""
 
 import json
 import signal

@@ -1,4 +1,4 @@
-"""The notebooks, executed anew on sets of the same kind, and as they are kept."""
+"""The notebooks, executed on sets of the same kind, and as stored."""
 
 import json
 import shlex
@@ -20,7 +20,7 @@ SIZES = {"train": 5400, "test": 60}  # the configs put 5,000 of train aside
 
 
 def write_set(builder_class: type, shape: tuple[int, ...], folder) -> None:
-    """Prepares noise that is lighter for higher classes, in place of the set's own files."""
+    """Prepares noise that is lighter for higher classes, instead of the set's own files."""
     with tfds.core.registered.skip_registration():
 
         class Made(builder_class):
@@ -73,7 +73,7 @@ def test_a_notebook_runs_and_shows_what_it_did_when_it_was_kept(path, tmp_path, 
 
 
 def test_the_one_for_colab_goes_on_with_a_run_that_was_cut_off(tiny_run, tmp_path):
-    """Outside of Colab, with the cells alone left out that need it."""
+    """Outside Colab, without the cells that need it."""
     workdir = tmp_path / "My Drive" / "run"
     process = start_main(*TINY, f"--workdir={workdir}")
     while not (workdir / "checkpoints" / "38").exists():

@@ -28,7 +28,7 @@ def rows_of(folder):
 
 @pytest.fixture(scope="module")
 def population(run_once):
-    """The workdir of a population of three, of whom one diverges, and what was printed."""
+    """The workdir of a population of three, one of which diverges, and the output."""
     return run_once("population", *ASKED)
 
 

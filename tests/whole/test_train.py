@@ -39,7 +39,7 @@ def read(workdir):
 
 @pytest.fixture(scope="module")
 def finished(run_once):
-    """The workdir of an uninterrupted run of the tiny config, and what it printed."""
+    """The workdir of an uninterrupted run of the tiny config, and its output."""
     return run_once("tiny", *TINY)
 
 
@@ -99,7 +99,7 @@ def test_the_history_has_every_step_and_epoch_once(finished):
 
 
 def test_the_metrics_are_those_of_the_saved_model(finished, tiny_config):
-    """The best checkpoint, restored and applied without the loop, in one batch."""
+    """The best checkpoint, restored and applied without the loop in one batch."""
     workdir, _ = finished
     config = validate(tiny_config)
     dataset = data.load(config.data)

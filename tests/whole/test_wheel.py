@@ -1,4 +1,4 @@
-"""The wheel, installed outside a checkout: all that the commands need is in it."""
+"""The wheel, installed outside a checkout, has everything that the commands need."""
 
 import json
 import os
