@@ -1,6 +1,6 @@
 """Every special case for CPUs: host memory, compiler options, and operations that XLA computes slowly.
 
-README.md ("What makes it fast on a CPU") has the gain of each special case, and the CPU and jaxlib of the
+docs/lab-notes/cpu.md has the gain of each special case, and the CPU and jaxlib of the
 measurement. Other devices use no special case.
 """
 

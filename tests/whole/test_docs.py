@@ -38,6 +38,7 @@ NOT_RUN = {
     "python": "scripts take minutes, and have tests in tests/scripts; venv and pytest are Python's own",
     "pre-commit": "changes the checkout's git hooks",
     "xprof": "is not among the packages",
+    "tensorboard": "is not among the packages; test_tensorboard.py reads the event files",
 }
 # Blocks of Python beside those of python-api.md, which test_api.py runs.
 PYTHON_NOT_RUN = {
