@@ -2,8 +2,9 @@
 
     python main.py --config=configs/mnist_fast.py --workdir=runs/mnist_fast
 
-It works on patches of 2 x 2 pixels, which makes a step 1.6 times as fast as one on single pixels, and starts
-with filters that whiten the images, so that 230 steps suffice. README.md has its accuracy and time.
+Its pixels are patches of 2 x 2, which makes a step cheaper, and its first layer starts as filters that whiten
+the images, so that 230 steps suffice. Test accuracy 99.15% (mean of seeds 0 to 9, deviation 0.05%) for 8.7 s
+of CPU time, from the start of the process to the report, on an AMD EPYC (Zen 4) with jaxlib 0.10.2.
 """
 
 import ml_collections
@@ -21,7 +22,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.dense = 128
     config.optimizer.name = "muon"
     config.optimizer.learning_rate = 0.02
-    config.optimizer.newton_schulz = 3  # all of Muon is a tenth of a step
+    config.optimizer.newton_schulz = 3  # all of Muon is 6 to 9% of a step
     config.schedule.warmup = 0.123
     config.train.steps = 230
     config.train.label_smoothing = 0.1
