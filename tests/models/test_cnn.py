@@ -16,8 +16,7 @@ def create(images=PIXELS, **changes):
     return registry.create_model(validate(config), images, 10, jax.random.key(0))
 
 
-@pytest.mark.parametrize("shape", [(9, 10, 1), (2, 3, 3), (1, 1, 1)])
-@pytest.mark.parametrize("stem", [1, 2, 4])
+@pytest.mark.parametrize(("shape", "stem"), [((9, 10, 1), 4), ((2, 3, 3), 2), ((1, 1, 1), 2)])
 def test_patches_are_the_pixels_of_the_first_convolution(shape, stem):
     images = np.random.default_rng(1).integers(0, 256, (4, *shape), np.uint8)
     graph, params, state = create(images, stem=stem, whitening_init=True)
