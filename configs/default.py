@@ -62,7 +62,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.depth = 2  # airbench: convolutions per block; resnet: blocks per stage
     config.model.residual = False  # airbench: add the first convolution's output to the last's, in each block
     config.model.whitening = True  # airbench: whiten patches of 2 x 2 pixels first
-    config.model.stem = 1  # airbench, resnet: side in pixels of the patches of the first layer; 1: none
+    config.model.whitening_init = False  # cnn: start the first convolution as filters that whiten the images
+    config.model.stem = 1  # airbench, cnn, resnet: side in pixels of the patches of the first layer; 1: none
     config.model.dense = 256  # cnn: width of the hidden dense layer
     config.model.activation = "relu"  # relu | gelu | silu: activation function
     config.model.pooling = "average"  # average | max: pooling

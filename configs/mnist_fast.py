@@ -1,9 +1,10 @@
-"""MNIST to 99% in seconds: a small CNN that sees three quarters of the images, once, by Muon.
+"""MNIST to 99% in seconds: a small CNN that sees half of the images, once, by Muon.
 
     python main.py --config=configs/mnist_fast.py --workdir=runs/mnist_fast
 
-Test accuracy 99.13% (mean of seeds 0 to 9, deviation 0.06%) in 10 to 13 s on 2 cores of an x86-64 machine,
-from the start of the process to the report; 6 s of that are training.
+Its pixels are patches of 2 x 2, which makes a step cheaper, and its first layer starts as filters that whiten
+the images, so that 230 steps suffice. Test accuracy 99.15% (mean of seeds 0 to 9, deviation 0.05%) for 8.7 s
+of CPU time, from the start of the process to the report, on an AMD EPYC (Zen 4) with jaxlib 0.10.2.
 """
 
 import ml_collections
@@ -15,14 +16,16 @@ def get_config() -> ml_collections.ConfigDict:
     config = default.get_config()
     config.data.train = "train[:-1000]"
     config.data.validation = "train[-1000:]"  # looked at once, at the end: there is nothing to choose
-    config.model.widths = (16, 32)
-    config.model.dense = 64
+    config.model.stem = 2
+    config.model.whitening_init = True
+    config.model.widths = (24, 64)
+    config.model.dense = 128
     config.optimizer.name = "muon"
-    config.optimizer.learning_rate = 0.012
-    config.optimizer.newton_schulz = 3  # all of Muon is 2% of a step
+    config.optimizer.learning_rate = 0.02
+    config.optimizer.newton_schulz = 3  # all of Muon is 6 to 9% of a step
     config.schedule.warmup = 0.123
-    config.train.steps = 350
+    config.train.steps = 230
     config.train.label_smoothing = 0.1
-    config.evaluation.every_steps = 350
+    config.evaluation.every_steps = 230
     config.wandb.mode = "disabled"  # its process would take the time of half an epoch
     return config

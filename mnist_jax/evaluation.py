@@ -24,7 +24,7 @@ from mnist_jax.system.errors import UserError
 from mnist_jax.system.files import user_path, write_whole
 from mnist_jax.system.mesh import make_mesh
 from mnist_jax.system.terminal import tell, warn
-from mnist_jax.training.predictor import make_predictor, model_template
+from mnist_jax.training.predictor import Predictor, model_template
 
 
 def evaluate_checkpoint(
@@ -64,7 +64,7 @@ def evaluate_checkpoint(
     graph, like = model_template(config, dataset.image_shape, classes, mesh)
     with Checkpoints(workdir / "checkpoints", config.checkpoint.keep, read_only=True) as checkpoints:
         model = checkpoints.restore_model(like, warn, step=step)
-    step, predict = int(model.step), make_predictor(config, graph, classes, mesh)
+    step, predict = int(model.step), Predictor(config, graph, classes, mesh)
     predictions, temperature = predict(dataset.test, model), {}
     if config.evaluation.temperature:
         temperature = {"temperature": fit_temperature(predict(dataset.validation, model))}

@@ -1,5 +1,6 @@
 """The loop: trains the models of a run, chooses the best on validation, and evaluates that on test."""
 
+import concurrent.futures
 import pathlib
 from typing import Any
 
@@ -12,7 +13,7 @@ from mnist_jax.config.validation import validate
 from mnist_jax.models import require_model
 from mnist_jax.reporting.console import print_result
 from mnist_jax.reporting.wandb.mode import check_mode, start_asking
-from mnist_jax.run import open_run
+from mnist_jax.run import Run, open_run
 from mnist_jax.serving.classifier import load_trained
 from mnist_jax.storage.checkpoints import Checkpoints
 from mnist_jax.storage.provenance import params_hash
@@ -124,14 +125,17 @@ def _train(
         with run, distributed.losses_reported():
             interrupts.check()
             interrupts.deferred = True
+            preparing = None
             batches = iter(()) if run.stopped_early(start) else trainer.batches(start)
             for step, rows in traced(batches, own / "profile", config.profile, run.say):
                 state, metrics = trainer.step(state, rows)
+                preparing = preparing or _prepare(trainer, checkpoints, run)
                 run.log(meter.fetch(), meter.diverged)  # of the chunk before, while this one runs
                 meter.put(step, metrics)
                 stop = interrupts.agreed(pause=step in plan.checkpoints)
                 if step not in plan.checkpoints and stop is None:
                     continue
+                preparing.result()
                 run.log(meter.fetch(pause=True), meter.diverged)
                 if step in plan.evaluations:
                     predictions = trainer.predict(dataset.validation, [one.model for one in state.train])
@@ -148,6 +152,22 @@ def _train(
             interrupts.check()
             run.finish(state, tested, meter.progress)
     return run.wandb_place
+
+
+def _prepare(trainer: Trainer, checkpoints: Checkpoints, run: Run) -> concurrent.futures.Future[None]:
+    """Compiles and imports what a pause needs, while the first steps run."""
+
+    def prepare() -> None:
+        checkpoints.open()
+        if distributed.count() == 1:  # else all processes compile at the same point
+            trainer.compile_prediction()
+        run.prepare()
+
+    pool = concurrent.futures.ThreadPoolExecutor(1)
+    try:
+        return pool.submit(prepare)
+    finally:
+        pool.shutdown(wait=False)
 
 
 def _taken(config: ml_collections.FrozenConfigDict, trainer: Trainer, record: RunRecord) -> Taken | None:

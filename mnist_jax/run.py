@@ -128,6 +128,10 @@ class Run:
         """Prints a line of text."""
         (self._console.say if self._console else tell)(text)
 
+    def prepare(self) -> None:
+        """Does what can be done before there is anything to report."""
+        self._report.prepare()
+
     def log(self, rows: Sequence[Row], diverged: Mapping[int, str]) -> None:
         """Writes the training metrics to the history, and shows them.
 
@@ -184,7 +188,8 @@ class Run:
         self._checkpoints.save(step, self._trainer.packed(state), notes=notes)
         self.record.update(steps=step, **progress)
         if self._validated:
-            self._report.evaluated("validation", *self._validated, None)
+            last = step == self._trainer.plan.total_steps  # the report of test follows
+            self._report.evaluated("validation", *self._validated, None, wait=last)
             self._validated = None
 
     def stop(self, step: int, interrupts: Interrupts) -> None:

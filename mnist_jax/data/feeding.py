@@ -3,6 +3,8 @@
 import collections
 import concurrent.futures
 import functools
+import math
+import mmap
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, TypeVar
 
@@ -47,7 +49,7 @@ def make_feed(arrays: Arrays, placement: str, mesh: Mesh) -> Callable[[np.ndarra
         fits = distributed.count() == 1 and devices.fits_on_device(arrays.images.nbytes)
         placement = "device" if fits else "host"
     if placement == "host":
-        return functools.partial(_send, arrays, mesh)
+        return functools.partial(_send, arrays, mesh, memory_map(arrays.images))
     images, labels = place(tuple(arrays), (replicated(mesh),) * 2)
     return lambda indices: Rows(images, labels, place(indices, split(mesh, indices.ndim - 1)))
 
@@ -76,13 +78,36 @@ def training_rows(
             yield ahead.popleft().result()
 
 
-def _send(arrays: Arrays, mesh: Mesh, indices: np.ndarray) -> Rows:
+def memory_map(images: np.ndarray) -> tuple[mmap.mmap, int] | None:
+    """The memory map that holds an array, and the byte where the array starts; None where there is none."""
+    base: Any = images
+    while isinstance(base, np.ndarray):
+        base = base.base
+    if not isinstance(base, mmap.mmap) or not images.flags.c_contiguous or not hasattr(base, "madvise"):
+        return None
+    return base, images.ctypes.data - np.frombuffer(base, np.uint8).ctypes.data
+
+
+def _read_ahead(within: tuple[mmap.mmap, int], nbytes: int, indices: np.ndarray) -> None:
+    """Asks the operating system for rows of so many bytes all at once: else it reads them one by one."""
+    pages, offset = within
+    for first in (offset + nbytes * indices.ravel().astype(np.int64)).tolist():
+        start = first // mmap.PAGESIZE * mmap.PAGESIZE
+        pages.madvise(mmap.MADV_WILLNEED, start, first + nbytes - start)
+
+
+def _send(arrays: Arrays, mesh: Mesh, within: tuple[mmap.mmap, int] | None, indices: np.ndarray) -> Rows:
     sharding, shape = split(mesh, indices.ndim - 1), arrays.images.shape[1:]
 
     def rows(part: Any) -> np.ndarray:
         return indices[part[: indices.ndim]]
 
+    def images_of(part: Any) -> np.ndarray:
+        if within:
+            _read_ahead(within, math.prod(shape), rows(part))
+        return arrays.images[rows(part)]
+
     make = jax.make_array_from_callback
-    images = make((*indices.shape, *shape), sharding, lambda part: arrays.images[rows(part)])
+    images = make((*indices.shape, *shape), sharding, images_of)
     labels = make(indices.shape, sharding, lambda part: arrays.labels[rows(part)])
     return Rows(images, labels, None)

@@ -1,6 +1,7 @@
 """ROC and precision-recall curves of each class against the rest, and their areas."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -53,38 +54,57 @@ def _ranking_curves(is_class: np.ndarray, scores: np.ndarray) -> Curves | None:
 
 
 def ranking_areas(
-    is_class: np.ndarray, scores: np.ndarray, weights: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """ROC-AUC and average precision of each class against the rest, (R, K) each.
+    is_class: np.ndarray, scores: np.ndarray
+) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """ROC-AUC and average precision of each class against the rest, as a function of weights.
 
-    Equal to scikit-learn's roc_auc_score and average_precision_score with `sample_weight`, for many weights
-    at once. is_class: bool (N, K). scores: (N, K). weights: float32 (R, N).
+    Equal to scikit-learn's roc_auc_score and average_precision_score with `sample_weight`, for many
+    weights at once.
+
+    Args:
+      is_class: bool (N, K).
+      scores: (N, K).
+
+    Returns:
+      From weights, float32 (R, N) of integers, to both areas, (R, K) each; NaN where they are undefined.
     """
-    columns = [_areas(is_class[:, k], scores[:, k], weights) for k in range(scores.shape[1])]
-    auc, precision = zip(*columns, strict=True)
-    return np.stack(auc, axis=1), np.stack(precision, axis=1)
+    rankings = [_areas(of_class, column) for of_class, column in zip(is_class.T, scores.T, strict=True)]
+
+    def areas(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        auc, precision = zip(*(of_class(weights) for of_class in rankings), strict=True)
+        return np.stack(auc, axis=1), np.stack(precision, axis=1)
+
+    return areas
 
 
-def _areas(is_class: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    undefined = np.full(len(weights), np.nan)
+def _areas(is_class: np.ndarray, scores: np.ndarray) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
     if is_class.all() or not is_class.any() or np.isnan(scores).any():
-        return undefined, undefined
+        return lambda weights: (np.full(len(weights), np.nan),) * 2
     order = np.argsort(scores)
+    # Examples that are scored less than every positive count by their total weight alone. Of a good model
+    # these are nine of ten.
+    order = order[np.searchsorted(scores[order], scores[is_class].min()) :]
     in_order = scores[order]
-    # Positives in groups of equal scores: the weight of each group, and of all lower scores.
-    positives = order[is_class[order]]
-    starts = np.flatnonzero(np.diff(scores[positives], prepend=np.nan) != 0)
-    group = np.add.reduceat(weights[:, positives], starts, axis=1)
-    values = scores[positives][starts]
-    cumulated = np.cumsum(weights[:, order], axis=1)
-    cumulated = np.concatenate([np.zeros_like(cumulated[:, :1]), cumulated], axis=1)
-    below = cumulated[:, np.searchsorted(in_order, values, "left")]
-    up_to = cumulated[:, np.searchsorted(in_order, values, "right")]
-    positive, total = group.sum(axis=1), cumulated[:, -1]
-    positive_below = np.cumsum(group, axis=1) - group
-    negative_below, negative_equal = below - positive_below, up_to - below - group
-    with np.errstate(invalid="ignore", divide="ignore"):  # a resample may have no positive or no negative
-        auc = (group * (negative_below + negative_equal / 2)).sum(axis=1) / (positive * (total - positive))
-        found = (positive[:, None] - positive_below) / np.maximum(total[:, None] - below, 1)
-        precision = (group * found).sum(axis=1) / positive
-    return np.where(positive == total, np.nan, auc), precision
+    # The positives, in groups of equal scores.
+    positives = np.flatnonzero(is_class[order])
+    starts = np.flatnonzero(np.diff(in_order[positives], prepend=np.nan) != 0)
+    values = in_order[positives][starts]
+    left, right = (np.searchsorted(in_order, values, side) for side in ("left", "right"))
+
+    def areas(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        total, ranked = weights.sum(axis=1), weights[:, order]
+        group = np.add.reduceat(ranked[:, positives], starts, axis=1)
+        cumulated = np.pad(np.cumsum(ranked, axis=1), ((0, 0), (1, 0)))
+        cumulated += (total - cumulated[:, -1])[:, None]
+        below, up_to = cumulated[:, left], cumulated[:, right]
+        positive = group.sum(axis=1)
+        positive_below = np.cumsum(group, axis=1) - group
+        negative_below, negative_equal = below - positive_below, up_to - below - group
+        with np.errstate(invalid="ignore", divide="ignore"):  # a resample may have no positive or no negative
+            pairs = positive * (total - positive)
+            auc = (group * (negative_below + negative_equal / 2)).sum(axis=1) / pairs
+            found = (positive[:, None] - positive_below) / np.maximum(total[:, None] - below, 1)
+            precision = (group * found).sum(axis=1) / positive
+        return np.where(positive == total, np.nan, auc), precision
+
+    return areas

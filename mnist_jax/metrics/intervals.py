@@ -81,9 +81,13 @@ def of_examples(
     return _percentiles_of(parts)
 
 
-def weighted_mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The mean of values (N,) under each of weights (R, N)."""
-    return weights @ values.astype(weights.dtype) / weights.sum(axis=1)
+def weighted_means(values: Sequence[np.ndarray], weights: np.ndarray) -> np.ndarray:
+    """The means of M arrays (N,) under each of weights (R, N), as (M, R).
+
+    By one product of matrices: a product with a vector takes numpy's threads a hundred times as long.
+    """
+    columns = np.stack(values, axis=1).astype(weights.dtype)
+    return (weights @ columns).T / weights.sum(axis=1)
 
 
 def _percentiles_of(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, tuple[float, float]]:

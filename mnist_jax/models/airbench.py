@@ -19,7 +19,7 @@ from mnist_jax.models.layers import (
     convolution,
     create_norm,
     dropout,
-    patches,
+    patch_whitening,
     pool,
     pooled,
     space_to_depth,
@@ -47,8 +47,7 @@ class Airbench(nnx.Module):
     ):
         self.patch = min(config.model.stem, *examples.shape[1:3])
         pixels = space_to_depth(examples, self.patch)
-        side = 2 if self.patch == 1 else 1
-        self.whitening = Fixed(patch_whitening(pixels, side)) if config.model.whitening else None
+        self.whitening = Fixed(self._filters(pixels)) if config.model.whitening else None
         height, width, channels = pixels.shape[1:]
         size = height, width
         if self.whitening is not None:
@@ -62,6 +61,12 @@ class Airbench(nnx.Module):
         self.blocks = nnx.List(blocks)
         self.activation, self.dtype = ACTIVATIONS[config.model.activation], jnp.dtype(config.dtype)
         self.output = nnx.Linear(channels, num_classes, dtype=activation_dtype(config), rngs=rngs)
+
+    def _filters(self, pixels: jax.Array) -> jax.Array:
+        """All that whiten patches, and their negatives: (side, side, C, 2 side² C)."""
+        side = min(2 if self.patch == 1 else 1, *pixels.shape[1:3])
+        filters = patch_whitening(pixels, side, 5e-4)
+        return jnp.concatenate([filters, -filters], axis=-1)
 
     def __call__(
         self,
@@ -116,18 +121,3 @@ class Block(nnx.Module):
         if number == 0:
             x = pool(x, self.pooling)
         return self.activation(apply_norm(self.norms[number], x, train=train))
-
-
-def patch_whitening(images: jax.Array, side: int) -> jax.Array:
-    """Filters that make the patches of images uncorrelated and of equal variance, and their negatives.
-
-    images: float (N, H, W, C), normalized.
-    side: of the patches in pixels; 1 for images with a side of one pixel.
-    Returns: float32 (side, side, C, 2 * side * side * C), filters of the largest variance first.
-    """
-    _, height, width, channels = images.shape
-    size = min(side, height, width)
-    vectors = patches(images, size, size).reshape(-1, size * size * channels)
-    variances, axes = jnp.linalg.eigh(vectors.T @ vectors / len(vectors))
-    filters = (axes / jnp.sqrt(variances + 5e-4))[:, ::-1].reshape(size, size, channels, -1)
-    return jnp.concatenate([filters, -filters], axis=-1)

@@ -28,13 +28,6 @@ def pool(x: jax.Array, name: str) -> jax.Array:
     return POOLINGS[name](x, axis=(2, 4))
 
 
-def patches(x: jax.Array, height: int, width: int) -> jax.Array:
-    """All patches of images (B, H, W, C), as (B, H - height + 1, W - width + 1, height * width * C)."""
-    rows, columns = x.shape[1] - height + 1, x.shape[2] - width + 1
-    windows = [x[:, y : y + rows, z : z + columns] for y in range(height) for z in range(width)]
-    return jnp.concatenate(windows, axis=-1)
-
-
 def space_to_depth(images: jax.Array, side: int) -> jax.Array:
     """Patches of side x side pixels of images (B, H, W, C) as pixels: (B, H / side, W / side, side² C).
 
@@ -46,6 +39,31 @@ def space_to_depth(images: jax.Array, side: int) -> jax.Array:
     rows, columns = height // side, width // side
     x = images[:, : rows * side, : columns * side].reshape(batch, rows, side, columns, side, channels)
     return x.swapaxes(2, 3).reshape(batch, rows, columns, side * side * channels)
+
+
+def patches(x: jax.Array, height: int, width: int) -> jax.Array:
+    """All patches of images (B, H, W, C), as (B, H - height + 1, W - width + 1, height * width * C)."""
+    rows, columns = x.shape[1] - height + 1, x.shape[2] - width + 1
+    windows = [x[:, y : y + rows, z : z + columns] for y in range(height) for z in range(width)]
+    return jnp.concatenate(windows, axis=-1)
+
+
+def patch_whitening(images: jax.Array, side: int, epsilon: float) -> jax.Array:
+    """Filters that make the patches of images uncorrelated and of equal variance.
+
+    Args:
+      images: float (N, H, W, C), normalized.
+      side: of a patch, in pixels.
+      epsilon: is added to each variance.
+
+    Returns:
+      float32 (side, side, C, side² C), filters of the largest variance first.
+    """
+    channels = images.shape[-1]
+    vectors = patches(images, side, side).reshape(-1, side * side * channels)
+    variances, axes = jnp.linalg.eigh(vectors.T @ vectors / len(vectors))
+    filters = (axes / jnp.sqrt(variances + epsilon))[:, ::-1]
+    return filters.reshape(side, side, channels, -1)
 
 
 def convolve_patches(x: jax.Array, kernel: jax.Array) -> jax.Array:

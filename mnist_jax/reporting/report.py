@@ -61,8 +61,23 @@ class Report:
         self._latest: Callable[[], Results] | None = None
         self._next = 0.0  # seconds of the monotonic clock
 
-    def evaluated(self, split: str, step: int, predictions: Predictions, details: Detailed | None) -> None:
-        """Writes the report, unless the last one is too recent; details: None to compute them."""
+    def prepare(self) -> None:
+        """Reads the template, which takes longer than filling it in."""
+        _template()
+
+    def evaluated(
+        self,
+        split: str,
+        step: int,
+        predictions: Predictions,
+        details: Detailed | None,
+        *,
+        wait: bool = False,
+    ) -> None:
+        """Writes the report, unless the last one is too recent.
+
+        details: None to compute them. wait: leaves the writing to the next call, or to `close`.
+        """
         examples = getattr(self._dataset, split)
 
         def results() -> Results:
@@ -71,7 +86,7 @@ class Report:
 
         self._latest = results
         started = time.monotonic()
-        if started >= self._next and details is None:
+        if started >= self._next and details is None and not wait:
             self._write()
             self._next = time.monotonic() + (time.monotonic() - started) / _SHARE
 

@@ -3,9 +3,11 @@
 A checkpoint has two parts, `train` and `best`, so that the best model can be read without the rest.
 """
 
+import contextlib
 import json
 import pathlib
 import re
+import threading
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -14,7 +16,6 @@ import jax
 import ml_collections
 import numpy as np
 from jax.experimental import multihost_utils
-from orbax.checkpoint import v1 as ocp
 
 from mnist_jax.config.identity import require_same
 from mnist_jax.system import distributed
@@ -49,21 +50,47 @@ class Checkpoints:
           UserError: the folder cannot be used.
         """
         self._folder = folder.resolve()  # Orbax takes no relative path
+        self._keep, self._read_only = keep, read_only
         self._saving: Any = None  # Orbax's response of the pending save
-        context = ocp.Context()
-        context.pytree.loading.partial_load = True  # `_load` checks the arrays itself
-        try:
+        self._opened: Any = None  # Orbax's checkpointer
+        self._opening = threading.Lock()
+        with self._usable():
             # Orbax writes with TensorStore, which would reject such names at the first save.
             if "\\" in str(self._folder) or any(part.endswith(".__lock") for part in self._folder.parts):
                 raise ValueError("TensorStore rejects backslashes and names that end in .__lock")
-            self._checkpointer = ocp.training.Checkpointer(
-                self._folder,
-                save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
-                preservation_policy=ocp.training.preservation_policies.LatestN(keep),
-                cleanup_tmp_directories=not read_only,
-                context=context,
-            )
-            next(self._folder.iterdir(), None)
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._new = next(self._folder.iterdir(), None) is None
+        if not self._new or distributed.count() > 1:  # the processes wait for each other in `open`
+            self.open()
+
+    def open(self) -> Any:
+        """Opens Orbax's checkpointer; a new run imports it, which takes 0.3 s, while its first steps run.
+
+        Raises:
+          UserError: the folder cannot be used.
+        """
+        with self._opening, self._usable():
+            self._opened = self._opened or self._open()
+        return self._opened
+
+    def _open(self) -> Any:
+        from orbax.checkpoint import v1 as ocp
+
+        context = ocp.Context()
+        context.pytree.loading.partial_load = True  # `_load` checks the arrays itself
+        return ocp.training.Checkpointer(
+            self._folder,
+            save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
+            preservation_policy=ocp.training.preservation_policies.LatestN(self._keep),
+            cleanup_tmp_directories=not self._read_only,
+            context=context,
+        )
+
+    @contextlib.contextmanager
+    def _usable(self) -> Iterator[None]:
+        """Reports any error as that the folder cannot be used."""
+        try:
+            yield
         except Exception as error:  # Orbax and the file system raise many types, here and below
             raise UserError(
                 f"{self._folder} cannot be used ({_short(error)}); move damaged files out of it, or give "
@@ -78,7 +105,8 @@ class Checkpoints:
             try:
                 self.wait()
             finally:
-                self._checkpointer.close()
+                if self._opened:
+                    self._opened.close()
 
     def save(self, step: int, state: State, *, notes: dict[str, Any]) -> None:
         """Starts to save a checkpoint.
@@ -91,7 +119,7 @@ class Checkpoints:
         self.wait()
         parts = state._asdict()
         sealed = _sealed({**notes, _CHECKSUMS: _checksums(parts)})
-        self._saving = self._checkpointer.save_checkpointables_async(
+        self._saving = self.open().save_checkpointables_async(
             step, parts, force=True, overwrite=True, custom_metadata=sealed
         )
 
@@ -100,12 +128,15 @@ class Checkpoints:
         if self._saving is not None:
             saving, self._saving = self._saving, None
             saving.result()  # else its thread and open files would stay
-        self._checkpointer.wait()
+        if self._opened:
+            self._opened.wait()
 
     @property
     def steps(self) -> list[int]:
         """The steps that have a checkpoint, in order."""
-        return [checkpoint.step for checkpoint in self._checkpointer.checkpoints]
+        if self._new and not self._opened:
+            return []
+        return [checkpoint.step for checkpoint in self.open().checkpoints]
 
     def restore_latest(
         self,
@@ -216,7 +247,7 @@ class Checkpoints:
             dict(like),
         )
         try:
-            parts = self._checkpointer.load_checkpointables(step, abstract)
+            parts = self.open().load_checkpointables(step, abstract)
         except Exception as error:
             raise self._unreadable(step, error) from error
         saved = self._notes(step, metadata).get(_CHECKSUMS)  # earlier versions have none
@@ -226,7 +257,7 @@ class Checkpoints:
 
     def _metadata(self, step: int) -> Metadata:
         try:
-            return self._checkpointer.checkpointables_metadata(step)
+            return self.open().checkpointables_metadata(step)
         except Exception as error:
             raise self._unreadable(step, error) from error
 

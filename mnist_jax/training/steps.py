@@ -16,7 +16,7 @@ from mnist_jax.data.feeding import Rows
 from mnist_jax.data.mixing import mix
 from mnist_jax.data.pixels import normalize, to_float
 from mnist_jax.models import Graph, apply_model, create_model
-from mnist_jax.system import cpu, devices
+from mnist_jax.system import devices
 from mnist_jax.system.mesh import replicated
 from mnist_jax.training.freezing import where_frozen
 from mnist_jax.training.losses import batch_loss
@@ -140,7 +140,7 @@ def make_train_chunk(
             "learning_rate": jnp.asarray(
                 schedule(updates_taken(config, state.step, state.opt_state)), jnp.float32
             ),
-            "grad_norm": _norm(grads),
+            "grad_norm": optax.tree.norm(grads),
         }
         if config.optimizer.skip_nonfinite:  # batch-norm statistics stay unchanged too
             model_state = jax.tree.map(
@@ -207,7 +207,7 @@ def make_classify(config: ml_collections.FrozenConfigDict, graph: Graph) -> Call
     return classify
 
 
-def make_predict(config: ml_collections.FrozenConfigDict, graph: Graph, mesh: Mesh) -> Callable[..., Any]:
+def make_predict(config: ml_collections.FrozenConfigDict, graph: Graph, mesh: Mesh) -> jax.stages.Wrapped:
     """A jitted `(params, model_state, confusion, rows, counted) -> (confusion, log-probabilities)`.
 
     confusion: int32 (K, K), to which the predictions are added; donated. rows: `feeding.Rows` of shape (B,).
@@ -231,11 +231,6 @@ def make_predict(config: ml_collections.FrozenConfigDict, graph: Graph, mesh: Me
         out_shardings=replicated(mesh),
         compiler_options=devices.compiler_options(),
     )
-
-
-def _norm(grads: PyTree) -> jax.Array:
-    """The L2 norm of the gradient."""
-    return cpu.norm(grads) if cpu.active() else optax.tree.norm(grads)
 
 
 def _update_ema(

@@ -25,7 +25,7 @@ from mnist_jax.training.freezing import require_some_trained
 from mnist_jax.training.losses import class_weights
 from mnist_jax.training.optimizers import create_optimizer, create_schedule
 from mnist_jax.training.plan import make_plan
-from mnist_jax.training.predictor import make_predictor
+from mnist_jax.training.predictor import Predictor
 from mnist_jax.training.steps import Model, State, States, TrainState
 from mnist_jax.training.transfer import Taken, started_from
 
@@ -83,7 +83,7 @@ class Trainer:
         self._like = self._abstract(alone, (len(configs),) if self._together else ()).train
         shardings = jax.tree.map(lambda leaf: leaf.sharding, self._like)
         self._chunk = steps.compiled(self._train_chunk(graph), self.mesh, shardings)
-        self._predict = make_predictor(config, graph, len(dataset.class_names), self.mesh)
+        self._predict = Predictor(config, graph, len(dataset.class_names), self.mesh)
 
     @property
     def parameters(self) -> int:
@@ -124,13 +124,12 @@ class Trainer:
         return state._replace(train=tuple(train for train, _ in done)), [metrics for _, metrics in done]
 
     def keep_best(self, state: States, better: Sequence[bool]) -> States:
-        """Takes the models as they are for the best of those that got better, P of them; donates the best."""
-        chosen = [np.array(better)] if self._together else [np.array(one) for one in better]
-        best = (
-            _choose(one, train.model, of) if of.any() else one
-            for one, train, of in zip(state.best, state.train, chosen, strict=True)
-        )
-        return state._replace(best=tuple(best))
+        """Takes the models as they are for the best of those that got better, P of them."""
+        if self._together:
+            best = _choose(state.best[0], state.train[0].model, np.array(better)) if any(better) else None
+            return state._replace(best=(best,)) if best else state
+        models = zip(better, state.train, state.best, strict=True)
+        return state._replace(best=tuple(_copy(of.model) if now else best for now, of, best in models))
 
     def predict(self, split: Arrays, models: Sequence[Model]) -> list[Predictions]:
         """The predictions of each of the P models for every example of a split, in order.
@@ -140,6 +139,11 @@ class Trainer:
         if self._together:
             models = [_member(models[0], index) for index in range(len(self._configs))]
         return [self._predict(split, model) for model in models]
+
+    def compile_prediction(self) -> None:
+        """Compiles what `predict` needs, which can be done while the first steps run."""
+        if not self._together:
+            self._predict.compile(self._dataset.validation, self._like.model)
 
     def members(self, state: States) -> list[State]:
         """The states of the single models."""
@@ -251,12 +255,15 @@ def _member(tree: PyTree, index: int) -> PyTree:
 
 @functools.partial(jax.jit, donate_argnums=0)
 def _choose(old: Model, new: Model, better: jax.Array) -> Model:
-    """The new model where it is better, bool () or (P,)."""
+    """The new models, whose arrays have P as their first axis, where they are better, bool (P,)."""
     return jax.tree.map(
-        lambda was, now: jnp.where(better.reshape(better.shape + (1,) * (now.ndim - better.ndim)), now, was),
-        old,
-        new,
+        lambda was, now: jnp.where(better.reshape(-1, *(1,) * (now.ndim - 1)), now, was), old, new
     )
+
+
+def _copy(model: Model) -> Model:
+    """Arrays of their own: those of the training state are donated to the next step."""
+    return jax.tree.map(lambda leaf: jax.device_put(leaf, leaf.sharding, may_alias=False), model)
 
 
 def _require_within(config: ml_collections.FrozenConfigDict, image_shape: tuple[int, int, int]) -> None:

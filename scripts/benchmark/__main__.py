@@ -1,4 +1,4 @@
-"""Measures this project's speed, beside that of PyTorch and Keras where they are installed.
+"""Measures the speed of this project, beside PyTorch and Keras where they are installed.
 
     python scripts/benchmark throughput --peers
     python scripts/benchmark accuracy --config=configs/mnist_fast.py --repeats=10
@@ -7,17 +7,23 @@
     python scripts/benchmark evaluation --config=configs/mnist.py
     python scripts/benchmark population --config=configs/mnist_fast.py
     python scripts/benchmark tracking
+    python scripts/benchmark command --command="python other_program.py"
+    python scripts/benchmark suite --minutes=8 --save=gpu.json
+    python scripts/benchmark tables --save=gpu.json
 
-throughput: training images a second on a reference network (two convolutions of 32 and 64 channels, each
-with relu and average pooling, dense layers of 256 and 10; SGD with momentum), the programs in turns, each
-time in a new process and warmed up. accuracy: whole runs with seeds 0, 1, 2, ..., their test accuracy
-and time. startup: from `python main.py` to its first step done, with the compile cache warm. input: what
-comes before the model, each part alone. evaluation: the forward pass over the test split, and its metrics.
-population: a training step of 1, 4 and 16 models at once.
-tracking: the wall time of whole runs with W&B off and offline, in turns. Figures are the median of --repeats
-and the range, of accuracies the mean and deviation; where the range is wide, the machine was too busy to
-tell. --json: one object on standard output instead of the table. Flags such as --config.train.epochs=1 change
-the config.
+throughput: training images per second on a reference network: two convolutions of 32 and 64 channels, each
+with relu and average pooling, dense layers of 256 and 10, SGD with momentum. The programs take turns, each
+time in a new process that is warmed up. accuracy: whole runs with seeds 0, 1, 2, ...: test accuracy and time.
+startup: from `python main.py` to the end of the first step, with a warm compilation cache. input: what
+precedes the model, each part alone. evaluation: the forward pass over the test split, and the metrics.
+population: a training step of 1, 4 and 16 models at once. tracking: the wall time of whole runs with W&B off
+and offline, in turns. command: the wall time of a command. suite: all that a GPU is measured by, within
+--minutes. tables: the results of a file as Markdown.
+
+A figure is the median of --repeats with the range; an accuracy is the mean with the standard deviation. A
+range of more than 15% of the median is marked as noisy. --json prints one object in place of the table.
+--save adds the result, with machine and versions, to a JSON file. Flags such as --config.train.epochs=1
+change the config.
 """
 
 import argparse
@@ -25,71 +31,86 @@ import contextlib
 import json
 import os
 import pathlib
-import platform
+import shlex
 import statistics
 import sys
 from collections.abc import Iterator
-from typing import Any
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import ml_collections
-from benchmark import measures, throughput
-from rich.console import Console
-from rich.table import Table
+from benchmark import measures, suite, tables, throughput
+from benchmark.tables import Measured, as_json, shown
 
 from mnist_jax.cli import config_flag, exits
 from mnist_jax.config.validation import validate
-from mnist_jax.storage.provenance import describe_environment
 from mnist_jax.system import devices, terminal
-
-Row = tuple[str, ...]
+from mnist_jax.system.errors import UserError
 
 
 def main() -> int:
+    arguments = parse()
+    if arguments.what == "tables":
+        print(tables.markdown(tables.read(arguments.save)), end="")
+        return 0
+    if arguments.what == "suite":
+        lines = suite.run(
+            arguments.minutes,
+            arguments.save,
+            arguments.overrides,
+            small=arguments.small,
+            rival=arguments.command,
+        )
+        for line in lines:
+            print(line, flush=True)
+        return 0
+    terminal.quiet_libraries()
+    with leaving_memory():
+        devices.prepare_host()
+    found = tables.entry(MEASUREMENTS[arguments.what](arguments))
+    if arguments.save:
+        given = [argument for argument in sys.argv[1:] if not argument.startswith("--save=")]
+        tables.save(arguments.save, shlex.join(["python", "scripts/benchmark", *given]), found)
+    if arguments.json:
+        print(json.dumps(found))
+    else:
+        tables.show(arguments.what, found)
+    return 0
+
+
+def parse() -> argparse.Namespace:
+    """The arguments; `overrides` are the flags of the config."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=list(MEASUREMENTS))
-    parser.add_argument("--repeats", type=int, default=5, help="of each; default: %(default)s")
-    parser.add_argument("--batch", type=int, default=128, help="throughput: images a step; %(default)s")
-    parser.add_argument(
-        "--dtype",
-        choices=("float32", "bfloat16"),
-        default="float32",
-        help="throughput: of what is multiplied; %(default)s",
-    )
-    parser.add_argument(
-        "--steps", type=int, default=200, help="throughput, population: a repeat; %(default)s"
-    )
-    parser.add_argument("--peers", action="store_true", help="with PyTorch and Keras, where installed")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parser.add_argument(
-        "--config", default="configs/digits.py", help="not of throughput; default: %(default)s"
-    )
+    add = parser.add_argument
+    add("what", choices=[*MEASUREMENTS, "suite", "tables"])
+    add("--repeats", type=int, default=5, help="of each; default: %(default)s")
+    add("--batch", type=int, default=128, help="throughput: images per step; default: %(default)s")
+    add("--dtype", choices=("float32", "bfloat16"), default="float32", help="throughput: dtype of products")
+    add("--steps", type=int, default=200, help="throughput, population: per repeat; default: %(default)s")
+    add("--peers", action="store_true", help="throughput: with PyTorch and Keras, where installed")
+    add("--json", action="store_true", help="print JSON instead of a table")
+    add("--save", type=pathlib.Path, metavar="FILE", help="JSON file that the result is added to")
+    add("--config", default="configs/digits.py", help="not of throughput; default: %(default)s")
+    add("--command", default="", help="command: what to time; suite: a program to compare cifar10_best with")
+    add("--minutes", type=float, default=8.0, help="suite: the time limit; default: %(default)s")
+    add("--small", action="store_true", help="suite: sizes for a test on a CPU")
     arguments, overrides = parser.parse_known_args()
     if unknown := [flag for flag in overrides if not flag.startswith("--config.")]:
         parser.error(f"unknown arguments: {' '.join(unknown)}")
     if arguments.repeats < 1:
-        parser.error("--repeats has to be at least 1")
+        parser.error(f"--repeats must be at least 1 (got {arguments.repeats})")
+    if arguments.what in ("suite", "tables") and not arguments.save:
+        parser.error(f"{arguments.what} needs --save=FILE")
     arguments.overrides = overrides
-    terminal.quiet_libraries()
-    with leaving_memory():
-        devices.prepare_host()
-    found, rows = MEASUREMENTS[arguments.what](arguments)
-    environment = describe_environment()
-    machine = describe_machine(environment)
-    if arguments.json:
-        print(json.dumps({**found, "machine": machine, "accelerator": environment["accelerator"]}))
-    else:
-        show(arguments.what, rows, machine)
-    return 0
+    return arguments
 
 
 @contextlib.contextmanager
 def leaving_memory() -> Iterator[None]:
-    """JAX, begun in here, takes no more of a GPU's memory than it needs: what is measured wants some."""
+    """JAX, when it starts in here, takes no more GPU memory than it needs, so that the peers have some."""
     name = "XLA_PYTHON_CLIENT_PREALLOCATE"
     before = os.environ.get(name)
     os.environ[name] = "false"
@@ -101,7 +122,7 @@ def leaving_memory() -> Iterator[None]:
             os.environ[name] = before
 
 
-def measure_throughput(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[Row]]:
+def measure_throughput(arguments: argparse.Namespace) -> Measured:
     programs = throughput.installed(peers=arguments.peers)
     found = throughput.throughput(
         programs,
@@ -116,12 +137,11 @@ def measure_throughput(arguments: argparse.Namespace) -> tuple[dict[str, Any], l
     peers = [name for name in speeds if not name.startswith("mnist_jax")]
     best = max((speeds[name].median for name in peers), default=None)
 
-    def described(name: str) -> dict[str, Any]:
-        return {
+    described = as_json(speeds)
+    for name, one in found.items():
+        described[name] |= {
             "images_per_second": speeds[name].median,
-            **speeds[name]._asdict(),
-            "noisy": speeds[name].noisy,
-            "peak_memory_bytes": found[name].peak_memory_bytes,
+            "peak_memory_bytes": one.peak_memory_bytes,
         }
 
     rows = [
@@ -134,19 +154,22 @@ def measure_throughput(arguments: argparse.Namespace) -> tuple[dict[str, Any], l
         for name, one in found.items()
     ]
     share = f"{flops * ours.median / peak:.0%}"
-    rows.append(("of a matrix product's FLOP/s", share, f"{flops / 1e6:.1f} MFLOP an image", "", ""))
-    return {
-        "mnist_jax": described("mnist_jax"),
-        "peers": {name: described(name) for name in peers},
+    rows.append(
+        ("mnist_jax, share of a matrix product's FLOP/s", share, f"{flops / 1e6:.1f} MFLOP per image", "", "")
+    )
+    figures = {
+        "mnist_jax": described["mnist_jax"],
+        "peers": {name: described[name] for name in peers},
         "best_peer_ratio": ours.median / best if best else None,
-        "plain_jax": described("mnist_jax plain"),
+        "plain_jax": described["mnist_jax plain"],
         "flops_per_image": flops,
         "flop_per_second": flops * ours.median,
         "matmul_flop_per_second": peak,
-    }, [("program", "images/s", "range", "mnist_jax / it", "host memory"), *rows]
+    }
+    return Measured(figures, ("program", "images/s", "range", "mnist_jax / it", "host memory"), rows)
 
 
-def measure_accuracy(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[Row]]:
+def measure_accuracy(arguments: argparse.Namespace) -> Measured:
     seeds = {str(seed): [f"--config.seed={seed}"] for seed in range(arguments.repeats)}
     run_flags = config_flags(arguments, "--config.wandb.mode=disabled")
     measures.runs(run_flags, {"warm": seeds["0"]}, 1)
@@ -162,34 +185,34 @@ def measure_accuracy(arguments: argparse.Namespace) -> tuple[dict[str, Any], lis
             f"{min(accuracies):.2f} to {max(accuracies):.2f}%",
         ),
         ("whole process, seconds", *shown(wall, "{:.2f}")),
-        ("of that training", *shown(training, "{:.2f}")),
+        ("training, seconds", *shown(training, "{:.2f}")),
     ]
-    return {
+    figures = {
         "accuracies": accuracies,
         "mean": mean,
         "deviation": deviation,
-        "wall_seconds": wall._asdict(),
-        "train_seconds": training._asdict(),
-    }, [(f"seeds 0 to {len(seeds) - 1}", "", "range"), *rows]
+        **as_json({"wall_seconds": wall, "train_seconds": training}),
+    }
+    return Measured(figures, (f"seeds 0 to {len(seeds) - 1}", "", "range"), rows)
 
 
-def measure_startup(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[Row]]:
+def measure_startup(arguments: argparse.Namespace) -> Measured:
     short = ("--config.train.steps=20", "--config.schedule.unit=steps", "--config.schedule.warmup=2")
     run_flags = config_flags(arguments, *short, "--config.wandb.mode=disabled")
     found = measures.startup(run_flags, arguments.repeats)
     rows = [(name, *shown(one, "{:.2f}")) for name, one in found.items()]
-    return as_json(found), [("until the end of", "seconds", "range"), *rows]
+    return Measured(as_json(found), ("until the end of", "seconds", "range"), rows)
 
 
-def measure_input(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[Row]]:
+def measure_input(arguments: argparse.Namespace) -> Measured:
     return rates(measures.input_pipeline(read_config(arguments), arguments.repeats))
 
 
-def measure_evaluation(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[Row]]:
+def measure_evaluation(arguments: argparse.Namespace) -> Measured:
     return rates(measures.evaluation(read_config(arguments), arguments.repeats))
 
 
-def measure_population(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[Row]]:
+def measure_population(arguments: argparse.Namespace) -> Measured:
     found = measures.population(read_config(arguments), (1, 4, 16), arguments.steps, arguments.repeats)
     rows = [
         (
@@ -200,24 +223,32 @@ def measure_population(arguments: argparse.Namespace) -> tuple[dict[str, Any], l
         )
         for size, one in found.items()
     ]
-    header = ("models at once", "ms a step", "range", "times one", "times one, for each model")
-    return {str(size): one._asdict() for size, one in found.items()}, [header, *rows]
+    header = ("models at once", "ms per step", "range", "times one", "times one, per model")
+    return Measured(as_json({str(size): one for size, one in found.items()}), header, rows)
 
 
-def measure_tracking(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[Row]]:
+def measure_tracking(arguments: argparse.Namespace) -> Measured:
     modes = {mode: [f"--config.wandb.mode={mode}"] for mode in ("disabled", "offline")}
     runs = measures.runs(config_flags(arguments), modes, arguments.repeats + 1)
-    seconds = {mode: [wall for wall, _ in runs[mode][1:]] for mode in modes}  # the first warms
+    seconds = {mode: [wall for wall, _ in runs[mode][1:]] for mode in modes}  # the first fills the caches
     timings = {mode: measures.timing(seconds[mode]) for mode in modes}
     pairs = zip(seconds["offline"], seconds["disabled"], strict=True)
     extra = measures.timing([with_it - without for with_it, without in pairs])
     rows = [(f"W&B {mode}", *shown(one, "{:.1f}")) for mode, one in timings.items()]
     rows.append(("offline costs", f"{extra.median:.1f}", f"{extra.low:.1f} to {extra.high:.1f}"))
-    return {**as_json(timings), "extra_seconds": extra._asdict()}, [("", "seconds", "range"), *rows]
+    return Measured(as_json({**timings, "extra_seconds": extra}), ("", "seconds", "range"), rows)
+
+
+def measure_command(arguments: argparse.Namespace) -> Measured:
+    if not arguments.command:
+        raise UserError("--command must be a command (got ''); give one as --command=\"python program.py\"")
+    seconds, last = measures.command(arguments.command, arguments.repeats)
+    rows = [("whole process, seconds", *shown(seconds, "{:.2f}")), ("last line of its output", last, "")]
+    return Measured({**as_json({"wall_seconds": seconds}), "last_line": last}, ("command", "", "range"), rows)
 
 
 def config_flags(arguments: argparse.Namespace, *defaults: str) -> list[str]:
-    """The config's file, what the measurement changes of it, and what the user does, which comes last."""
+    """The config file, what the measurement changes of it, and the flags of the user, which come last."""
     return [f"--config={arguments.config}", *defaults, *arguments.overrides]
 
 
@@ -226,42 +257,9 @@ def read_config(arguments: argparse.Namespace) -> ml_collections.FrozenConfigDic
     return validate(config.fields)
 
 
-def rates(found: dict[str, measures.Timing]) -> tuple[dict[str, Any], list[Row]]:
+def rates(found: dict[str, measures.Timing]) -> Measured:
     rows = [(name, *shown(one, "{:,.0f}")) for name, one in found.items()]
-    return as_json(found), [("", "images/s", "range"), *rows]
-
-
-def as_json(found: dict[str, measures.Timing]) -> dict[str, dict[str, float]]:
-    return {name: one._asdict() for name, one in found.items()}
-
-
-def shown(timing: measures.Timing, form: str) -> tuple[str, str]:
-    noise = " (too noisy to tell)" if timing.noisy else ""
-    return form.format(timing.median), f"{form.format(timing.low)} to {form.format(timing.high)}{noise}"
-
-
-def describe_machine(environment: dict[str, Any]) -> str:
-    packages = environment["packages"]
-    names = ("jax", "flax", "torch", "keras", "tensorflow", "tensorflow_cpu")
-    versions = [f"{name} {packages[name]}" for name in names if name in packages]
-    accelerator = environment["accelerator"]
-    return ", ".join(
-        [
-            f"{environment['cpu']} with {environment['cores']} cores",
-            f"{accelerator['count']} x {accelerator['kind']}",
-            f"Python {platform.python_version()}",
-            *versions,
-        ]
-    )
-
-
-def show(what: str, rows: list[Row], machine: str) -> None:
-    table = Table(title=what, caption=machine)
-    for column, heading in enumerate(rows[0]):
-        table.add_column(heading, justify="right" if column else "left")
-    for row in rows[1:]:
-        table.add_row(*row)
-    Console().print(table)
+    return Measured(as_json(found), ("", "images/s", "range"), rows)
 
 
 MEASUREMENTS = {
@@ -272,6 +270,7 @@ MEASUREMENTS = {
     "evaluation": measure_evaluation,
     "population": measure_population,
     "tracking": measure_tracking,
+    "command": measure_command,
 }
 
 if __name__ == "__main__":

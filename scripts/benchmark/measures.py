@@ -1,8 +1,9 @@
-"""Measurements of speed, each over repeats in turns, since other work on a machine comes and goes."""
+"""Measurements of speed. The programs compared take turns, since the load of a machine changes."""
 
 import functools
 import json
 import pathlib
+import shlex
 import statistics
 import subprocess
 import sys
@@ -28,9 +29,9 @@ from mnist_jax.training.steps import make_classify
 from mnist_jax.training.trainer import Trainer
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
-_NOISY = 0.15  # spread beyond which a comparison means little
+_NOISY = 0.15  # spread beyond which a figure is marked as noisy
 
-STAGES = {  # of a start, each a program that does what the one before does and more
+STAGES = {  # of a start, each a program that does more than the one before
     "the interpreter": "pass",
     "import of JAX": "import jax",
     "import of the program": "import mnist_jax.loop",
@@ -75,7 +76,7 @@ def runs(
 def startup(flags: Sequence[str], repeats: int) -> dict[str, Timing]:
     """Seconds from a process's start to the end of each stage, the last the first training step of main.py.
 
-    The caches are warm: a first round is not counted.
+    A first round fills the caches and is not counted.
     """
     found: dict[str, list[float]] = {name: [] for name in [*STAGES, "first step"]}
     for _ in range(repeats + 1):
@@ -87,8 +88,26 @@ def startup(flags: Sequence[str], repeats: int) -> dict[str, Timing]:
     return {name: timing(seconds[1:]) for name, seconds in found.items()}
 
 
+def command(text: str, repeats: int) -> tuple[Timing, str]:
+    """Wall seconds of a command, and the last line of its output.
+
+    Raises:
+        UserError: It fails.
+    """
+    seconds, lines = [], [""]
+    for _ in range(repeats):
+        started = time.perf_counter()
+        try:
+            done = subprocess.run(shlex.split(text), stdout=subprocess.PIPE, text=True, check=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            raise UserError(f"--command must be a command that succeeds ({error})") from error
+        seconds.append(time.perf_counter() - started)
+        lines = [line for line in done.stdout.splitlines() if line.strip()] or lines
+    return timing(seconds), lines[-1].strip()
+
+
 def input_pipeline(config: ml_collections.FrozenConfigDict, repeats: int) -> dict[str, Timing]:
-    """Images a second of what comes before the model, each part alone, over an epoch of training batches."""
+    """Images per second of what precedes the model, each part alone, over an epoch of training batches."""
     dataset, batch_size, mesh = data.load(config.data).train, config.train.batch_size, make_mesh(config)
     size = len(dataset.labels)
     steps = -(-size // batch_size)
@@ -117,7 +136,7 @@ def input_pipeline(config: ml_collections.FrozenConfigDict, repeats: int) -> dic
 
 
 def evaluation(config: ml_collections.FrozenConfigDict, repeats: int) -> dict[str, Timing]:
-    """Images a second of the forward pass over the test split, as it is and exported, and of all metrics."""
+    """Images per second of the forward pass over the test split, direct and exported, and of all metrics."""
     dataset = data.load(config.data)
     trainer = Trainer([config], dataset)
     best = trainer.initial().best
@@ -141,7 +160,7 @@ def evaluation(config: ml_collections.FrozenConfigDict, repeats: int) -> dict[st
 def population(
     config: ml_collections.FrozenConfigDict, sizes: Sequence[int], steps: int, repeats: int
 ) -> dict[int, Timing]:
-    """Milliseconds of a step of so many models, of one alone and of populations with other seeds."""
+    """Milliseconds of a training step, by the number of models that are trained at once."""
     dataset = data.load(config.data)
 
     def training(size: int) -> Callable[[], int]:
@@ -174,7 +193,7 @@ def population(
 
 
 def _rates(work: Mapping[str, Callable[[], object]], images: int, repeats: int) -> dict[str, Timing]:
-    """Images a second of each piece of work, in turns; a first round, which may compile, is not counted."""
+    """Images per second of each piece of work, in turns; a first round, which may compile, is not counted."""
     found: dict[str, list[float]] = {name: [] for name in work}
     for _ in range(repeats + 1):
         for name, run in work.items():

@@ -1,4 +1,4 @@
-"""Training throughput on one network, this project's program beside those of others, in turns."""
+"""Training throughput of this project and of others on the same network, in turns."""
 
 import importlib.util
 import json
@@ -26,7 +26,7 @@ _EXAMPLES = 60_000  # of scripts/benchmark/peers/worker.py
 class Program(NamedTuple):
     """A program of scripts/benchmark/peers.
 
-    needs: the modules without which it is left out. on_gpu: it is left out on anything else.
+    needs: modules; without them the program is left out. on_gpu: it runs on GPUs alone.
     """
 
     name: str
@@ -52,7 +52,7 @@ PROGRAMS = (
 
 
 def installed(*, peers: bool) -> list[Program]:
-    """This project's programs and, if asked for, those of the peers that are installed."""
+    """The programs of this project and, with peers, of the others that are installed."""
     return [
         program
         for program in PROGRAMS
@@ -62,14 +62,14 @@ def installed(*, peers: bool) -> list[Program]:
 
 
 class Throughput(NamedTuple):
-    """Images a second, and the most memory of the host that a process of the program held."""
+    """Images per second, and the peak host memory of a process of the program."""
 
     images_per_second: Timing
     peak_memory_bytes: float
 
 
 class Worker:
-    """A running program of scripts/benchmark/peers, warm; see scripts/benchmark/peers/worker.py."""
+    """A running program of scripts/benchmark/peers, warmed up; see scripts/benchmark/peers/worker.py."""
 
     def __init__(self, program: Program, batch_size: int, dtype: str):
         self.program = program
@@ -89,7 +89,7 @@ class Worker:
         self._read()
 
     def train(self, steps: int) -> dict[str, float]:
-        """`images_per_second`, and `peak_memory_bytes` of the process so far."""
+        """Trains; returns `images_per_second`, and `peak_memory_bytes` of the process so far."""
         assert self._process.stdin
         self._process.stdin.write(f"{steps}\n")
         self._process.stdin.flush()
@@ -105,7 +105,7 @@ class Worker:
         for line in self._process.stdout:
             if line.startswith("{"):
                 return json.loads(line)
-        raise UserError(f"{self.program.name} ended with status {self._process.wait()}")
+        raise UserError(f"{self.program.name} ended with status {self._process.wait()}; its error is above")
 
 
 def throughput(
@@ -113,10 +113,11 @@ def throughput(
 ) -> dict[str, Throughput]:
     """The speed of each program's training, in turns.
 
-    Each repeat is a new process: how its memory came to lie can make one a fifth slower for all its life.
+    Each repeat is a new process, since the addresses of its memory can make one process a fifth slower than
+    another.
     """
     if batch_size > _EXAMPLES:
-        raise UserError(f"--batch is {batch_size:,}; there are {_EXAMPLES:,} examples")
+        raise UserError(f"--batch must be at most {_EXAMPLES}, the number of examples (got {batch_size})")
     rates: dict[str, list[float]] = {program.name: [] for program in programs}
     memory = dict.fromkeys(rates, 0.0)
     for _ in range(repeats):
@@ -130,7 +131,7 @@ def throughput(
 
 
 def matmul_peak(dtype: str, repeats: int = 10) -> float:
-    """FLOP/s of a product of large matrices, the best of several."""
+    """FLOP/s of a product of large matrices, the best of several repeats."""
     size = 2048 if cpu.active() else 8192
     matrix = jax.random.normal(jax.random.key(0), (size, size), dtype)  # zeros and ones take less power
     product = jax.jit(jnp.matmul)
@@ -144,8 +145,8 @@ def matmul_peak(dtype: str, repeats: int = 10) -> float:
 
 
 def flops_per_image() -> float:
-    """Of a training step on the reference network: three times the forward pass, but for the first layer,
-    which has no gradient of its input.
+    """FLOPs of a training step on the reference network: three times the forward pass, except in the first
+    layer, which computes no gradient of its input.
     """
     first, second = 28 * 28 * 9 * 32, 14 * 14 * 9 * 32 * 64
     dense = 7 * 7 * 64 * 256 + 256 * 10
@@ -153,6 +154,6 @@ def flops_per_image() -> float:
 
 
 def _environment() -> dict[str, str]:
-    """The user's own, with this project, and without what `quiet_libraries` set, which slows TensorFlow."""
+    """The environment with this project, without what `quiet_libraries` sets and slows TensorFlow."""
     own = {name: value for name, value in os.environ.items() if name != "TF_ENABLE_ONEDNN_OPTS"}
     return {**own, "PYTHONPATH": os.pathsep.join(filter(None, [str(_ROOT), own.get("PYTHONPATH")]))}

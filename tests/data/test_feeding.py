@@ -6,7 +6,7 @@ import pytest
 
 from mnist_jax.config.validation import validate
 from mnist_jax.data.cache import Arrays
-from mnist_jax.data.feeding import make_feed, training_rows
+from mnist_jax.data.feeding import make_feed, memory_map, training_rows
 from mnist_jax.data.order import batch_indices
 from mnist_jax.system.mesh import AXIS, make_mesh, place, replicated, state_shardings
 from mnist_jax.training import optimizers, steps
@@ -64,3 +64,16 @@ def test_an_error_in_the_thread_reaches_the_loop():
 
     with pytest.raises(OSError, match="disk gone"):
         list(training_rows(broken, [(0, 1)], lambda start, count: np.zeros((1, 2), np.int32)))
+
+
+def test_rows_of_a_memory_map_are_asked_for_and_are_the_same(tmp_path):
+    """Of a slice, too, as a split is: where it starts in the file counts."""
+    np.save(tmp_path / "images.npy", ARRAYS.images)
+    mapped = np.load(tmp_path / "images.npy", mmap_mode="r")[7:]
+    pages, offset = memory_map(mapped)
+    assert pages[offset : offset + 64] == ARRAYS.images[7].tobytes()
+    assert memory_map(ARRAYS.images) is None
+    assert memory_map(mapped[::2]) is None
+    indices = np.array([[42, 0, 3]], np.int32)
+    rows = make_feed(Arrays(mapped, ARRAYS.labels[7:]), "host", MESH)(indices)
+    np.testing.assert_array_equal(rows.images, ARRAYS.images[7:][indices])

@@ -13,7 +13,7 @@ def test_areas_under_curves_of_weighted_examples_are_those_of_scikit_learn(case,
     size, classes = case.log_probabilities.shape
     weights = data.draw(st.lists(st.lists(st.integers(0, 3), min_size=size, max_size=size), min_size=1))
     is_class = case.labels[:, None] == np.arange(classes)
-    found = curves.ranking_areas(is_class, case.log_probabilities, np.array(weights, np.float32))
+    found = curves.ranking_areas(is_class, case.log_probabilities)(np.array(weights, np.float32))
     for r, weight in enumerate(weights):
         for k in range(classes):
             drawn = np.flatnonzero(weight)

@@ -49,7 +49,8 @@ def test_the_bootstrap_over_cells_is_the_one_over_examples():
 
 def test_the_interval_of_a_mean_is_about_two_standard_errors():
     values = np.random.default_rng(3).normal(5, 2, 1000)
-    low, high = intervals.of_examples(lambda w: {"loss": intervals.weighted_mean(values, w)}, 1000)["loss"]
+    means = intervals.of_examples(lambda w: {"mean": intervals.weighted_means((values,), w)[0]}, 1000)
+    low, high = means["mean"]
     assert (low + high) / 2 == pytest.approx(values.mean(), abs=0.02)
     assert high - low == pytest.approx(2 * 1.96 * values.std() / np.sqrt(1000), rel=0.1)
 
@@ -76,6 +77,6 @@ def test_the_interval_of_an_auc_is_scipys_bootstrap():
     ).confidence_interval
 
     def auc(weights):
-        return {"auc": curves.ranking_areas(labels[:, None] == 1, scores[:, None], weights)[0][:, 0]}
+        return {"auc": curves.ranking_areas(labels[:, None] == 1, scores[:, None])(weights)[0][:, 0]}
 
     np.testing.assert_allclose(intervals.of_examples(auc, 300)["auc"], expected, atol=0.01)

@@ -6,7 +6,7 @@ from rounding import assert_rounding_alone, disturbed
 
 from configs import default
 from mnist_jax.config.validation import validate
-from mnist_jax.models import airbench, registry
+from mnist_jax.models import layers, registry
 
 pytestmark = pytest.mark.whole
 
@@ -22,19 +22,19 @@ def create(images=PIXELS, **changes):
 
 def test_whitened_patches_are_uncorrelated_and_of_equal_variance():
     images = PIXELS.astype(np.float32) / 255 - 0.5
-    filters = np.asarray(airbench.patch_whitening(jnp.asarray(images), 2))
-    assert filters.shape == (2, 2, 3, 24)
-    np.testing.assert_array_equal(filters[..., :12], -filters[..., 12:])
+    filters = np.asarray(layers.patch_whitening(jnp.asarray(images), 2, 5e-4))
+    assert filters.shape == (2, 2, 3, 12)
     windows = np.lib.stride_tricks.sliding_window_view(images, (2, 2), axis=(1, 2)).astype(np.float64)
-    whitened = np.einsum("bhwcij,ijco->bhwo", windows, filters[..., :12]).reshape(-1, 12)
+    whitened = np.einsum("bhwcij,ijco->bhwo", windows, filters).reshape(-1, 12)
     np.testing.assert_allclose(whitened.T @ whitened / len(whitened), np.eye(12), atol=0.05)
-    lengths = np.linalg.norm(filters[..., :12].reshape(12, 12), axis=0)
+    lengths = np.linalg.norm(filters.reshape(12, 12), axis=0)
     assert list(lengths) == sorted(lengths)  # the shorter, the larger the variance it brings to one
 
 
 def test_the_whitening_comes_from_the_images_and_is_not_trained():
     _, params, state = create()
     assert state["whitening"].shape == (2, 2, 3, 24)
+    np.testing.assert_array_equal(state["whitening"][..., :12], -state["whitening"][..., 12:])
     assert "whitening" not in params
     _, other, changed = create(255 - PIXELS // 3)
     assert not np.array_equal(state["whitening"], changed["whitening"])

@@ -5,7 +5,7 @@ import pytest
 
 from configs import default
 from mnist_jax.config.validation import validate
-from mnist_jax.models import registry, resnet
+from mnist_jax.models import layers, registry
 
 
 def create(shape=(8, 8, 3), **changes):
@@ -16,7 +16,7 @@ def create(shape=(8, 8, 3), **changes):
 
 def test_space_to_depth_takes_whole_patches():
     images = jnp.arange(2 * 5 * 6 * 3).reshape(2, 5, 6, 3)
-    found = resnet.space_to_depth(images, 2)
+    found = layers.space_to_depth(images, 2)
     assert found.shape == (2, 2, 3, 12)
     for row in range(2):
         for column in range(3):

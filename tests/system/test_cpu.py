@@ -113,8 +113,3 @@ def test_a_bias_and_its_gradient_are_exact_where_sums_of_integers_are():
         np.testing.assert_array_equal(add(x, bias), np.asarray(x) + np.arange(6.0))
         gradient = jax.grad(total, argnums=1)(add, bias)
         np.testing.assert_array_equal(gradient, np.asarray(weights).sum((0, 1, 2)))
-
-
-def test_the_norm_is_that_of_all_leaves():
-    grads = {"a": jnp.array([3.0, 0.0]), "b": jnp.array([[4.0]])}
-    assert cpu.norm(grads) == 5.0

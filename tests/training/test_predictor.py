@@ -8,7 +8,7 @@ from mnist_jax.data.cache import Arrays
 from mnist_jax.metrics.predictions import predictions_of
 from mnist_jax.models import create_model
 from mnist_jax.system.mesh import make_mesh
-from mnist_jax.training.predictor import make_predictor, model_template
+from mnist_jax.training.predictor import Predictor, model_template
 from mnist_jax.training.steps import Model, make_classify
 
 pytestmark = pytest.mark.whole
@@ -32,7 +32,7 @@ def test_every_example_is_predicted_once_and_in_order(made, size, batch_size, pl
     changed = ml_collections.ConfigDict(config.to_dict())
     changed.evaluation.batch_size, changed.data.placement = batch_size, placement
     config = validate(changed)
-    predict = make_predictor(config, graphdef, 10, make_mesh(config))
+    predict = Predictor(config, graphdef, 10, make_mesh(config))
     split = Arrays(*(field[:size] for field in ARRAYS))
     found = predict(split, model)
     np.testing.assert_array_equal(found.labels, split.labels)

@@ -44,7 +44,7 @@ def record(workdir):
     return json.loads((workdir / "run.json").read_text())
 
 
-def test_three_quarters_of_an_epoch_are_accurate(record):
+def test_half_an_epoch_is_accurate(record):
     assert record["data"]["name"] == "mnist/3.0.1"
     assert {role: split["examples"] for role, split in record["data"]["splits"].items()} == {
         "train": 59_000,

@@ -2,7 +2,7 @@
 
     KERAS_BACKEND=tensorflow python keras_same_net.py --batch=128 --dtype=float32
 
-Compiled by XLA, through `fit`, whose input pipeline it is.
+Compiled by XLA, with the input pipeline of `fit`.
 """
 
 import argparse

@@ -2,8 +2,8 @@
 
     python mnist_jax_same_net.py --batch=128 --dtype=float32 [--plain]
 
-The code that trains a run: the order of examples, the way to the device, the step. --plain: without what is
-done for speed: on a CPU its own ways round what is slow there, elsewhere many steps in one dispatch.
+It uses the code of a training run: the order of examples, the feed, the step. --plain leaves out what is done
+for speed: on a CPU the special cases, elsewhere many steps per dispatch.
 """
 
 import argparse

@@ -2,7 +2,7 @@
 
     python torch_same_net.py --batch=128 --dtype=float32 [--how=compile]
 
---how: eager; compile, by torch.compile; graph, a whole step recorded once and replayed on a GPU
+--how: eager; compile: torch.compile; graph: a whole step as a CUDA graph
 (https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs).
 """
 
@@ -21,7 +21,7 @@ args = parser.parse_args()
 
 device = "cuda" if torch.cuda.is_available() else "cpu"
 if device == "cuda":
-    torch.set_float32_matmul_precision("high")  # as convolutions have it by default, and JAX everywhere
+    torch.set_float32_matmul_precision("high")  # the default of convolutions, and of JAX everywhere
     torch.backends.cudnn.benchmark = True
 images, labels = worker.examples()
 images = torch.from_numpy(images[..., 0])[:, None].float().div_(255).to(device)
@@ -32,7 +32,7 @@ model = nn.Sequential(
     *(nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(), nn.AvgPool2d(2)),
     *(nn.Flatten(), nn.Linear(7 * 7 * 64, 256), nn.ReLU(), nn.Linear(256, 10)),
 ).to(device, memory_format=torch.channels_last)
-# On a GPU a step this small is mostly the launching of its kernels, which graphs take away.
+# On a GPU the time of a step this small is mostly the launch of kernels, which a CUDA graph removes.
 mode = "reduce-overhead" if device == "cuda" else "default"
 forward = torch.compile(model, mode=mode) if args.how == "compile" else model
 optimizer = torch.optim.SGD(model.parameters(), 0.1, 0.9, fused=device == "cuda")
@@ -50,7 +50,7 @@ def step() -> torch.Tensor:
 
 
 def replayed() -> Callable[[], torch.Tensor]:
-    """`step` as a graph, after a few steps on another stream that set up what it needs."""
+    """`step` as a CUDA graph, after a few steps on another stream that initialize libraries."""
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
