@@ -195,15 +195,12 @@ def _name(argv: list[str]) -> str:
 
 
 def _with_file(argv: list[str], file: str) -> list[str]:
-    """The arguments with a single `--config=FILE`, at the position of the first."""
-    changed: list[str] = []
+    """The arguments with a single `--config=FILE`, in front: its fields may be given before it."""
+    others: list[str] = []
     given = iter(argv)
     for argument in given:
         if not (match := _FLAG.match(argument)):
-            changed.append(argument)
-            continue
-        if match[1] is None:
+            others.append(argument)
+        elif match[1] is None:
             next(given, None)
-        if f"--config={file}" not in changed:
-            changed.append(f"--config={file}")
-    return changed
+    return [f"--config={file}", *others]

@@ -20,7 +20,8 @@ import jaxlib
 
 from mnist_jax.system import onednn
 
-# jaxlib 0.10 sends convolutions to a library that uses one core; an empty value restores the threaded path. Costs x 1.04; 1.06; 1.07; 1.06 without it.
+# jaxlib 0.10 sends convolutions to a library that uses one core; an empty value restores the threaded path.
+# Costs x 1.04; 1.06; 1.07; 1.06 without it.
 COMPILER_OPTIONS: dict[str, str | bool] = {"xla_cpu_experimental_ynn_fusion_type": ""}
 # A convolution of at most so many channels is a product of patches. Costs
 # x 1.10; 1.12; 1.14; 1.10 without it.
