@@ -29,8 +29,8 @@ _LINKS_OF_WANDB = ("latest-run", "debug.log", "debug-internal.log")  # W&B's cli
 def locked(workdir: pathlib.Path) -> Iterator[None]:
     """Creates the folder and locks it until the process ends, or is killed.
 
-    Removes half-written files of a killed process. Where nothing else was written, as by a command that is
-    refused, it also removes the lock and the folders made for it.
+    Removes half-written files of a killed process. A command that is refused before it writes anything leaves
+    neither the lock nor the folders made for it.
 
     Raises:
       UserError: the folder cannot be written, has links where a run writes, or another run is using it.
@@ -38,11 +38,7 @@ def locked(workdir: pathlib.Path) -> Iterator[None]:
     absent = [folder for folder in (workdir, *workdir.parents) if not folder.exists()]
     unlocked = not (workdir / _LOCK).exists()
     try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        for path in _written(workdir):
-            require_no_link(path)
-        lock = filelock.FileLock(workdir / _LOCK)
-        lock.acquire(timeout=_SECONDS, poll_interval=_SECONDS / 50)
+        lock = _lock(workdir)
         for left in workdir.glob(PARTIAL):
             left.unlink()
     except filelock.Timeout as error:
@@ -56,15 +52,31 @@ def locked(workdir: pathlib.Path) -> Iterator[None]:
         raise UserError(
             f"--workdir={workdir} {what}: {error.strerror or error}; give another --workdir"
         ) from error
+    refused = True
     try:
         yield
+        refused = False
     finally:
-        if unlocked:
+        if refused and unlocked:
             _remove_if_empty(workdir / "checkpoints")
             if os.listdir(workdir) == [_LOCK]:
                 (workdir / _LOCK).unlink()
         lock.release()
-        _remove_if_empty(*absent)
+        if refused:
+            _remove_if_empty(*absent)
+
+
+def _lock(workdir: pathlib.Path) -> filelock.BaseFileLock:
+    """Creates the folder and locks it."""
+    while True:
+        workdir.mkdir(parents=True, exist_ok=True)
+        for path in _written(workdir):
+            require_no_link(path)
+        lock = filelock.FileLock(workdir / _LOCK)
+        lock.acquire(timeout=_SECONDS, poll_interval=_SECONDS / 50)
+        if (workdir / _LOCK).exists():  # else a refused command has just removed it
+            return lock
+        lock.release()
 
 
 def _remove_if_empty(*folders: pathlib.Path) -> None:

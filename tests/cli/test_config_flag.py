@@ -24,7 +24,8 @@ def test_a_config_has_a_name_or_a_path(name, monkeypatch):
 def test_fields_are_changed_wherever_they_stand_and_however_they_are_written():
     config, rest = read(
         [
-            "--config.optimizer.momentum=0.5", "--config", "mnist", "--workdir", "x", "--config=digits", "--config.train.epochs=3", "a.png",
+            "--config.optimizer.momentum=0.5",
+            "--config", "mnist", "--workdir", "x", "--config=digits", "--config.train.epochs=3", "a.png",
             "-config.augment.flip", "--noconfig.model.residual", "--config.model.widths=(8, 16)",
             "--config.seed", "7", "--config.train.epochs=4", "--resume=force",
         ]

@@ -156,7 +156,7 @@ def test_standard_input_is_an_image_or_names(tiny_run, images):
     [
         (["--top=0", "x.png"], "mnist-jax predict: --top must be an integer of at least 1 (got '0')\n"),
         (["nothing*"], "mnist-jax predict: nothing* matches no file\n"),
-        (["--checkpoint=1", "x.png"], "which has: "),
+        (["--checkpoint=1", "x.png"], "it has: "),
     ],
 )
 def test_a_mistake_is_told_in_a_line(tiny_run, arguments, told):

@@ -74,7 +74,7 @@ def test_probabilities_are_calibrated_as_those_of_the_run(tiny_config, tmp_path)
     assert plain.temperature == record["temperature"] != 1
     images = data.load(validate(tiny_config).data).test.images
     np.testing.assert_allclose(load_classifier(tmp_path)(images), predictions.probabilities, atol=2e-5)
-    found = evaluate_checkpoint(tiny_config, tmp_path)
+    found = evaluate_checkpoint(tmp_path, tiny_config)
     assert found["temperature"] == pytest.approx(record["temperature"], rel=1e-4)
     assert found["metrics"]["loss"] == pytest.approx(record["metrics"]["test"]["loss"], rel=1e-4)
     assert "fitted on validation" in (tmp_path / "report.html").read_text()

@@ -55,13 +55,17 @@ def hold(folder, held, release):
         release.wait()
 
 
-def test_where_nothing_was_written_nothing_is_left(tmp_path):
+def test_a_refused_command_leaves_nothing_but_what_it_wrote(tmp_path):
     folder = tmp_path / "runs" / "a"
-    with workdir.locked(folder):
-        (folder / "checkpoints").mkdir()
+
+    def refused(write):
+        with pytest.raises(UserError), workdir.locked(folder):
+            write()
+            raise UserError("refused")
+
+    refused(lambda: (folder / "checkpoints").mkdir())
     assert list(tmp_path.iterdir()) == []
-    with workdir.locked(folder):
-        (folder / "run.json").touch()
+    refused(lambda: (folder / "run.json").touch())
     assert sorted(os.listdir(folder)) == [".lock", "run.json"]
 
 

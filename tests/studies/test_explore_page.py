@@ -100,7 +100,10 @@ def test_mistakes_are_told_in_a_line(tiny_run, tmp_path):
     for flags, told in (
         ([f"--into={tmp_path}/no/page.html"], "must be in a folder that exists"),
         ([f"--workdir={tmp_path}"], "holds no run"),
-        ([f"--workdir={tiny_run}", "--config.data.test=train[1600:]"], "was tested on another split"),
+        (
+            [f"--workdir={tiny_run}", "--config.data.test=train[1600:]"],
+            "must be a run with the test split of config.data.test",
+        ),
     ):
         done = explore(f"--into={tmp_path / 'x.html'}", *flags)
         assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)

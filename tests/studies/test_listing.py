@@ -67,7 +67,7 @@ def test_a_broken_record_is_a_line_and_no_more(workdir, content):
 
 def test_another_version_is_told(workdir):
     change(workdir, schema=99)
-    assert "schema 99" in read_run(workdir).note
+    assert "schema of at most 3 (got 99)" in read_run(workdir).note
 
 
 def test_runs_are_found_at_any_depth_each_once(workdir, tmp_path):

@@ -107,7 +107,9 @@ def test_a_space_that_was_mended_is_searched(fake, tmp_path):
 
     with pytest.raises(UserError, match=r"^broken\(\) of the sweep's file: KeyError: 'oops'$"):
         search.run_search(digits.get_config(), broken, tmp_path, [], jobs=1, trials=3)
-    with pytest.raises(UserError, match=r"member trial_0001: its changes are None"):
+    with pytest.raises(
+        UserError, match=r"member trial_0001: its changes must be a dict from fields to values"
+    ):
         search.run_search(digits.get_config(), lambda trial: None, tmp_path, [], jobs=1, trials=3)
 
     def mended(trial):

@@ -112,10 +112,10 @@ def test_the_one_of_own_data_and_models_trains_and_exports(tmp_path, monkeypatch
     monkeypatch.setenv("FOLDER", str(tmp_path))
     notebook = nbformat.read(ROOT / "scripts" / "own_data_and_model.ipynb", as_version=4)
     for cell in notebook.cells:
-        cell.source = cell.source.replace("config.train.epochs = 64, 20", "config.train.epochs = 64, 2")
+        cell.source = cell.source.replace("config.train.epochs = 64, 20", "config.train.epochs = 64, 8")
     execute(notebook)
     record = json.loads((tmp_path / "runs" / "shapes" / "run.json").read_text())
-    assert (record["config"]["train"]["epochs"], record["status"]) == (2, "finished")
+    assert (record["config"]["train"]["epochs"], record["status"]) == (8, "finished")
     assert (tmp_path / "runs" / "shapes" / "export" / "model.stablehlo").exists()
     assert figures(notebook) == 3
 

@@ -435,6 +435,7 @@ def test_a_server_in_a_bad_mood_is_told_once_and_changes_nothing(tmp_path, logge
 
 def check_told_once(workdir: pathlib.Path, logged, done: subprocess.CompletedProcess) -> None:
     told = [line for line in done.stdout.splitlines() if line.startswith("W&B")]
+    assert told.pop(0) == "W&B        online"
     assert len(told) == 2, told
     assert "the run continues, and its own record is complete" in told[0]
     (log,) = workdir.glob("wandb/offline-run-*")
