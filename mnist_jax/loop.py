@@ -122,14 +122,16 @@ def _train(
             models=len(configs),
             skipped=config.optimizer.skip_nonfinite,
         )
-        with run, distributed.losses_reported():
+        with run, distributed.losses_reported(), concurrent.futures.ThreadPoolExecutor(1) as pool:
             interrupts.check()
             interrupts.deferred = True
             preparing = None
             batches = iter(()) if run.stopped_early(start) else trainer.batches(start)
             for step, rows in traced(batches, own / "profile", config.profile, run.say):
                 state, metrics = trainer.step(state, rows)
-                preparing = preparing or _prepare(trainer, checkpoints, run)
+                preparing = preparing or pool.submit(_prepare, trainer, checkpoints, run)
+                if preparing.done():
+                    preparing.result()
                 run.log(meter.fetch(), meter.diverged)  # of the chunk before, while this one runs
                 meter.put(step, metrics)
                 stop = interrupts.agreed(pause=step in plan.checkpoints)
@@ -154,20 +156,12 @@ def _train(
     return run.wandb_place
 
 
-def _prepare(trainer: Trainer, checkpoints: Checkpoints, run: Run) -> concurrent.futures.Future[None]:
+def _prepare(trainer: Trainer, checkpoints: Checkpoints, run: Run) -> None:
     """Compiles and imports what a pause needs, while the first steps run."""
-
-    def prepare() -> None:
-        checkpoints.open()
-        if distributed.count() == 1:  # else all processes compile at the same point
-            trainer.compile_prediction()
-        run.prepare()
-
-    pool = concurrent.futures.ThreadPoolExecutor(1)
-    try:
-        return pool.submit(prepare)
-    finally:
-        pool.shutdown(wait=False)
+    checkpoints.open()
+    if distributed.count() == 1:  # else all processes compile at the same point
+        trainer.compile_prediction()
+    run.prepare()
 
 
 def _taken(config: ml_collections.FrozenConfigDict, trainer: Trainer, record: RunRecord) -> Taken | None:

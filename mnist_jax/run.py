@@ -371,10 +371,7 @@ class Ensemble(Run):
         step = int(members[0].train.step)
         validated = self._trainer.predict(self._dataset.validation, state.best)
         temperatures = self._temperatures(validated)
-        validated, tested = (
-            [with_temperature(one, **own) for one, own in zip(predictions, temperatures, strict=True)]
-            for predictions in (validated, tested)
-        )
+        tested = [with_temperature(one, **own) for one, own in zip(tested, temperatures, strict=True)]
         for index in trained:
             self._finish_member(
                 self._members[index], members[index], tested[index], {**progress, **temperatures[index]}

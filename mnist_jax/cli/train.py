@@ -46,9 +46,11 @@ def print_summary(options: Options) -> None:
     from mnist_jax.data.normalization import normalized
     from mnist_jax.models import require_model
     from mnist_jax.reporting.layers import layers, print_layers
+    from mnist_jax.system import devices
 
     config = validate(options.config)
     require_model(config.model.name)
+    devices.prepare_host()
     dataset = data.load(config.data)
     config = normalized(config, dataset.mean, dataset.std)
     title = f"{config.model.name} for {dataset.name}"

@@ -82,7 +82,10 @@ def _noted_outputs(modules: dict[int, nnx.Module]) -> Iterator[dict[int, tuple[i
     with contextlib.ExitStack() as stack:
         for kind in {type(module) for module in modules.values() if callable(module)}:
             call = kind.__call__
-            stack.callback(setattr, kind, "__call__", call)
+            if "__call__" in vars(kind):
+                stack.callback(setattr, kind, "__call__", call)
+            else:
+                stack.callback(delattr, kind, "__call__")
             kind.__call__ = noting(call)  # type: ignore[method-assign]
         yield outputs
 

@@ -1,5 +1,6 @@
 """report.html: the results of a run on one self-contained page."""
 
+import contextlib
 import functools
 import math
 import operator
@@ -63,7 +64,8 @@ class Report:
 
     def prepare(self) -> None:
         """Reads the template, which takes longer than filling it in."""
-        _template()
+        with contextlib.suppress(Exception):  # reported by the first report that is written
+            _template()
 
     def evaluated(
         self,

@@ -124,6 +124,7 @@ class RunRecord:
             "config_changes": differences(self.fields.get("config", config.to_dict()), config.to_dict()),
         }
         earlier = self.fields.get("processes", [])
+        self.fields.pop("population", None)
         self.update(
             schema=SCHEMA,
             status="running",

@@ -29,6 +29,13 @@ _FORMS = re.compile(
     r"(?:[\w.]{1,40}\(\s*(?:\w+=)?)?[rbuf]{0,2}([\"']{1,3})[^\"'\s]{16,}\1",
     re.IGNORECASE,
 )
+# Forms that detect-secrets knows, for lines that are printed, and values of queries in addresses.
+_PRINTED = re.compile(
+    r"\bgh[pousr]_\w{30,}|\bglpat-[\w-]{20}|\bxox[abeprs]-[\w-]{10,}|\b[sr]k_live_\w{16,}"
+    r"|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\beyJ[\w-]{10,}\.[\w-]+\.[\w-]+"
+    r"|(?<=[?&])[\w-]*(?:key|password|secret|signature|token)=[^&\s]+",
+    re.IGNORECASE,
+)
 _SETTING = re.compile(
     rf"^\s*(?:export\s+)?[\w.-]*{_NAME}[\"']?\s*[:=]\s*\S{{8,}}\s*$", re.IGNORECASE | re.MULTILINE
 )
@@ -59,7 +66,8 @@ def redacted(text: str, keys: Collection[str]) -> str:
     """
     for key in sorted(keys, key=len, reverse=True):
         text = text.replace(key, "[redacted]")
-    return _FORMS.sub("[redacted]", re.sub(r"(?<=://)[^/\s@]+@", "[redacted]@", text))
+    text = re.sub(r"(?<=://)[^/\s@]+@", "[redacted]@", text)
+    return _PRINTED.sub("[redacted]", _FORMS.sub("[redacted]", text))
 
 
 def unsafe_files(changes: Iterable[Change], keys: Collection[str]) -> set[str]:

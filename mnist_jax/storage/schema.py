@@ -217,7 +217,7 @@ class Record(TypedDict):
     temperature: NotRequired[
         Annotated[
             float | None,
-            _key("with `config.evaluation.temperature`: divides the logits; fitted on validation"),
+            _key("with `config.evaluation.temperature`: divides the logits of test; fitted on validation"),
         ]
     ]
     diagnosis: NotRequired[Annotated[str | None, _key("why a run learned nothing, and a remedy")]]
@@ -287,8 +287,8 @@ class Finished(TypedDict):
     params_sha256: str
 
 
-RESULTS = ("steps", "best", "metrics", "diagnosis", "params_sha256", "history_sha256", "startup_seconds",
-           "train_seconds", "images", "images_per_second", "wall_seconds", "resources")  # fmt: skip
+RESULTS = ("steps", "best", "metrics", "temperature", "diagnosis", "params_sha256", "history_sha256",
+           "startup_seconds", "train_seconds", "images", "images_per_second", "wall_seconds", "resources")  # fmt: skip
 
 
 def render_keys() -> str:

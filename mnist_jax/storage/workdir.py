@@ -38,7 +38,11 @@ def locked(workdir: pathlib.Path) -> Iterator[None]:
     absent = [folder for folder in (workdir, *workdir.parents) if not folder.exists()]
     unlocked = not (workdir / _LOCK).exists()
     try:
-        lock = _lock(workdir)
+        workdir.mkdir(parents=True, exist_ok=True)
+        for path in _written(workdir):
+            require_no_link(path)
+        lock = filelock.FileLock(workdir / _LOCK)
+        lock.acquire(timeout=_SECONDS, poll_interval=_SECONDS / 50)
         for left in workdir.glob(PARTIAL):
             left.unlink()
     except filelock.Timeout as error:
@@ -59,24 +63,12 @@ def locked(workdir: pathlib.Path) -> Iterator[None]:
     finally:
         if refused and unlocked:
             _remove_if_empty(workdir / "checkpoints")
-            if os.listdir(workdir) == [_LOCK]:
-                (workdir / _LOCK).unlink()
+            with contextlib.suppress(OSError):
+                if os.listdir(workdir) == [_LOCK]:
+                    (workdir / _LOCK).unlink()
         lock.release()
         if refused:
             _remove_if_empty(*absent)
-
-
-def _lock(workdir: pathlib.Path) -> filelock.BaseFileLock:
-    """Creates the folder and locks it."""
-    while True:
-        workdir.mkdir(parents=True, exist_ok=True)
-        for path in _written(workdir):
-            require_no_link(path)
-        lock = filelock.FileLock(workdir / _LOCK)
-        lock.acquire(timeout=_SECONDS, poll_interval=_SECONDS / 50)
-        if (workdir / _LOCK).exists():  # else a refused command has just removed it
-            return lock
-        lock.release()
 
 
 def _remove_if_empty(*folders: pathlib.Path) -> None:

@@ -54,7 +54,8 @@ def tell(text: str) -> None:
 def warn(text: str) -> None:
     """Prints a warning on standard error; of several processes only the first does."""
     if distributed.is_first():
-        _note(printable(text))
+        if not hasattr(sys.stderr, "rich_proxied_file"):  # which prints by a Terminal, that notes it
+            _note(printable(text))
         with contextlib.suppress(OSError, UnicodeError):
             print(filled(printable(text), sys.stderr), file=sys.stderr)
 

@@ -23,7 +23,9 @@ def test_the_temperature_is_that_of_scipys_minimum(sharpness):
 
     def loss(temperature):
         scaled = scipy.special.log_softmax(logits / temperature, axis=1)
-        return -scaled[np.arange(len(logits)), given.labels].mean()
+        smoothing = 1 / (len(logits) + 2)
+        of_label = scaled[np.arange(len(logits)), given.labels]
+        return -((1 - smoothing) * of_label + smoothing * scaled.mean(axis=1)).mean()
 
     expected = scipy.optimize.minimize_scalar(
         loss, bounds=(0.05, 20), method="bounded", options={"xatol": 1e-9}
@@ -32,14 +34,24 @@ def test_the_temperature_is_that_of_scipys_minimum(sharpness):
     assert found == pytest.approx(expected.x, rel=1e-5)
     assert found == pytest.approx(sharpness, rel=0.1)
     scaled = with_temperature(given, found)
-    assert evaluate(scaled).loss == pytest.approx(expected.fun, abs=1e-6)
+    assert evaluate(scaled).loss < evaluate(given).loss + 1e-4
     np.testing.assert_array_equal(scaled.confusion, given.confusion)
     np.testing.assert_allclose(scaled.probabilities.sum(axis=1), 1, atol=1e-6)
 
 
-def test_without_a_minimum_the_temperature_is_at_an_end_of_its_range():
+def test_examples_that_are_all_right_do_not_make_the_model_certain():
     right = predictions_from(np.eye(3), np.arange(3))
-    assert fit_temperature(right) == pytest.approx(0.05)
+    smoothed = 1 - 1 / 5 + 1 / 15  # the probability of the label after smoothing
+    assert fit_temperature(right) == pytest.approx(1 / np.log(2 * smoothed / (1 - smoothed)), rel=1e-6)
+
+
+def test_a_masked_class_has_a_temperature():
+    masked = predictions_from(np.array([[3.0, 1.0, 0.0], [0.5, 1.0, 0.0]]), np.array([0, 0]))
+    masked.log_probabilities[:, 2] = -np.inf
+    assert 0.05 <= fit_temperature(masked) <= 20
+
+
+def test_without_a_minimum_the_temperature_is_at_the_end_of_its_range():
     assert fit_temperature(predictions_from(np.eye(3), np.array([1, 2, 0]))) == pytest.approx(20)
 
 

@@ -137,7 +137,9 @@ class WandbProcess:
         """Sends a printed line to the process; dropped if the pipe is full."""
         assert self._process
         assert self._process.stdin
-        data = line.encode(errors="replace")[: select.PIPE_BUF - 1]  # which a pipe takes whole or not at all
+        data = line.encode(errors="replace")
+        if len(data) >= select.PIPE_BUF:  # up to which a pipe takes a line whole; not cut within a key
+            data = data[: select.PIPE_BUF - 1].rpartition(b" ")[0]
         with contextlib.suppress(OSError, ValueError):  # ValueError: closed
             os.write(self._process.stdin.fileno(), data + b"\n")
 
