@@ -288,7 +288,8 @@ class Finished(TypedDict):
 
 
 RESULTS = ("steps", "best", "metrics", "temperature", "diagnosis", "params_sha256", "history_sha256",
-           "startup_seconds", "train_seconds", "images", "images_per_second", "wall_seconds", "resources")  # fmt: skip
+           "startup_seconds", "train_seconds", "images", "images_per_second", "wall_seconds",
+           "resources")  # fmt: skip
 
 
 def render_keys() -> str:

@@ -1,5 +1,6 @@
 import jax
 import numpy as np
+import pytest
 
 from mnist_jax.data.trivial_augment import trivial_augment
 
@@ -23,6 +24,7 @@ def test_it_is_one_change_an_image_drawn_by_the_key():
     assert len({image.tobytes() for image in changed}) > 40
 
 
+@pytest.mark.long
 def test_accelerators_compute_the_same(monkeypatch):
     images = random_images(8)
     changed = trivial_augment(KEY, images)

@@ -163,10 +163,14 @@ def test_printed_keys_and_passwords_are_replaced_and_the_rest_is_kept():
 @pytest.mark.parametrize(
     "key",
     [
-        "ghp" + "_0123456789abcdefABCDEF0123456789abcd", "glpat" + "-0123456789abcdefABCD", "xoxb" + "-0123456789-abc",
-        "sk" + "_live_0123456789abcdef", "AKIA" + "0123456789ABCDEF", "eyJ" + "hbGciOiJIUzI1.eyJzdWIiOiIx.SflKxwRJ",
+        "ghp" + "_0123456789abcdefABCDEF0123456789abcd",
+        "glpat" + "-0123456789abcdefABCD",
+        "xoxb" + "-0123456789-abc",
+        "sk" + "_live_0123456789abcdef",
+        "AKIA" + "0123456789ABCDEF",
+        "eyJ" + "hbGciOiJIUzI1.eyJzdWIiOiIx.SflKxwRJ",
     ],
-)  # fmt: skip
+)
 def test_forms_of_other_keys_are_replaced_in_printed_lines(key):
     assert redacted(f"at {key} now", set()) == "at [redacted] now"
     query = f"https://example.org/x?a=1&access_token={key}"
