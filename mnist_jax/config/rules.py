@@ -24,7 +24,7 @@ def integer(minimum: int) -> Rule:
     def accepts(value: Any) -> bool:
         return isinstance(value, int) and not isinstance(value, bool) and minimum <= value < 2**31
 
-    return Rule(accepts, f"an integer from {minimum} to 2147483647")
+    return Rule(accepts, f"an integer of at least {minimum}")
 
 
 def from_zero() -> Rule:

@@ -33,7 +33,10 @@ def validate(config: ml_collections.ConfigDict) -> ml_collections.FrozenConfigDi
 
 def bad_value(name: str, value: Any) -> str:
     """One line about a value that breaks its field's rule."""
-    return f"config.{name} must be {FIELDS[name].rule.expects} (got {value!r})"
+    expects = FIELDS[name].rule.expects
+    if isinstance(value, int) and value >= 2**31 and "integer" in expects:
+        expects += " and less than 2147483648"
+    return f"config.{name} must be {expects} (got {value!r})"
 
 
 def from_record(fields: Mapping[str, Any]) -> ml_collections.ConfigDict:

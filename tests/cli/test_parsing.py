@@ -46,11 +46,11 @@ def mistake(capsys, monkeypatch):
         ((DIGITS, "--workdir=RUN", "--config.trian.epochs=3"), "did you mean config.train.epochs?"),
         (
             (DIGITS, "--workdir=RUN", "--config.train.batch_size=0"),
-            "config.train.batch_size must be an integer from 1 to 2147483647 (got 0)",
+            "config.train.batch_size must be an integer of at least 1 (got 0)",
         ),
         (
             (DIGITS, "--workdir=RUN", "--config.train.batch_size=1e3"),
-            "config.train.batch_size must be an integer from 1 to 2147483647 (got '1e3')",
+            "config.train.batch_size must be an integer of at least 1 (got '1e3')",
         ),
         (
             (DIGITS, "--workdir=RUN", "--config.augment.flip=maybe"),

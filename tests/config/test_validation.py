@@ -28,11 +28,16 @@ def test_every_config_is_valid_and_says_how_to_run_it(name):
 @pytest.mark.parametrize(
     ("field", "value", "expected"),
     [
-        ("train.batch_size", 0, "config.train.batch_size must be an integer from 1 to 2147483647 (got 0)"),
-        ("train.epochs", -1, "config.train.epochs must be an integer from 1 to 2147483647 (got -1)"),
+        ("train.batch_size", 0, "config.train.batch_size must be an integer of at least 1 (got 0)"),
+        ("train.epochs", -1, "config.train.epochs must be an integer of at least 1 (got -1)"),
+        (
+            "seed",
+            2**31,
+            "config.seed must be an integer of at least 0 and less than 2147483648 (got 2147483648)",
+        ),
         ("dtype", "float64", "one of float32, bfloat16"),
-        ("model.widths", (), "must be a tuple of one or more entries, each an integer from 1 to"),
-        ("model.widths", (8, 0), "each an integer from 1"),
+        ("model.widths", (), "must be a tuple of one or more entries, each an integer of at least 1 (got ()"),
+        ("model.widths", (8, 0), "each an integer of at least 1"),
         ("model.dropout", 1.0, "a number of at least 0 and less than 1 (got 1.0)"),
         ("optimizer.learning_rate", float("nan"), "a number greater than 0 and at most 1e9"),
         ("optimizer.learning_rate", float("inf"), "a number greater than 0 and at most 1e9"),

@@ -100,9 +100,7 @@ def test_a_folder_without_a_run_is_told_in_one_line(tmp_path):
 def test_the_config_of_a_record_is_checked(tiny_run):
     record = read_record(tiny_run)
     record["config"]["train"]["epochs"] = -3
-    with pytest.raises(
-        UserError, match=r"config.train.epochs must be an integer from 1 to 2147483647 \(got -3\)"
-    ):
+    with pytest.raises(UserError, match=r"config.train.epochs must be an integer of at least 1 \(got -3\)"):
         reproduce.config_of(record, {})
 
 
