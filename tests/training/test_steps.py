@@ -65,7 +65,7 @@ def test_a_chunk_of_steps_is_those_steps_one_by_one(tiny_config):
     assert_rounding_alone(chunked, one_by_one, run(train_chunk, disturbed(state)))
 
 
-@pytest.mark.parametrize("norm", ["none", "group", "batch"])
+@pytest.mark.parametrize("norm", ["none", pytest.param("group", marks=pytest.mark.long), "batch"])
 def test_what_is_set_for_speed_changes_rounding_only(tiny_config, monkeypatch, norm):
     monkeypatch.setattr(cpu, "batch_parts", lambda size: 3)
     _, _, state, train_chunk = setup(tiny_config, **{"model.norm": norm})

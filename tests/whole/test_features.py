@@ -31,10 +31,19 @@ OVERFITTING = {
 # By name, what each changes of the tiny config.
 FEATURES = {
     "patience": {"train.patience": 2, **OVERFITTING},
-    "mixing": {"augment.mixup": 0.2, "augment.cutmix": 1.0, "train.label_smoothing": 0.1},
-    "crops and colours": {"augment.resized_crop": 0.35, "augment.brightness": 0.3, "augment.contrast": 0.3},
-    "accumulation": {"train.accumulate": 4, "optimizer.skip_nonfinite": 1},
-    "balanced sampling": {"train.balance": "sampling", "train.class_weights": (1.0, 2.0) * 5},
+    "together": {
+        "augment.mixup": 0.2,
+        "augment.cutmix": 1.0,
+        "augment.resized_crop": 0.35,
+        "augment.brightness": 0.3,
+        "augment.contrast": 0.3,
+        "augment.trivial": True,
+        "train.accumulate": 4,
+        "train.balance": "sampling",
+        "train.class_weights": (1.0, 2.0) * 5,
+        "train.label_smoothing": 0.1,
+        "optimizer.skip_nonfinite": 1,
+    },
 }
 
 
