@@ -19,9 +19,7 @@ ENGINE ?= docker
 IMAGE ?= mnist_jax
 ACCELERATOR ?= cuda
 
-# One process more than cores, as half of the time a test waits for the programs that it starts; at most 5.
-WORKERS ?= $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) < 5 ? $$(getconf _NPROCESSORS_ONLN) + 1 : 5 )))
-PYTEST := $(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=worksteal
+PYTEST := $(BIN)/python -m pytest --numprocesses=logical --maxprocesses=4 --dist=worksteal
 
 .PHONY: train test test-all test-avx2 check lint format docs pictures lock image test-image clean
 
