@@ -4,7 +4,7 @@
 
 Its pixels are patches of 2 x 2, which makes a step cheaper, and its first layer starts as filters that whiten
 the images, so that 230 steps suffice. Test accuracy 99.15% (mean of seeds 0 to 9, deviation 0.05%) for 8.7 s
-of CPU time, from the start of the process to the report, on an AMD EPYC (Zen 4) with jaxlib 0.10.2.
+of CPU time and in 8 to 9 s, from the start of the process to the report, on 2 cores of an AMD EPYC (Zen 4).
 """
 
 import ml_collections
