@@ -211,25 +211,20 @@ class Run:
         if early := self.stopped_early(step):
             self.say(early)
             self._reason = early
-        calibrate = self.config.evaluation.temperature
-        validation = self._trainer.predict(self._dataset.validation, state.best) if calibrate else tested
-        (temperature,) = self._temperatures(validation)
+        temperature = None
+        if self.config.evaluation.temperature:
+            (validated,) = self._trainer.predict(self._dataset.validation, state.best)
+            temperature = fit_temperature(validated)
         self._finish(
-            with_temperature(tested[0], **temperature),
+            with_temperature(tested[0], temperature),
             step,
             self.best["step"],
             self.best["scores"],
             resources=resources(*self._trainer.lowered()),
             params_sha256=params_hash(self._trainer.readable(state.train[0].params)),
-            **temperature,
+            temperature=temperature,
             **progress,
         )
-
-    def _temperatures(self, validation: Sequence[Predictions]) -> list[dict[str, float]]:
-        """The record's `temperature` of each model, from its predictions of validation; {} without one."""
-        if not self.config.evaluation.temperature:
-            return [{} for _ in validation]
-        return [{"temperature": fit_temperature(one)} for one in validation]
 
     def _write(self, row: Row) -> None:
         self._history.log(row)
@@ -370,11 +365,12 @@ class Ensemble(Run):
         trained, members = self._trained(), self._trainer.members(state)
         step = int(members[0].train.step)
         validated = self._trainer.predict(self._dataset.validation, state.best)
-        temperatures = self._temperatures(validated)
-        tested = [with_temperature(one, **own) for one, own in zip(tested, temperatures, strict=True)]
+        calibrated = self.config.evaluation.temperature
+        temperatures = [fit_temperature(one) if calibrated else None for one in validated]
+        tested = [with_temperature(*each) for each in zip(tested, temperatures, strict=True)]
         for index in trained:
             self._finish_member(
-                self._members[index], members[index], tested[index], {**progress, **temperatures[index]}
+                self._members[index], members[index], tested[index], temperatures[index], progress
             )
         validation = evaluate(ensemble([validated[index] for index in trained])).scalars()
         chosen = max((self._members[index] for index in trained), key=lambda member: member.score)
@@ -404,7 +400,12 @@ class Ensemble(Run):
         )  # fmt: skip
 
     def _finish_member(
-        self, member: Run, state: State, tested: Predictions, progress: Mapping[str, Any]
+        self,
+        member: Run,
+        state: State,
+        tested: Predictions,
+        temperature: float | None,
+        progress: Mapping[str, Any],
     ) -> None:
         own, step = _share(progress, len(self._members)), int(state.train.step)
         notes = {"config": member.config.to_dict(), "progress": own, **member.notes}
@@ -413,8 +414,15 @@ class Ensemble(Run):
             checkpoints.save(step, state, notes=notes)
         params = self._trainer.readable(state.train.params)
         assert member.best
-        best, scores = member.best["step"], member.best["scores"]
-        member._finish(tested, step, best, scores, params_sha256=params_hash(params), **own)
+        member._finish(
+            tested,
+            step,
+            member.best["step"],
+            member.best["scores"],
+            params_sha256=params_hash(params),
+            temperature=temperature,
+            **own,
+        )
 
     def _trained(self) -> list[int]:
         """The indices of the members that did not fail.

@@ -5,6 +5,8 @@ import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+_BELOW = 2**31  # integers go to 32-bit arrays
+
 
 class Rule(NamedTuple):
     """A rule for the value of a field.
@@ -13,18 +15,20 @@ class Rule(NamedTuple):
         accepts: whether a value follows the rule.
         expects: the rule in words, after "must be".
         choices: the accepted values, if they are a few names.
+        below: integers from here on are not accepted, which an error about one of them adds to `expects`.
     """
 
     accepts: Callable[[Any], bool]
     expects: str
     choices: tuple[str, ...] = ()
+    below: int | None = None
 
 
 def integer(minimum: int) -> Rule:
     def accepts(value: Any) -> bool:
-        return isinstance(value, int) and not isinstance(value, bool) and minimum <= value < 2**31
+        return isinstance(value, int) and not isinstance(value, bool) and minimum <= value < _BELOW
 
-    return Rule(accepts, f"an integer of at least {minimum}")
+    return Rule(accepts, f"an integer of at least {minimum}", below=_BELOW)
 
 
 def from_zero() -> Rule:
@@ -75,7 +79,8 @@ def each(rule: Rule, *, empty: bool = False) -> Rule:
     def accepts(value: Any) -> bool:
         return isinstance(value, tuple) and (empty or len(value) > 0) and all(map(rule.accepts, value))
 
-    return Rule(accepts, f"a tuple of {'zero' if empty else 'one'} or more entries, each {rule.expects}")
+    expects = f"a tuple of {'zero' if empty else 'one'} or more entries, each {rule.expects}"
+    return Rule(accepts, expects, below=rule.below)
 
 
 def _is_number(value: Any) -> bool:

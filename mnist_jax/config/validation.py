@@ -33,10 +33,11 @@ def validate(config: ml_collections.ConfigDict) -> ml_collections.FrozenConfigDi
 
 def bad_value(name: str, value: Any) -> str:
     """One line about a value that breaks its field's rule."""
-    expects = FIELDS[name].rule.expects
-    if isinstance(value, int) and value >= 2**31 and "integer" in expects:
-        expects += " and less than 2147483648"
-    return f"config.{name} must be {expects} (got {value!r})"
+    rule = FIELDS[name].rule
+    entries = value if isinstance(value, tuple) else (value,)
+    beyond = rule.below is not None and any(isinstance(one, int) and one >= rule.below for one in entries)
+    limit = f" and less than {rule.below}" if beyond else ""
+    return f"config.{name} must be {rule.expects}{limit} (got {value!r})"
 
 
 def from_record(fields: Mapping[str, Any]) -> ml_collections.ConfigDict:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 
-from mnist_jax.data.resampling import resample
+from mnist_jax.data.resampling import offsets, resample
 from mnist_jax.data.tones import enhance
 from mnist_jax.data.trivial_augment import trivial_augment
 
@@ -72,13 +72,11 @@ def _warp(key: jax.Array, images: jax.Array, config: ml_collections.FrozenConfig
     else:
         field = jnp.zeros((batch, 1, 1, 2))
 
-    centre_y, centre_x = (height - 1) / 2, (width - 1) / 2
-    y, x = jnp.meshgrid(jnp.arange(height) - centre_y, jnp.arange(width) - centre_x, indexing="ij")
-
+    y, x = offsets(height, width)
     angles, factors, shears = angles[:, None, None], factors[:, None, None], shears[:, None, None]
     cos, sin, slanted = factors * jnp.cos(angles), factors * jnp.sin(angles), x + shears * y
-    rows = cos * y - sin * slanted + shifts[:, 0, None, None] + field[..., 0] + centre_y
-    columns = sin * y + cos * slanted + shifts[:, 1, None, None] + field[..., 1] + centre_x
+    rows = cos * y - sin * slanted + shifts[:, 0, None, None] + field[..., 0]
+    columns = sin * y + cos * slanted + shifts[:, 1, None, None] + field[..., 1]
     return resample(images, rows, columns)
 
 

@@ -103,9 +103,10 @@ def _send(arrays: Arrays, mesh: Mesh, within: tuple[mmap.mmap, int] | None, indi
         return indices[part[: indices.ndim]]
 
     def images_of(part: Any) -> np.ndarray:
+        chosen = rows(part)
         if within:
-            _read_ahead(within, math.prod(shape), rows(part))
-        return arrays.images[rows(part)]
+            _read_ahead(within, math.prod(shape), chosen)
+        return arrays.images[chosen]
 
     make = jax.make_array_from_callback
     images = make((*indices.shape, *shape), sharding, images_of)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from mnist_jax.data import tones
-from mnist_jax.data.resampling import resample
+from mnist_jax.data.resampling import offsets, resample
 from mnist_jax.system import cpu
 
 _STRENGTHS = 31  # from none to the most
@@ -61,10 +61,7 @@ def _moved(
     down: tones.Strength = 0.0,
 ) -> jax.Array:
     """Images (B, H, W, C) rotated and sheared about their centre, in radians and pixels per pixel."""
-    batch, height, width, _ = images.shape
-    centre_y, centre_x = (height - 1) / 2, (width - 1) / 2
-    y, x = jnp.meshgrid(jnp.arange(height) - centre_y, jnp.arange(width) - centre_x, indexing="ij")
-    rows = jnp.cos(angle) * y - jnp.sin(angle) * x + shear_y * x + down + centre_y
-    columns = jnp.sin(angle) * y + jnp.cos(angle) * x + shear_x * y + right + centre_x
-    shape = (batch, height, width)
-    return resample(images, jnp.broadcast_to(rows, shape), jnp.broadcast_to(columns, shape))
+    y, x = offsets(*images.shape[1:3])
+    rows = jnp.cos(angle) * y - jnp.sin(angle) * x + shear_y * x + down
+    columns = jnp.sin(angle) * y + jnp.cos(angle) * x + shear_x * y + right
+    return resample(images, rows, columns)

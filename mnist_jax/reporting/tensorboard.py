@@ -17,7 +17,8 @@ from typing import Any, BinaryIO
 import ml_collections
 import numpy as np
 
-from mnist_jax.config.fields import FIELDS, flatten
+from mnist_jax.config.fields import FIELDS
+from mnist_jax.config.identity import shareable
 from mnist_jax.data.cache import Arrays
 from mnist_jax.metrics.predictions import Predictions
 from mnist_jax.reporting.galleries import worst_mistakes
@@ -27,7 +28,6 @@ from mnist_jax.system.files import make_folder, open_to_append
 
 _NO_SCALARS = {"split", "step", "steps", "epoch"}
 _METRICS = ("validation/accuracy", "validation/loss", "test/accuracy", "test/loss", "test/macro_f1")
-_OWN_FIELDS = ("wandb.", "data.dir", "data.data_dir", "data.manual_dir", "data.cache_dir", "tensorboard")
 # Hyperparameters beside those that differ from their defaults: TensorBoard shows the first five by name.
 _ALWAYS = ("model.name", "optimizer.learning_rate", "optimizer.name", "seed", "train.batch_size")
 _GALLERY = 24  # pictures
@@ -143,8 +143,8 @@ class EventFile:
 
         fields = {
             name: str(value) if isinstance(value, (tuple, list)) else value
-            for name, value in flatten(self._config.to_dict())
-            if name in _ALWAYS or (value != FIELDS[name].default and not name.startswith(_OWN_FIELDS))
+            for name, value in shareable(self._config.to_dict()).items()
+            if name in _ALWAYS or value != FIELDS[name].default
         }
         return summary.hparams(fields, dict.fromkeys(_METRICS))
 

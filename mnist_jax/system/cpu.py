@@ -1,8 +1,8 @@
 """Every special case for CPUs: host memory, compiler options, and operations that XLA computes slowly.
 
 "Costs x 1.06 without it" is the CPU time of a step of the network of `scripts/benchmark throughput` (float32,
-batch 128) without the special case, relative to a step with all of them: the median of nine pairs in turns on
-two cores of a busy AMD EPYC (Zen 4). The settings, in order: jaxlib 0.10.2 with AVX-512; with AVX2 alone
+batch 128) without the special case, relative to a step with all of them: the median of nine interleaved pairs
+on two cores of a busy AMD EPYC (Zen 4). The settings, in order: jaxlib 0.10.2 with AVX-512; with AVX2 alone
 (--xla_cpu_max_isa=AVX2); jaxlib 0.12.0.1 with AVX-512; with AVX2 alone. Without all of them a step costs
 x 1.17; 1.17; 1.30; 1.33. Other devices use no special case.
 docs/lab-notes/cpu.md has earlier measurements.

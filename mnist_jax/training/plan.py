@@ -1,5 +1,6 @@
 """When a run logs, evaluates, saves and ends, in steps."""
 
+import bisect
 import collections
 import functools
 import itertools
@@ -29,7 +30,8 @@ class Plan(NamedTuple):
 
     def evaluations_between(self, first: int, last: int) -> int:
         """The number of evaluations after the step `first`, up to the step `last`."""
-        return sum(first < step <= last for step in self.evaluations)
+        steps = _in_order(self.evaluations)
+        return max(bisect.bisect(steps, last) - bisect.bisect(steps, first), 0)
 
     def chunks(self, start: int, steps_per_call: int) -> Iterator[tuple[int, int]]:
         """(first step, number of steps) of each dispatch from `start` on; none spans a pause.
@@ -89,6 +91,12 @@ def make_plan(config: ml_collections.FrozenConfigDict, examples: int) -> Plan:
         evaluations=frozenset(evaluations | {total}),
         checkpoints=frozenset(every(config.checkpoint.every_steps) | evaluations | {total}),
     )
+
+
+@functools.lru_cache(maxsize=1)
+def _in_order(steps: frozenset[int]) -> list[int]:
+    """Sorted once: a run asks for each row that it logs, and may have a million steps here."""
+    return sorted(steps)
 
 
 def _apart(steps: Iterable[int], least: int, total: int) -> set[int]:

@@ -17,7 +17,7 @@ time in a new process that is warmed up. accuracy: whole runs with seeds 0, 1, 2
 startup: from `python main.py` to the end of the first step, with a warm compilation cache. input: what
 precedes the model, each part alone. evaluation: the forward pass over the test split, and the metrics.
 population: a training step of 1, 4 and 16 models at once. tracking: the wall time of whole runs with W&B off
-and offline, in turns. command: the wall time of a command. suite: all that a GPU is measured by, within
+and offline, interleaved. command: the wall time of a command. suite: all that a GPU is measured by, within
 --minutes. tables: the results of a file as Markdown.
 
 A figure is the median of --repeats with the range; an accuracy is the mean with the standard deviation. A

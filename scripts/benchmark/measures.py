@@ -62,7 +62,7 @@ def timing(values: Sequence[float]) -> Timing:
 def runs(
     flags: Sequence[str], variants: Mapping[str, Sequence[str]], repeats: int
 ) -> dict[str, list[tuple[float, dict[str, Any]]]]:
-    """Whole runs of main.py in fresh workdirs, the variants in turns: wall seconds and run.json of each.
+    """Whole runs of main.py in fresh workdirs, the variants interleaved: wall seconds and run.json of each.
 
     variants: name -> flags beside those of all.
     """
@@ -193,7 +193,7 @@ def population(
 
 
 def _rates(work: Mapping[str, Callable[[], object]], images: int, repeats: int) -> dict[str, Timing]:
-    """Images per second of each piece of work, in turns; a first round, which may compile, is not counted."""
+    """Images per second of each piece of work, interleaved; without the first round, which may compile."""
     found: dict[str, list[float]] = {name: [] for name in work}
     for _ in range(repeats + 1):
         for name, run in work.items():

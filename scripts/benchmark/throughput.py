@@ -1,4 +1,4 @@
-"""Training throughput of this project and of others on the same network, in turns."""
+"""Training throughput of this project and of others on the same network, interleaved."""
 
 import importlib.util
 import json
@@ -111,7 +111,7 @@ class Worker:
 def throughput(
     programs: Sequence[Program], *, batch_size: int, dtype: str, steps: int, repeats: int
 ) -> dict[str, Throughput]:
-    """The speed of each program's training, in turns.
+    """The speed of each program's training, interleaved.
 
     Each repeat is a new process, since the addresses of its memory can make one process a fifth slower than
     another.

@@ -35,6 +35,7 @@ def test_every_config_is_valid_and_says_how_to_run_it(name):
             2**31,
             "config.seed must be an integer of at least 0 and less than 2147483648 (got 2147483648)",
         ),
+        ("model.widths", (8, 2**31), "each an integer of at least 1 and less than 2147483648 (got (8, 2147"),
         ("dtype", "float64", "one of float32, bfloat16"),
         ("model.widths", (), "must be a tuple of one or more entries, each an integer of at least 1 (got ()"),
         ("model.widths", (8, 0), "each an integer of at least 1"),
