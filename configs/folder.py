@@ -46,5 +46,4 @@ def get_config() -> ml_collections.ConfigDict:
     config.train.ema_decay = 0.99
     config.evaluation.flip = True
     config.evaluation.min_steps = 100
-    config.checkpoint.metric = "loss"  # of few images, accuracy has too few values to choose by
     return config

@@ -9,6 +9,7 @@ workdir; 130, 143 or 129 stopped by Ctrl-C, SIGTERM or a closed terminal, with t
 
 from mnist_jax.cli import job
 from mnist_jax.cli.parsing import Options, Parser, one_of
+from mnist_jax.system.imports import without_collection
 
 
 def add_flags(parser: Parser) -> None:
@@ -30,11 +31,12 @@ def run(options: Options) -> None:
     if options.summary:
         print_summary(options)
         return
-    job.join(options)
-    from mnist_jax.reporting.wandb.mode import start_asking
+    with without_collection():
+        job.join(options)
+        from mnist_jax.reporting.wandb.mode import start_asking
 
-    start_asking(options.config.get("wandb", {}), ahead=True)  # it answers while JAX is imported
-    from mnist_jax.loop import train_and_evaluate
+        start_asking(options.config.get("wandb", {}), ahead=True)  # it answers while JAX is imported
+        from mnist_jax.loop import train_and_evaluate
 
     train_and_evaluate(options.config, options.workdir, resume=options.resume)
 

