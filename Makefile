@@ -19,6 +19,9 @@ ENGINE ?= docker
 IMAGE ?= mnist_jax
 ACCELERATOR ?= cuda
 
+# Some containers set it. Each start of Python would compile all modules again, which takes 2 s.
+unexport PYTHONDONTWRITEBYTECODE
+
 PYTEST := $(BIN)/python -m pytest --numprocesses=logical --maxprocesses=4 --dist=worksteal
 
 .PHONY: train test test-all test-avx2 check lint format docs pictures lock image test-image clean

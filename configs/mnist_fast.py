@@ -20,12 +20,14 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.whitening_init = True
     config.model.widths = (24, 64)
     config.model.dense = 128
+    config.model.activation = "gelu"
     config.optimizer.name = "muon"
-    config.optimizer.learning_rate = 0.02
+    config.optimizer.learning_rate = 0.025
     config.optimizer.newton_schulz = 3  # all of Muon is 6 to 9% of a step
+    config.schedule.name = "linear"
     config.schedule.warmup = 0.123
-    config.train.steps = 230
+    config.train.steps = 180
     config.train.label_smoothing = 0.1
-    config.evaluation.every_steps = 230
+    config.evaluation.every_steps = 180
     config.wandb.mode = "disabled"  # its process would take the time of half an epoch
     return config

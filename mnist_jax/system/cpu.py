@@ -25,7 +25,7 @@ from mnist_jax.system import onednn
 COMPILER_OPTIONS: dict[str, str | bool] = {"xla_cpu_experimental_ynn_fusion_type": ""}
 # A convolution of at most so many channels is a product of patches. Costs
 # x 1.10; 1.12; 1.14; 1.10 without it.
-PATCH_CHANNELS = 3
+PATCH_CHANNELS = 4
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # glibc's malloc.h
 

@@ -6,6 +6,7 @@ A process whose environment changes what imports read starts Python itself.
 """
 
 import contextlib
+import gc
 import json
 import os
 import pathlib
@@ -303,6 +304,7 @@ if __name__ == "__main__":
     sys.path[0] = str(ROOT)
     for name in _IMPORTED:
         __import__(name)
+    gc.freeze()  # the forks share them; their collectors would write to each
     sys.argv = _become(_serve(socket.socket(fileno=int(sys.argv[1]))))
     if sys.argv[0] == "-m":
         sys.path[0] = os.getcwd()
