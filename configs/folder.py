@@ -34,8 +34,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.stem = 2
     config.model.pooling = "max"
     config.model.norm = "batch"
-    config.optimizer.name = "adamw"
-    config.optimizer.learning_rate = 0.003
+    config.optimizer.name = "muon"
+    config.optimizer.learning_rate = 0.02
     config.optimizer.weight_decay = 0.05
     config.schedule.name = "cosine"
     config.schedule.warmup = 0.1
