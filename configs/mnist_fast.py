@@ -1,10 +1,10 @@
-"""MNIST to 99% in seconds: a small CNN that sees half of the images, once, by Muon.
+"""MNIST to 99% in seconds: a small CNN that sees two fifths of the images, once, by Muon.
 
     python main.py --config=configs/mnist_fast.py --workdir=runs/mnist_fast
 
 Its pixels are patches of 2 x 2, which makes a step cheaper, and its first layer starts as filters that whiten
-the images, so that 230 steps suffice. Test accuracy 99.15% (mean of seeds 0 to 9, deviation 0.05%) for 8.7 s
-of CPU time and in 8 to 9 s, from the start of the process to the report, on 2 cores of an AMD EPYC (Zen 4).
+the images, so that 180 steps suffice. Test accuracy 99.16% (mean of seeds 0 to 9, deviation 0.04%) for 7.1 s
+of CPU time and in 4.2 to 5.1 s, from the start of the process to its end, on 2 cores of an AMD EPYC (Zen 4).
 """
 
 import ml_collections

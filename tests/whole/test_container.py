@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 
 import docker.utils
 import dotenv
@@ -17,6 +16,7 @@ import pytest
 from conftest import ROOT, TINY, git
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from whole_runs import wait_for_step
 
 pytestmark = pytest.mark.whole
 
@@ -315,10 +315,7 @@ def test_a_signal_reaches_the_program_which_ends_with_a_checkpoint(tmp_path):
         ],
         env={**os.environ, "PATH": f"{pathlib.Path(sys.executable).parent}:{os.environ['PATH']}"},
     )
-    deadline = time.monotonic() + 120
-    rows = tmp_path / "run" / "metrics.jsonl"
-    while process.poll() is None and not rows.exists() and time.monotonic() < deadline:
-        time.sleep(0.1)
+    wait_for_step(process, tmp_path / "run", 1)
     process.send_signal(signal.SIGTERM)
     _, told = process.communicate(timeout=60)
     assert process.returncode == 143, told
