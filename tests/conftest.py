@@ -43,6 +43,9 @@ _COMPILATION_CACHE = {
     "persistent_cache_min_compile_time_secs": 0.05,
 }
 
+# Packages whose tests run each program a few times, so that optimizing it takes longer than running it.
+_QUICKLY_COMPILED = {"data", "models", "training"}
+
 
 @pytest.fixture(scope="session")
 def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
@@ -107,10 +110,12 @@ def _own_machine(tmp_path_factory: pytest.TempPathFactory, shared_folder: pathli
 
 
 @pytest.fixture(autouse=True)
-def _cache_for_all():
-    """The next test's programs use the compilation cache again, also after a test that disabled it."""
+def _compilation(request: pytest.FixtureRequest):
+    """Restores the settings of the compilation, which a test may have changed."""
     for name, value in _COMPILATION_CACHE.items():
         jax.config.update(f"jax_{name}", value)
+    if "JAX_DISABLE_MOST_OPTIMIZATIONS" not in os.environ:
+        jax.config.update("jax_disable_most_optimizations", request.path.parent.name in _QUICKLY_COMPILED)
 
 
 @pytest.fixture

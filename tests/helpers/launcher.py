@@ -215,6 +215,7 @@ class _Server:
             pid, status = _REPLY.unpack(reply)
             if status == -1:
                 self._started.append(pid)
+                self._statuses.pop(pid, None)  # of an earlier process with this number
             else:
                 self._statuses[pid] = status
 
