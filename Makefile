@@ -38,7 +38,8 @@ test-all: $(VENV)/.test
 
 # The tests that depend most on the CPU, compiled for AVX2 only, with all optimizations.
 test-avx2: $(VENV)/.test
-	JAX_DISABLE_MOST_OPTIMIZATIONS=0 XLA_FLAGS="$$XLA_FLAGS --xla_cpu_max_isa=AVX2" $(PYTEST) $(addprefix tests/,$(addsuffix .py,serving/test_export \
+	JAX_DISABLE_MOST_OPTIMIZATIONS=0 XLA_FLAGS="$$XLA_FLAGS --xla_cpu_max_isa=AVX2" \
+		$(PYTEST) $(addprefix tests/,$(addsuffix .py,serving/test_export \
 		system/test_mesh system/test_cpu system/test_onednn training/test_trainer \
 		whole/test_distributed whole/test_population_run))
 

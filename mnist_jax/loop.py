@@ -148,9 +148,9 @@ def _train(
                 if run.stopped_early(step):
                     break
                 meter.resume()
-            tested = trainer.predict(dataset.test, state.best)  # while the last checkpoint is written
-            checkpoints.wait()
             interrupts.deferred = False
+            checkpoints.wait()
+            tested = trainer.predict(dataset.test, state.best)
             interrupts.check()
             run.finish(state, tested, meter.progress)
     return run.wandb_place
