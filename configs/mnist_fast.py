@@ -28,6 +28,5 @@ def get_config() -> ml_collections.ConfigDict:
     config.schedule.warmup = 0.123
     config.train.steps = 180
     config.train.label_smoothing = 0.1
-    config.evaluation.every_steps = 180
     config.wandb.mode = "disabled"  # its process would take the time of half an epoch
     return config

@@ -17,6 +17,8 @@ _COMPILER_OPTIONS: dict[str, dict[str, str | bool]] = {  # by platform
     "gpu": {"xla_gpu_deterministic_ops": True},
 }
 
+_GPU_PATCH_CHANNELS = 3  # measured for one channel; see `patch_channels`
+
 # JAX's own options that change the numbers, such as $JAX_DEFAULT_PRNG_IMPL, and their defaults.
 _DECIDING: dict[str, object] = {
     "jax_default_prng_impl": "threefry2x32",
@@ -77,8 +79,8 @@ def options_of_what_runs_once() -> dict[str, Any]:
 
 
 def patch_channels() -> int:
-    """The most channels of a convolution that is a product of patches; on GPUs measured for one channel."""
-    return cpu.PATCH_CHANNELS if cpu.active() or on_gpu() else 0
+    """The most channels of a convolution that is a product of patches."""
+    return {"cpu": cpu.PATCH_CHANNELS, "gpu": _GPU_PATCH_CHANNELS}.get(jax.default_backend(), 0)
 
 
 def steps_per_call(asked: int) -> int:

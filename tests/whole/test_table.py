@@ -13,9 +13,8 @@ pytestmark = pytest.mark.whole
 
 # One epoch of a network that compiles fast.
 FIELDS = """model.name=cnn model.norm=none model.widths=(4,8) model.dense=8 optimizer.name=sgd train.epochs=1
-train.min_steps=0
-augment.shift=0.0 augment.rotation=0.0 augment.scale=0.0 augment.resized_crop=0.0 augment.brightness=0.0
-augment.contrast=0.0 augment.saturation=0.0 augment.mixup=0.0"""
+train.min_steps=0 augment.shift=0.0 augment.rotation=0.0 augment.scale=0.0 augment.resized_crop=0.0
+augment.brightness=0.0 augment.contrast=0.0 augment.saturation=0.0 augment.mixup=0.0"""
 SMALL = [f"--config.{field}" for field in FIELDS.split()]
 SWEEP = """
 from mnist_jax.config.variants import over_folds
