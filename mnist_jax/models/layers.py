@@ -1,5 +1,6 @@
 """Parts that the models share."""
 
+import functools
 import math
 from collections.abc import Callable
 
@@ -11,21 +12,27 @@ from flax import nnx
 from mnist_jax.system import cpu, devices, onednn
 from mnist_jax.system.errors import UserError
 
-POOLINGS: dict[str, Callable[..., jax.Array]] = {"average": jnp.mean, "max": jnp.max}
+POOLINGS: dict[str, tuple[Callable[..., jax.Array], Callable[..., jax.Array]]] = {
+    "average": (jnp.add, jnp.mean),  # of two arrays; along an axis
+    "max": (jnp.maximum, jnp.max),
+}
 ACTIVATIONS: dict[str, Callable[..., jax.Array]] = {"relu": nnx.relu, "gelu": nnx.gelu, "silu": nnx.silu}
 
 
 def pool(x: jax.Array, name: str) -> jax.Array:
     """Pools 2 x 2 windows of images (B, H, W, C) and drops the last odd row or column.
 
-    By reshape: on CPU ten times faster than `reduce_window`, whose gradient for the maximum is a scatter.
-    A side of one pixel stays as it is.
+    A side of one pixel stays as it is. By reshape: on a CPU ten times faster than `reduce_window`, whose
+    gradient for the maximum is a scatter. Columns are joined as whole arrays, four times faster than by a
+    reduction; rows by a reduction, which XLA computes once, not again for each use of the result.
     """
+    join, along = POOLINGS[name]
     batch, height, width, channels = x.shape
     down, right = min(height, 2), min(width, 2)
     x = x[:, : height // down * down, : width // right * right]
     x = x.reshape(batch, height // down, down, width // right, right, channels)
-    return POOLINGS[name](x, axis=(2, 4))
+    pooled = along(functools.reduce(join, [x[..., column, :] for column in range(right)]), axis=2)
+    return pooled / right if name == "average" else pooled
 
 
 def space_to_depth(images: jax.Array, side: int) -> jax.Array:

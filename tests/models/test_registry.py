@@ -85,12 +85,20 @@ def test_any_size_of_image(shape):
 @pytest.mark.parametrize("side", [6, 7])
 def test_pooling_is_that_of_reduce_window(name, reduce, start, side):
     x = jax.random.normal(jax.random.key(2), (2, side, side, 3))
-    expected = jax.lax.reduce_window(x, start, reduce, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
-    pooled = layers.pool(x, name)
+
+    def windowed(x):
+        reduced = jax.lax.reduce_window(x, start, reduce, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
+        return reduced if name == "max" else reduced / 4
+
+    expected, expected_gradient = jax.vjp(windowed, x)
+    pooled, gradient = jax.vjp(lambda x: layers.pool(x, name), x)
+    of_pooled = jax.random.normal(jax.random.key(3), pooled.shape)
+    # A gradient is a number of of_pooled, or a quarter of one, which is exact.
+    np.testing.assert_array_equal(gradient(of_pooled)[0], expected_gradient(of_pooled)[0])
     if name == "max":
         np.testing.assert_array_equal(pooled, expected)
     else:
-        assert (np.abs(pooled - expected / 4) <= of_sum(4, layers.pool(jnp.abs(x), name))).all()
+        assert (np.abs(pooled - expected) <= of_sum(4, layers.pool(jnp.abs(x), name))).all()
 
 
 @pytest.mark.parametrize("kernel", [(3, 3), (2, 2), (5, 1)])
