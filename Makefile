@@ -36,12 +36,9 @@ test: $(VENV)/.test
 test-all: $(VENV)/.test
 	$(PYTEST) -m ""
 
-# The tests that depend most on the CPU, compiled for AVX2 only, with all optimizations.
+# The tests whose results depend on the CPU's instructions, compiled for AVX2 only, with all optimizations.
 test-avx2: $(VENV)/.test
-	JAX_DISABLE_MOST_OPTIMIZATIONS=0 XLA_FLAGS="$$XLA_FLAGS --xla_cpu_max_isa=AVX2" \
-		$(PYTEST) $(addprefix tests/,$(addsuffix .py,serving/test_export \
-		system/test_mesh system/test_cpu system/test_onednn training/test_trainer \
-		whole/test_distributed whole/test_population_run))
+	JAX_DISABLE_MOST_OPTIMIZATIONS=0 XLA_FLAGS="$$XLA_FLAGS --xla_cpu_max_isa=AVX2" $(PYTEST) -m "rounding and not long"
 
 # Lint, types, and the tests that start no whole run.
 check: lint

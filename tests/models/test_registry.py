@@ -32,6 +32,7 @@ def test_the_default_is_the_reference_network():
     assert provenance.count_params(params) == convolutions + 3136 * 256 + 256 + 256 * 10 + 10
 
 
+@pytest.mark.rounding
 def test_the_network_computes_what_numpy_does():
     graphdef, params, state = create(**{"model.widths": (4,), "model.dense": 8})
     logits, _ = apply((graphdef, params, state))
@@ -79,6 +80,7 @@ def test_any_size_of_image(shape):
     assert logits.shape == (2, 10)
 
 
+@pytest.mark.rounding
 @pytest.mark.parametrize(
     ("name", "reduce", "start"), [("average", jax.lax.add, 0.0), ("max", jax.lax.max, -jnp.inf)]
 )
@@ -101,6 +103,7 @@ def test_pooling_is_that_of_reduce_window(name, reduce, start, side):
         assert (np.abs(pooled - expected) <= of_sum(4, layers.pool(jnp.abs(x), name))).all()
 
 
+@pytest.mark.rounding
 @pytest.mark.parametrize("kernel", [(3, 3), (2, 2), (5, 1)])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_convolution_by_patches_is_a_convolution(kernel, channels):
@@ -116,6 +119,7 @@ def test_a_convolution_by_patches_is_a_convolution(kernel, channels):
     assert (apart <= of_sum(weights[..., 0].size, convolved(jnp.abs(x), jnp.abs(weights)))).all()
 
 
+@pytest.mark.rounding
 @pytest.mark.parametrize("shape", [(5, 7, 3, 4), (300, 6)])
 def test_a_bias_is_added_and_its_gradient_is_the_sum_over_pixels(shape):
     x, weights = jax.random.normal(jax.random.key(6), (2, *shape))
@@ -128,6 +132,7 @@ def test_a_bias_is_added_and_its_gradient_is_the_sum_over_pixels(shape):
     assert (np.abs(bias_gradient - rows.sum(0)) <= of_sum(len(rows), np.abs(rows).sum(0))).all()
 
 
+@pytest.mark.rounding
 def test_parts_of_a_batch_are_that_batch():
     model = create()
     images = jax.random.normal(jax.random.key(5), (300, 28, 28, 1))

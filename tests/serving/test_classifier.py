@@ -20,6 +20,7 @@ def workdir(request):
     return request.getfixturevalue(request.param)
 
 
+@pytest.mark.rounding
 def test_it_says_what_the_run_said_of_its_test_split_without_the_data(workdir):
     record = json.loads((workdir / "run.json").read_text())
     test = data.load(validate(from_record(record["config"])).data).test

@@ -70,6 +70,7 @@ def read_program(folder) -> jax.export.Exported:
     return jax.export.deserialize(bytearray((folder / "model.stablehlo").read_bytes()))
 
 
+@pytest.mark.rounding
 def test_the_program_says_what_the_run_says_in_batches_of_any_size(exported):
     workdir, folder = exported
     classifier, program = load_classifier(workdir), read_program(folder)

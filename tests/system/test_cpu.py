@@ -64,6 +64,7 @@ def test_a_run_in_bfloat16_without_it_has_a_notice(machine):
     assert cpu.notice("bfloat16") is None
 
 
+@pytest.mark.rounding
 @pytest.mark.parametrize("channels", [1, 8])
 def test_without_onednn_a_convolution_rounds_its_result_once(monkeypatch, channels):
     monkeypatch.setattr(cpu, "why_no_onednn", lambda: "it is not there")
@@ -101,6 +102,7 @@ def test_batches_have_parts_where_one_device_has_them_whole(monkeypatch):
     assert cpu.batch_parts(128) == 1
 
 
+@pytest.mark.rounding
 def test_a_bias_and_its_gradient_are_exact_where_sums_of_integers_are():
     rng = np.random.default_rng(0)
     x, weights = (jnp.asarray(rng.integers(-8, 8, (3, 5, 4, 6)), jnp.float32) for _ in range(2))

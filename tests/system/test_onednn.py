@@ -29,6 +29,7 @@ def here():
         pytest.skip("this jaxlib or this CPU does not convolve bfloat16 by oneDNN")
 
 
+@pytest.mark.rounding
 @pytest.mark.usefixtures("here")
 @given(sizes, sizes, sizes, channels, channels, st.integers(1, 5), st.integers(1, 5), st.integers(0, 99))
 @settings(max_examples=10)  # each is compiled

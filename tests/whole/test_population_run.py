@@ -32,6 +32,7 @@ def population(run_once):
     return run_once("population", *ASKED)
 
 
+@pytest.mark.rounding
 def test_a_member_is_a_run_that_came_out_as_alone(population, tmp_path):
     workdir, _ = population
     done = run_main(

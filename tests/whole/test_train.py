@@ -98,6 +98,7 @@ def test_the_history_has_every_step_and_epoch_once(finished):
     assert best["accuracy"] == max(row["accuracy"] for row in rows if row["split"] == "validation")
 
 
+@pytest.mark.rounding
 def test_the_metrics_are_those_of_the_saved_model(finished, tiny_config):
     """The best checkpoint, restored and applied without the loop in one batch."""
     workdir, _ = finished
