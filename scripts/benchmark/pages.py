@@ -146,7 +146,7 @@ def _span(timing: Mapping[str, Any] | None) -> str:
         return ""
     scale, unit = (60, "min") if timing["high"] > _LONG else (1, "s")
     ends = [timing["low"] / scale, timing["high"] / scale]
-    shown = dict.fromkeys(f"{end:.2g}" if end < 9.95 else f"{end:.0f}" for end in ends)
+    shown = dict.fromkeys(f"{end:#.2g}" if end < 9.95 else f"{end:.0f}" for end in ends)
     return f"{' to '.join(shown)} {unit}" + (", noisy" if timing.get("noisy") else "")
 
 
