@@ -58,7 +58,8 @@ format: $(VENV)/.test
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# configs/default.py, docs/config.md and docs/run-json.md from tables in the code; then the pages, in site/.
+# configs/default.py, docs/config.md and docs/run-json.md from tables in the code, the results in README.md and
+# docs/benchmarks.md from docs/benchmarks.json; then the pages, in site/.
 docs: $(VENV)/.test
 	$(BIN)/python scripts/reference.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict

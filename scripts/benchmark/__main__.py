@@ -8,22 +8,25 @@
     python scripts/benchmark population --config=configs/mnist_fast.py
     python scripts/benchmark tracking
     python scripts/benchmark command --command="python other_program.py"
+    python scripts/benchmark startup --save=docs/benchmarks.json
     python scripts/benchmark suite --minutes=8 --save=gpu.json
     python scripts/benchmark tables --save=gpu.json
 
 throughput: training images per second on a reference network: two convolutions of 32 and 64 channels, each
 with relu and average pooling, dense layers of 256 and 10, SGD with momentum. The programs take turns, each
 time in a new process that is warmed up. accuracy: whole runs with seeds 0, 1, 2, ...: test accuracy and time.
-startup: from `python main.py` to the end of the first step, with a warm compilation cache. input: what
-precedes the model, each part alone. evaluation: the forward pass over the test split, and the metrics.
-population: a training step of 1, 4 and 16 models at once. tracking: the wall time of whole runs with W&B off
-and offline, interleaved. command: the wall time of a command. suite: all that a GPU is measured by, within
---minutes. tables: the results of a file as Markdown.
+A run before them fills the compilation cache; with --cold, each of them has an empty one instead. startup:
+from `python main.py` to the end of the first step, with a warm compilation cache. input: what precedes the
+model, each part alone. evaluation: the forward pass over the test split, and the metrics. population: a
+training step of 1, 4 and 16 models at once. tracking: the wall time of whole runs with W&B off and offline,
+interleaved. command: the wall time of a command. suite: all that a GPU is measured by, within --minutes.
+tables: the results of a file as Markdown.
 
 A figure is the median of --repeats with the range; an accuracy is the mean with the standard deviation. A
 range of more than 15% of the median is marked as noisy. --json prints one object in place of the table.
---save adds the result, with machine and versions, to a JSON file. Flags such as --config.train.epochs=1
-change the config.
+--save adds the result, with commit, machine and versions, to a JSON file; it replaces a result of the same
+command, machine and jaxlib. `make docs` makes the tables of the docs from docs/benchmarks.json. Flags such as
+--config.train.epochs=1 change the config.
 """
 
 import argparse
@@ -40,7 +43,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import ml_collections
-from benchmark import measures, suite, tables, throughput
+from benchmark import measures, pages, results, suite, tables, throughput
 from benchmark.tables import Measured, as_json, shown
 
 from mnist_jax.cli import config_flag, exits
@@ -48,11 +51,18 @@ from mnist_jax.config.validation import validate
 from mnist_jax.system import devices, terminal
 from mnist_jax.system.errors import UserError
 
+# Flags that say how a result is shown, or where the data is.
+IRRELEVANT = (
+    "--save=",
+    "--json",
+    *(f"--config.data.{name}=" for name in ("data_dir", "manual_dir", "cache_dir")),
+)
+
 
 def main() -> int:
     arguments = parse()
     if arguments.what == "tables":
-        print(tables.markdown(tables.read(arguments.save)), end="")
+        print(pages.markdown(results.read(arguments.save)), end="")
         return 0
     if arguments.what == "suite":
         lines = suite.run(
@@ -68,10 +78,10 @@ def main() -> int:
     terminal.quiet_libraries()
     with leaving_memory():
         devices.prepare_host()
-    found = tables.entry(MEASUREMENTS[arguments.what](arguments))
+    commit = tables.commit()  # before the measurement, during which it may change
+    found = tables.entry(MEASUREMENTS[arguments.what](arguments), command(arguments.what), commit)
     if arguments.save:
-        given = [argument for argument in sys.argv[1:] if not argument.startswith("--save=")]
-        tables.save(arguments.save, shlex.join(["python", "scripts/benchmark", *given]), found)
+        results.save(arguments.save, found)
     if arguments.json:
         print(json.dumps(found))
     else:
@@ -91,6 +101,7 @@ def parse() -> argparse.Namespace:
     add("--dtype", choices=("float32", "bfloat16"), default="float32", help="throughput: dtype of products")
     add("--steps", type=int, default=200, help="throughput, population: per repeat; default: %(default)s")
     add("--peers", action="store_true", help="throughput: with PyTorch and Keras, where installed")
+    add("--cold", action="store_true", help="accuracy: each run with an empty compilation cache")
     add("--json", action="store_true", help="print JSON instead of a table")
     add("--save", type=pathlib.Path, metavar="FILE", help="JSON file that the result is added to")
     add("--config", default="configs/digits.py", help="not of throughput; default: %(default)s")
@@ -106,6 +117,12 @@ def parse() -> argparse.Namespace:
         parser.error(f"{arguments.what} needs --save=FILE")
     arguments.overrides = overrides
     return arguments
+
+
+def command(what: str) -> str:
+    """The command of this measurement, `what` first, without the flags that do not change the result."""
+    flags = [word for word in sys.argv[1:] if word != what and not word.startswith(IRRELEVANT)]
+    return shlex.join(["python", "scripts/benchmark", what, *flags])
 
 
 @contextlib.contextmanager
@@ -172,8 +189,9 @@ def measure_throughput(arguments: argparse.Namespace) -> Measured:
 def measure_accuracy(arguments: argparse.Namespace) -> Measured:
     seeds = {str(seed): [f"--config.seed={seed}"] for seed in range(arguments.repeats)}
     run_flags = config_flags(arguments, "--config.wandb.mode=disabled")
-    measures.runs(run_flags, {"warm": seeds["0"]}, 1)
-    runs = measures.runs(run_flags, seeds, 1)
+    if not arguments.cold:
+        measures.runs(run_flags, {"warm": seeds["0"]}, 1)
+    runs = measures.runs(run_flags, seeds, 1, cold=arguments.cold)
     accuracies = [100 * runs[seed][0][1]["metrics"]["test"]["accuracy"] for seed in seeds]
     wall = measures.timing([runs[seed][0][0] for seed in seeds])
     training = measures.timing([runs[seed][0][1]["train_seconds"] for seed in seeds])
@@ -188,6 +206,8 @@ def measure_accuracy(arguments: argparse.Namespace) -> Measured:
         ("training, seconds", *shown(training, "{:.2f}")),
     ]
     figures = {
+        "warm": not arguments.cold,
+        "n": len(seeds),
         "accuracies": accuracies,
         "mean": mean,
         "deviation": deviation,

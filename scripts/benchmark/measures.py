@@ -2,6 +2,7 @@
 
 import functools
 import json
+import os
 import pathlib
 import shlex
 import statistics
@@ -60,16 +61,16 @@ def timing(values: Sequence[float]) -> Timing:
 
 
 def runs(
-    flags: Sequence[str], variants: Mapping[str, Sequence[str]], repeats: int
+    flags: Sequence[str], variants: Mapping[str, Sequence[str]], repeats: int, *, cold: bool = False
 ) -> dict[str, list[tuple[float, dict[str, Any]]]]:
     """Whole runs of main.py in fresh workdirs, the variants interleaved: wall seconds and run.json of each.
 
-    variants: name -> flags beside those of all.
+    variants: name -> flags beside those of all. cold: each run has an empty compilation cache.
     """
     found: dict[str, list[tuple[float, dict[str, Any]]]] = {name: [] for name in variants}
     for _ in range(repeats):
         for name, own in variants.items():
-            found[name].append(_run([*flags, *own]))
+            found[name].append(_run([*flags, *own], cold=cold))
     return found
 
 
@@ -203,12 +204,14 @@ def _rates(work: Mapping[str, Callable[[], object]], images: int, repeats: int) 
     return {name: timing(rates[1:]) for name, rates in found.items()}
 
 
-def _run(flags: Sequence[str]) -> tuple[float, dict[str, Any]]:
+def _run(flags: Sequence[str], *, cold: bool = False) -> tuple[float, dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         workdir = pathlib.Path(folder) / "run"
         command = [sys.executable, str(_ROOT / "main.py"), *flags, f"--workdir={workdir}"]
+        cache = {"JAX_COMPILATION_CACHE_DIR": f"{folder}/cache"} if cold else {}
+        environment = {**os.environ, **cache}
         started = time.perf_counter()
-        status = subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode
+        status = subprocess.run(command, stdout=subprocess.DEVNULL, env=environment, check=False).returncode
         if status != 0:
             raise UserError(f"a run to be timed ended with status {status}: {' '.join(command[1:])}")
         seconds = time.perf_counter() - started

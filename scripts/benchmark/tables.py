@@ -1,20 +1,23 @@
-"""What a measurement found: for a terminal, in one JSON file, and as the Markdown tables of the docs."""
+"""What a measurement found: as an entry of the file of results, and as a table in a terminal."""
 
 import datetime
-import json
-import pathlib
+import os
 import platform
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from benchmark.measures import Timing
+from benchmark.pages import caption
+from benchmark.results import Entry
 from rich.console import Console
 from rich.table import Table
 
+from mnist_jax.storage.git import GitError, find_checkout
 from mnist_jax.storage.provenance import describe_environment
-from mnist_jax.system.errors import UserError
+from mnist_jax.system.installation import ROOT
 
 _LIBRARIES = ("jax", "jaxlib", "flax", "torch", "keras", "tensorflow", "tensorflow_cpu")
+_PAGES = ("docs/", "README.md")  # which measuring changes
 
 
 class Measured(NamedTuple):
@@ -35,11 +38,13 @@ def shown(timing: Timing, form: str) -> tuple[str, str]:
     return form.format(timing.median), f"{form.format(timing.low)} to {form.format(timing.high)}{noise}"
 
 
-def entry(measured: Measured) -> dict[str, Any]:
-    """A measurement with where and when it was made, and whether any of its figures is noisy."""
+def entry(measured: Measured, command: str, commit: str | None) -> Entry:
+    """A measurement with how, where and when it was made, and whether any of its figures is noisy."""
     environment = describe_environment()
     accelerator, packages = environment["accelerator"], environment["packages"]
     return {
+        "command": command,
+        "commit": commit,
         **measured.figures,
         "noisy": any(_noises(measured.figures)),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
@@ -54,10 +59,10 @@ def entry(measured: Measured) -> dict[str, Any]:
     }
 
 
-def show(title: str, found: dict[str, Any]) -> None:
+def show(title: str, found: Entry) -> None:
     """Prints an entry as a table."""
     header, *rows = found["table"]
-    table = Table(title=title, caption=_caption(found))
+    table = Table(title=title, caption=caption(found))
     for column, heading in enumerate(header):
         table.add_column(heading, justify="right" if column else "left")
     for row in rows:
@@ -65,44 +70,20 @@ def show(title: str, found: dict[str, Any]) -> None:
     Console().print(table)
 
 
-def save(path: pathlib.Path, command: str, found: dict[str, Any]) -> None:
-    """Adds an entry to a file of entries by command; an earlier one of the same command is replaced."""
-    entries = read(path) if path.exists() else {}
-    path.write_text(json.dumps({**entries, command: found}, indent=1) + "\n")
+def commit() -> str | None:
+    """The short hash of this checkout's commit, or $GIT_COMMIT without a checkout; None: unknown.
 
-
-def read(path: pathlib.Path) -> dict[str, Any]:
-    """The entries of a file, by command.
-
-    Raises:
-        UserError: It cannot be read.
+    It ends in "-dirty" if the code differs; pages and results may.
     """
     try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} must be a file that --save wrote ({error})") from error
-
-
-def markdown(entries: dict[str, Any]) -> str:
-    """The entries as Markdown: for each its command, a table, and machine and versions."""
-    return "\n\n".join(_section(command, found) for command, found in entries.items()) + "\n"
-
-
-def _section(command: str, found: dict[str, Any]) -> str:
-    header, *rows = found["table"]
-    lines = [header, ["---"] * len(header), *rows]
-    table = "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
-    return f"`{command}`\n\n{table}\n\n{_caption(found)}."
-
-
-def _caption(found: dict[str, Any]) -> str:
-    machine = found["machine"]
-    accelerator = machine["accelerator"]
-    parts = [f"{machine['cpu']} with {machine['cores']} cores"]
-    if accelerator["platform"] != "cpu":
-        parts.append(f"{accelerator['count']} x {accelerator['kind']}")
-    parts += [f"Python {machine['python']}", *(f"{name} {one}" for name, one in machine["versions"].items())]
-    return f"{', '.join(parts)}; {found['date']}" + ("; noisy" if found["noisy"] else "")
+        checkout = find_checkout(ROOT)
+        if checkout is None:
+            return os.environ.get("GIT_COMMIT") or None
+        with checkout.fresh_index() as index:
+            dirty = any(not change.name.startswith(_PAGES) for change in checkout.changes(index))
+        return checkout.commit()[:7] + ("-dirty" if dirty else "")
+    except GitError:
+        return None
 
 
 def _noises(tree: Any) -> Iterator[bool]:

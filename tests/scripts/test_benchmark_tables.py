@@ -1,14 +1,14 @@
-import json
+import importlib
+import sys
 
 import pytest
-from benchmark import tables
+from benchmark import pages, results, tables
 from conftest import run_script
 
-from mnist_jax.system.errors import UserError
-
-pytestmark = pytest.mark.whole
+from mnist_jax.storage import git
 
 
+@pytest.mark.whole
 @pytest.mark.long
 def test_the_suite_writes_the_file_that_the_tables_are_made_from(tmp_path):
     path = tmp_path / "found.json"
@@ -17,24 +17,54 @@ def test_the_suite_writes_the_file_that_the_tables_are_made_from(tmp_path):
     assert [line.split()[0] for line in suite.stdout.splitlines()] == ["done"] * 7, (
         suite.stdout + suite.stderr
     )
-    entries = json.loads(path.read_text())
+    entries = results.read(path)
     assert len(entries) == 7
-    for command, found in entries.items():
-        assert command.startswith("python scripts/benchmark ")
+    for found in entries:
+        assert found["command"].startswith("python scripts/benchmark ")
+        assert "--save" not in found["command"]
         assert found["machine"]["versions"]["jax"]
         assert isinstance(found["noisy"], bool)
     page = run_script("benchmark", "tables", f"--save={path}").stdout
-    assert page == tables.markdown(entries)
+    assert page == pages.markdown(entries)
     assert "| mnist_jax | " in page
     assert "| last line of its output | 94.01 |  |" in page
 
 
+@pytest.mark.whole
 def test_a_suite_out_of_time_keeps_what_it_has(tmp_path):
     done = run_script("benchmark", "suite", "--minutes=0", f"--save={tmp_path / 'found.json'}")
     assert done.returncode == 0
     assert all(line.startswith("left out for lack of time") for line in done.stdout.splitlines())
 
 
-def test_a_file_that_is_no_result_is_an_error(tmp_path):
-    with pytest.raises(UserError, match="must be a file that --save wrote"):
-        tables.read(tmp_path / "none.json")
+def test_an_entry_has_the_command_without_what_does_not_change_the_result(monkeypatch):
+    program = importlib.import_module("benchmark.__main__")
+    given = ["--json", "input", "--config.data.manual_dir=/data", "--config.seed=1", "--save=a.json"]
+    monkeypatch.setattr(sys, "argv", ["benchmark", *given])
+    assert program.command("input") == "python scripts/benchmark input --config.seed=1"
+
+
+def test_an_entry_has_the_commit_and_whether_the_code_differs_from_it(program_checkout, monkeypatch):
+    folder, run_git = program_checkout
+    monkeypatch.setattr(tables, "ROOT", folder)
+    short = run_git("rev-parse", "HEAD")[:7]
+    assert tables.commit() == short
+    (folder / "docs").mkdir()
+    (folder / "docs" / "benchmarks.json").write_text("[]")
+    run_git("add", "--all")
+    assert tables.commit() == short  # a result that was saved before changes no code
+    (folder / "mnist_jax" / "__init__.py").write_text("b\n")
+    assert tables.commit() == f"{short}-dirty"
+
+
+def test_a_commit_that_git_cannot_read_is_unknown(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "ROOT", tmp_path)
+    assert tables.commit() is None
+    monkeypatch.setenv("GIT_COMMIT", "0123456-dirty")
+    assert tables.commit() == "0123456-dirty"
+
+    def unreadable(folder):
+        raise git.GitError("git is not installed; install it")
+
+    monkeypatch.setattr(tables, "find_checkout", unreadable)
+    assert tables.commit() is None

@@ -1,4 +1,8 @@
+import argparse
+import importlib
 import json
+import pathlib
+import subprocess
 import time
 
 import pytest
@@ -55,7 +59,8 @@ def test_accuracy_is_that_of_the_runs():
 def test_stages_of_the_startup_follow_each_other():
     done = run_script("benchmark", "startup", "--repeats=1", "--json", *SHORT)
     assert done.returncode == 0, done.stderr
-    stages = {name: one["median"] for name, one in json.loads(done.stdout).items() if "median" in one}
+    timings = {name: one for name, one in json.loads(done.stdout).items() if isinstance(one, dict)}
+    stages = {name: one["median"] for name, one in timings.items() if "median" in one}
     assert list(stages) == [*measures.STAGES, "first step"]
     assert all(seconds > 0 for seconds in stages.values())  # of processes of their own: their order may vary
 
@@ -90,3 +95,39 @@ def test_a_mistake_is_told_in_a_line():
     done = run_script("benchmark", "input", "--config=configs/nothing.py")
     assert done.returncode == 2
     assert done.stderr.splitlines() == ["benchmark: --config=configs/nothing.py must be a file"]
+
+
+@pytest.mark.parametrize("cold", [False, True])
+def test_a_run_fills_the_cache_before_those_of_the_accuracy_unless_they_are_cold(monkeypatch, cold):
+    asked = []
+
+    def runs(flags, variants, repeats, *, cold=False):
+        asked.append((list(variants), cold))
+        record = {"metrics": {"test": {"accuracy": 0.5}}, "train_seconds": 1.0}
+        return {name: [(2.0, record)] for name in variants}
+
+    monkeypatch.setattr(measures, "runs", runs)
+    program = importlib.import_module("benchmark.__main__")
+    flags = argparse.Namespace(config="configs/digits.py", overrides=[], repeats=1, cold=cold)
+    figures = program.measure_accuracy(flags).figures
+    assert (figures["warm"], figures["n"], figures["mean"]) == (not cold, 1, 50)
+    assert asked == ([] if cold else [(["warm"], False)]) + [(["0"], cold)]
+
+
+def test_each_cold_run_has_an_empty_compilation_cache(monkeypatch):
+    caches = []
+
+    def run(command, *, env, **options):
+        caches.append(env["JAX_COMPILATION_CACHE_DIR"])
+        workdir = next(word.partition("=")[2] for word in command if word.startswith("--workdir="))
+        pathlib.Path(workdir).mkdir()
+        (pathlib.Path(workdir) / "run.json").write_text("{}")
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "usual")
+    measures.runs([], {"a": []}, 2, cold=True)
+    measures.runs([], {"a": []}, 1)
+    assert len(set(caches)) == 3
+    assert caches[2] == "usual"
+    assert "usual" not in caches[:2]
