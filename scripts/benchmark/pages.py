@@ -116,8 +116,16 @@ def _process(entry: Entry) -> str:
     return _span(entry.get("wall_seconds")) + (", cold start" if entry.get("warm") is False else "")
 
 
+def _process_with_noise(entry: Entry) -> str:
+    return _process(entry) + _noise(entry.get("wall_seconds"))
+
+
 def _training(entry: Entry) -> str:
-    return _span(entry.get("train_seconds"))
+    return _span(entry.get("train_seconds")) + _noise(entry.get("train_seconds"))
+
+
+def _noise(timing: Mapping[str, Any] | None) -> str:
+    return ", noisy" if timing and timing.get("noisy") else ""
 
 
 def _machine(entry: Entry) -> str:
@@ -147,7 +155,7 @@ def _span(timing: Mapping[str, Any] | None) -> str:
     scale, unit = (60, "min") if timing["high"] > _LONG else (1, "s")
     ends = [timing["low"] / scale, timing["high"] / scale]
     shown = dict.fromkeys(f"{end:#.2g}" if end < 9.95 else f"{end:.0f}" for end in ends)
-    return f"{' to '.join(shown)} {unit}" + (", noisy" if timing.get("noisy") else "")
+    return f"{' to '.join(shown)} {unit}"
 
 
 _SHORT_COLUMNS: dict[str, Callable[[Entry], str]] = {
@@ -161,7 +169,7 @@ _COLUMNS: dict[str, Callable[[Entry], str]] = {
     "data set": _set,
     "config": _config,
     "test accuracy": _accuracy,
-    "whole process": _process,
+    "whole process": _process_with_noise,
     "training alone": _training,
     "machine": _machine,
     "measured": _measured,

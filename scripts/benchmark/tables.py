@@ -2,6 +2,7 @@
 
 import datetime
 import os
+import pathlib
 import platform
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -18,6 +19,8 @@ from mnist_jax.system.installation import ROOT
 
 _LIBRARIES = ("jax", "jaxlib", "flax", "torch", "keras", "tensorflow", "tensorflow_cpu")
 _PAGES = ("docs/", "README.md")  # which measuring changes
+# That decide which program is fastest, by their names in /proc/cpuinfo.
+_INSTRUCTIONS = {"avx2": "AVX2", "avx512f": "AVX-512", "avx512_bf16": "AVX512_BF16", "amx_bf16": "AMX"}
 
 
 class Measured(NamedTuple):
@@ -49,7 +52,7 @@ def entry(measured: Measured, command: str, commit: str | None) -> Entry:
         "noisy": any(_noises(measured.figures)),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "machine": {
-            "cpu": environment["cpu"],
+            "cpu": environment["cpu"] + instructions(pathlib.Path("/proc/cpuinfo")),
             "cores": environment["cores"],
             "accelerator": accelerator,
             "python": platform.python_version(),
@@ -84,6 +87,16 @@ def commit() -> str | None:
         return checkout.commit()[:7] + ("-dirty" if dirty else "")
     except GitError:
         return None
+
+
+def instructions(cpuinfo: pathlib.Path) -> str:
+    """Such as " (AVX2, AVX-512)"; "" if the file has none or cannot be read."""
+    try:
+        flags = cpuinfo.read_text().split()
+    except OSError:
+        return ""
+    found = [name for flag, name in _INSTRUCTIONS.items() if flag in flags]
+    return f" ({', '.join(found)})" if found else ""
 
 
 def _noises(tree: Any) -> Iterator[bool]:

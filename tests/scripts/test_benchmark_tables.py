@@ -68,3 +68,12 @@ def test_a_commit_that_git_cannot_read_is_unknown(tmp_path, monkeypatch):
 
     monkeypatch.setattr(tables, "find_checkout", unreadable)
     assert tables.commit() is None
+
+
+def test_an_entry_names_the_instructions_that_decide_which_program_is_fastest(tmp_path):
+    file = tmp_path / "cpuinfo"
+    file.write_text("model name : AMD EPYC\nflags\t\t: fma avx2 avx512f avx512_bf16\n")
+    assert tables.instructions(file) == " (AVX2, AVX-512, AVX512_BF16)"
+    file.write_text("flags : neon\n")
+    assert tables.instructions(file) == ""
+    assert tables.instructions(tmp_path / "none") == ""
