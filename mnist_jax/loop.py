@@ -10,10 +10,11 @@ import numpy as np
 from mnist_jax import data
 from mnist_jax.config.population import is_population, members_in
 from mnist_jax.config.validation import validate
+from mnist_jax.ensemble import open_run
 from mnist_jax.models import require_model
 from mnist_jax.reporting.console import print_result
 from mnist_jax.reporting.wandb.mode import check_mode, start_asking
-from mnist_jax.run import Run, open_run
+from mnist_jax.run import Run
 from mnist_jax.serving.classifier import load_trained
 from mnist_jax.storage.checkpoints import Checkpoints
 from mnist_jax.storage.provenance import params_hash

@@ -13,7 +13,7 @@ ROWS = (
     {"data", "metrics"},
     {"models", "storage"},
     {"training", "reporting"},
-    {"run", "evaluation", "serving"},
+    {"run", "ensemble", "evaluation", "serving"},
     {"loop"},
     {"studies"},
     {"cli"},
