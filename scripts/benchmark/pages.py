@@ -44,12 +44,12 @@ def markdown(entries: Sequence[Entry]) -> str:
 
 
 def block(entries: Sequence[Entry], what: str) -> str:
-    """The results of a kind: one table of all accuracies, or a section for each entry of another kind."""
+    """The results of a kind: a table for each entry; of accuracies, one for each machine and commit."""
     chosen = [entry for entry in entries if kind(entry) == what.removesuffix(", short")]
     if not chosen:
         return "Not measured yet."
     if what == "accuracy":
-        return _accuracies(chosen, _COLUMNS)
+        return _by_machine(chosen)
     if what == "accuracy, short":
         return _accuracies(_front(chosen), _SHORT_COLUMNS)
     return "\n\n".join(map(_section, chosen))
@@ -57,15 +57,18 @@ def block(entries: Sequence[Entry], what: str) -> str:
 
 def caption(entry: Entry) -> str:
     """Machine and versions; commit, date and source; whether a figure is noisy."""
-    machine = entry["machine"]
+    return _origin(entry) + ("; noisy" if entry.get("noisy") else "")
+
+
+def _origin(entry: Entry) -> str:
+    machine, commit = entry["machine"], entry.get("commit")
     host = [f"{machine['cpu']} with {machine['cores']} cores"] if machine["cpu"] else []
     if machine["accelerator"]["platform"] != "cpu":
         host.append(f"{machine['accelerator']['count']} x {machine['accelerator']['kind']}")
     python = [f"Python {machine['python']}"] if machine.get("python") else []
     versions = [f"{name} {one}" for name, one in machine["versions"].items()]
-    origin = ", ".join(_origin(entry))
-    parts = [", ".join([*host, *python, *versions]), origin, "noisy" if entry.get("noisy") else ""]
-    return "; ".join(filter(None, parts))
+    when = filter(None, [commit and f"commit {commit}", entry.get("date"), entry.get("source")])
+    return "; ".join(filter(None, [", ".join([*host, *python, *versions]), ", ".join(when)]))
 
 
 def _section(entry: Entry) -> str:
@@ -76,6 +79,14 @@ def _section(entry: Entry) -> str:
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
+
+
+def _by_machine(entries: Iterable[Entry]) -> str:
+    """A table of the accuracies of each machine, version and commit, with a caption; the latest first."""
+    groups: dict[str, list[Entry]] = {}
+    for entry in sorted(entries, key=lambda entry: entry.get("date") or "", reverse=True):
+        groups.setdefault(_origin(entry), []).append(entry)
+    return "\n\n".join(f"{_accuracies(of, _COLUMNS)}\n\n{origin}." for origin, of in groups.items())
 
 
 def _accuracies(entries: Iterable[Entry], columns: Mapping[str, Callable[[Entry], str]]) -> str:
@@ -137,17 +148,6 @@ def _machine(entry: Entry) -> str:
     return f"{count}{accelerator['kind']}"
 
 
-def _measured(entry: Entry) -> str:
-    versions = entry["machine"]["versions"]
-    library = [f"{name} {versions[name]}" for name in ("jaxlib", "jax") if name in versions][:1]
-    return ", ".join([*library, *_origin(entry)])
-
-
-def _origin(entry: Entry) -> list[str]:
-    commit = entry.get("commit")
-    return list(filter(None, [commit and f"commit {commit}", entry.get("date"), entry.get("source")]))
-
-
 def _span(timing: Mapping[str, Any] | None) -> str:
     """The range of seconds; "" if it is unknown."""
     if not timing:
@@ -171,6 +171,4 @@ _COLUMNS: dict[str, Callable[[Entry], str]] = {
     "test accuracy": _accuracy,
     "whole process": _process_with_noise,
     "training alone": _training,
-    "machine": _machine,
-    "measured": _measured,
 }

@@ -38,7 +38,8 @@ def startup(**rest):
 
 def rows(text):
     """The lines of a table as columns by heading."""
-    header, _, *others = [line[2:-2].split(" | ") for line in text.splitlines()]
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    header, _, *others = [line[2:-2].split(" | ") for line in lines]
     return [dict(zip(header, line, strict=False)) for line in others]
 
 
@@ -91,15 +92,17 @@ def test_a_row_of_accuracies():
         commit="ab87318",
         date="2026-11-28",
     )
-    assert rows(pages.block([entry], "accuracy")) == [
+    block = pages.block([entry], "accuracy")
+    assert block.endswith(
+        "|\n\nAMD EPYC with 2 cores, Python 3.11.7, jaxlib 0.10.2; commit ab87318, 2026-11-28."
+    )
+    assert rows(block) == [
         {
             "data set": "MNIST",
             "config": "`mnist_fast`, `dtype=bfloat16`",
             "test accuracy": "99.16% ± 0.04% (n = 10)",
             "whole process": "4.0 to 6.3 s, noisy",
             "training alone": "14 to 15 min",
-            "machine": "AMD EPYC, 2 cores",
-            "measured": "jaxlib 0.10.2, commit ab87318, 2026-11-28",
         }
     ]
 
@@ -108,11 +111,20 @@ def test_a_row_of_one_run_with_a_cold_start_and_little_else():
     seconds = {"median": None, "low": 77, "high": 77}
     entry = accuracy("cifar10_best", n=1, mean=92.4, warm=False, wall_seconds=seconds, machine=GPU)
     del entry["deviation"]
-    [row] = rows(pages.block([entry], "accuracy"))
+    block = pages.block([entry], "accuracy")
+    assert block.endswith("|\n\n1 x NVIDIA H200.")
+    [row] = rows(block)
     assert row["test accuracy"] == "92.4% (n = 1)"
     assert row["whole process"] == "77 s, cold start"
     assert row["training alone"] == ""
-    assert row["machine"] == "NVIDIA H200"
+
+
+def test_each_machine_has_a_table_of_accuracies_the_latest_first():
+    entries = [accuracy("mnist", machine=GPU), accuracy("digits", date="2026-01-01"), accuracy("cifar10")]
+    tables = pages.block(entries, "accuracy").split("data set")[1:]
+    assert [[name in one for name in ("`digits`", "`mnist`", "`cifar10`")] for one in tables] == [
+        [True, False, False], [False, True, False], [False, False, True]
+    ]  # fmt: skip
 
 
 def test_accuracies_are_sorted_by_set_and_config():
