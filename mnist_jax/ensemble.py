@@ -102,7 +102,7 @@ class Ensemble(Run):
         better = [member.judge(step, one) for member, one in zip(self._members, predictions, strict=True)]
         together = ensemble([predictions[index] for index in self._trained()])
         scores = evaluate(together).scalars()
-        self.write({"split": "validation", "step": step, "epoch": self._trainer.plan.epoch(step), **scores})
+        self.write_scores("validation", step, scores)
         self._validated = step, together
         return better
 

@@ -233,13 +233,17 @@ class Run:
             self._console.log(row)
             self._wandb.start(transcript=True)  # after the first step, so as not to slow the start
 
+    def write_scores(self, split: str, step: int, scores: Mapping[str, float]) -> None:
+        """Adds the metrics of the model of a step on a split."""
+        self.write({"split": split, "step": step, "epoch": self._trainer.plan.epoch(step), **scores})
+
     def judge(self, step: int, predictions: Predictions) -> bool:
         """Evaluates predictions on the validation split: whether the model is its best so far."""
         scores = evaluate(predictions).scalars()
         self.diverged = self.diverged or validation_divergence(scores["loss"], step)
         if self.diverged:
             return False
-        self.write({"split": "validation", "step": step, "epoch": self._trainer.plan.epoch(step), **scores})
+        self.write_scores("validation", step, scores)
         before, earlier = self.score, self.best
         self.best = {"step": step, "scores": scores}
         if self.score >= before:
@@ -262,7 +266,7 @@ class Run:
         details = evaluate_in_detail(tested)
         save_predictions(self.folder / "predictions.npz", tested, chosen, self._dataset.class_names)
         scores = details.evaluation.scalars()
-        self.write({"split": "test", "step": chosen, "epoch": self._trainer.plan.epoch(chosen), **scores})
+        self.write_scores("test", chosen, scores)
         rows = read_metrics(self.folder / "metrics.jsonl")
         diagnosis = diagnose(self.config, rows, self._dataset.train.labels, tested)
         best = {"step": chosen, "metric": self.config.checkpoint.metric}

@@ -23,8 +23,7 @@ from mnist_jax.system.installation import ROOT
 def describe_code(patch_folder: pathlib.Path | None = None) -> dict[str, Any]:
     """Describes this program: version, git commit, uncommitted changes and remote.
 
-    Without a git checkout, as in a container, the commit is that of $GIT_COMMIT, or of the file GIT_COMMIT
-    beside the program, which a build writes; it may end in "-dirty".
+    Without a git checkout, as in a container, the commit is `stamped_commit`.
 
     Args:
       patch_folder: where to write the patch of uncommitted changes, as code-HASH.patch; None: nowhere.
@@ -33,7 +32,7 @@ def describe_code(patch_folder: pathlib.Path | None = None) -> dict[str, Any]:
       `code` of run.json. Unknown values are None, and `unknown` has the reason.
     """
     code: dict[str, Any] = dict.fromkeys(("commit", "dirty", "patch_sha256", "remote", "keys_left_out"))
-    stamp = (os.environ.get("GIT_COMMIT") or _text(ROOT / "GIT_COMMIT")).strip()
+    stamp = stamped_commit()
     checkout, reason = _checkout()
     if checkout:
         _describe_changes(checkout, code, patch_folder)
@@ -42,6 +41,14 @@ def describe_code(patch_folder: pathlib.Path | None = None) -> dict[str, Any]:
     elif reason:
         code["unknown"] = f"the commit of this code is not known: {reason}, or give --git_commit=HASH"
     return {"version": __version__, **code}
+
+
+def stamped_commit() -> str:
+    """The commit in $GIT_COMMIT, or in the file GIT_COMMIT beside the program, which a build writes.
+
+    It may end in "-dirty". "" without either.
+    """
+    return (os.environ.get("GIT_COMMIT") or _text(ROOT / "GIT_COMMIT")).strip()
 
 
 def _checkout() -> tuple[Checkout | None, str | None]:

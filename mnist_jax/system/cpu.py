@@ -117,9 +117,13 @@ def notice(dtype: str) -> str | None:
     )
 
 
-def _multiplies_bfloat16() -> bool:
+def flags(cpuinfo: pathlib.Path = pathlib.Path("/proc/cpuinfo")) -> frozenset[str]:
+    """The words of a file in which Linux names a CPU's instructions, such as "avx2"; none without it."""
     try:
-        flags = pathlib.Path("/proc/cpuinfo").read_text()
+        return frozenset(cpuinfo.read_text().split())
     except OSError:
-        return False
-    return "amx_bf16" in flags or "avx512_bf16" in flags
+        return frozenset()
+
+
+def _multiplies_bfloat16() -> bool:
+    return not flags().isdisjoint({"amx_bf16", "avx512_bf16"})

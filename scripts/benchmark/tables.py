@@ -1,7 +1,6 @@
 """What a measurement found: as an entry of the file of results, and as a table in a terminal."""
 
 import datetime
-import os
 import pathlib
 import platform
 from collections.abc import Iterator, Sequence
@@ -14,7 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from mnist_jax.storage.git import GitError, find_checkout
-from mnist_jax.storage.provenance import describe_environment
+from mnist_jax.storage.provenance import describe_environment, stamped_commit
+from mnist_jax.system import cpu
 from mnist_jax.system.installation import ROOT
 
 _LIBRARIES = ("jax", "jaxlib", "flax", "torch", "keras", "tensorflow", "tensorflow_cpu")
@@ -74,14 +74,14 @@ def show(title: str, found: Entry) -> None:
 
 
 def commit() -> str | None:
-    """The short hash of this checkout's commit, or $GIT_COMMIT without a checkout; None: unknown.
+    """The short hash of this checkout's commit, or the stamp of a build without a checkout; None: unknown.
 
     It ends in "-dirty" if the code differs; pages and results may.
     """
     try:
         checkout = find_checkout(ROOT)
-        if checkout is None:
-            return os.environ.get("GIT_COMMIT") or None
+        if not checkout:
+            return stamped_commit() or None
         with checkout.fresh_index() as index:
             dirty = any(not change.name.startswith(_PAGES) for change in checkout.changes(index))
         return checkout.commit()[:7] + ("-dirty" if dirty else "")
@@ -91,10 +91,7 @@ def commit() -> str | None:
 
 def instructions(cpuinfo: pathlib.Path) -> str:
     """Such as " (AVX2, AVX-512)"; "" if the file has none or cannot be read."""
-    try:
-        flags = cpuinfo.read_text().split()
-    except OSError:
-        return ""
+    flags = cpu.flags(cpuinfo)
     found = [name for flag, name in _INSTRUCTIONS.items() if flag in flags]
     return f" ({', '.join(found)})" if found else ""
 

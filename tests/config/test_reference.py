@@ -1,22 +1,8 @@
 import pytest
-from conftest import ROOT
 
 from mnist_jax.config import reference
 from mnist_jax.config.fields import FIELDS
-from mnist_jax.storage import schema
 from mnist_jax.system.errors import UserError
-
-
-@pytest.mark.parametrize(
-    ("path", "render"),
-    [
-        ("configs/default.py", reference.render_default),
-        ("docs/config.md", reference.render_page),
-        ("docs/run-json.md", schema.render_keys),
-    ],
-)
-def test_generated_files_are_up_to_date(path, render):
-    assert (ROOT / path).read_text(encoding="utf-8") == render(), f"run `make docs` to write {path}"
 
 
 def test_the_help_lists_every_field_with_default_meaning_and_rule():
